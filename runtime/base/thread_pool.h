@@ -1,0 +1,53 @@
+// A fixed set of threads that run one parallel loop at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+
+namespace bantam {
+
+// The calling thread takes part, so a pool of size 1 starts no thread. Allocates nothing per loop.
+// ParallelFor may be called from one thread at a time and not from inside a loop body.
+class ThreadPool {
+ public:
+  // `size` counts the caller; it is at least 1.
+  explicit ThreadPool(int size);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(threads_.size()) + 1; }
+
+  // Calls body(begin, end, worker) on disjoint chunks of at most `grain` that cover [0, count);
+  // worker is in [0, size()). Chunks are taken in order by whichever thread is free. Returns when
+  // all are done.
+  using Body = absl::FunctionRef<void(int64_t begin, int64_t end, int worker)>;
+  void ParallelFor(int64_t count, int64_t grain, Body body);
+
+  // The number of processors this process may run on.
+  static int DefaultSize();
+
+ private:
+  void WorkerLoop(int worker);
+  void RunChunks(int worker);
+
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable done_;
+  uint64_t generation_ = 0;  // guarded by mutex_
+  int running_ = 0;          // guarded by mutex_
+  bool stop_ = false;        // guarded by mutex_
+  const Body* body_ = nullptr;
+  int64_t count_ = 0;
+  int64_t grain_ = 1;
+  std::atomic<int64_t> next_{0};
+};
+
+}  // namespace bantam

@@ -1,0 +1,120 @@
+// The contract a backend fulfils. Implementations live under backends/; nothing in runtime/ knows
+// them by name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "runtime/graph/graph.h"
+#include "runtime/graph/memory_plan.h"
+
+namespace bantam::device {
+
+enum class Kind : uint8_t { kCpu, kIntegratedGpu, kDiscreteGpu };
+absl::string_view KindName(Kind kind);
+
+struct MemoryInfo {
+  uint64_t total = 0;  // bytes
+  uint64_t free = 0;   // bytes, as the driver reports them now
+};
+
+struct Limits {
+  uint64_t max_allocation = UINT64_MAX;  // bytes in one Buffer
+  uint64_t alignment = 64;               // of tensor offsets in a buffer; a power of two
+};
+
+// Memory on one device. Owned by the caller; must outlive every Executable bound to it.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual uint64_t size() const = 0;
+  // The bytes when the host can address them directly, else empty. Writable unless the buffer
+  // wraps read-only memory (WrapHost).
+  virtual std::span<std::byte> host() { return {}; }
+  // Blocking copies; kOutOfRange past the end.
+  virtual absl::Status Upload(uint64_t offset, std::span<const std::byte> data) = 0;
+  virtual absl::Status Download(uint64_t offset, std::span<std::byte> data) = 0;
+};
+
+// Where a value with memory of its own lives. Views are found through their base.
+struct Binding {
+  Buffer* buffer = nullptr;
+  uint64_t offset = 0;
+};
+
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual absl::Status Wait() = 0;  // blocks the host
+};
+
+// An in-order queue of work on one device. Not thread-safe.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // Blocks until everything submitted is done; reports failures of that work.
+  virtual absl::Status Synchronize() = 0;
+  // An event that completes when everything submitted so far has.
+  virtual absl::StatusOr<std::unique_ptr<Event>> Record() = 0;
+  // Work submitted later starts after `event` (of any device).
+  virtual absl::Status WaitFor(Event& event) = 0;
+};
+
+// A compiled graph bound to memory. Run allocates nothing and chooses nothing.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  // Enqueues one step. One Run at a time per Executable.
+  virtual absl::Status Run(Stream& stream) = 0;
+  // Bytes the executable holds besides the buffers it was bound to.
+  virtual uint64_t scratch_bytes() const = 0;
+  // For --verbose: a line per group of nodes, naming the kernel that runs it.
+  virtual std::string Describe() const = 0;
+};
+
+struct CompileArgs {
+  const graph::Graph& graph;  // inferred; only read during the call
+  const graph::MemoryPlan& plan;
+  // By ValueId, for every weight, input and state value that a node uses.
+  std::span<const Binding> bindings;
+  Binding temp;  // at least plan.size bytes
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;         // "cpu", "vulkan:0": what --device takes
+  virtual std::string description() const = 0;  // for people: "AMD EPYC ..., 2 threads"
+  virtual Kind kind() const = 0;
+  virtual MemoryInfo memory() const = 0;
+  virtual Limits limits() const = 0;
+  // Whether this device runs `node` of `graph` (inferred) with these types and shapes.
+  virtual bool Supports(const graph::Graph& graph, const graph::Node& node) const = 0;
+
+  // Zero-filled. kResourceExhausted when out of memory: the caller can go on.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) = 0;
+  // A read-only buffer over host memory without a copy (mapped weights); the memory must outlive
+  // it. kUnimplemented where the device cannot address host memory.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> WrapHost(std::span<const std::byte> data) = 0;
+  // Bytes a weight takes once loaded: its own size unless the backend repacks it.
+  virtual uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const = 0;
+  // Copies (and repacks) a weight to `where`, which has PackedBytes of room.
+  virtual absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
+                                  std::span<const std::byte> data, const Binding& where) = 0;
+
+  virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs& args) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;
+};
+
+struct BackendOptions {
+  int threads = 0;  // CPU threads; 0: as many as the process may use
+};
+
+}  // namespace bantam::device

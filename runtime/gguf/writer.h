@@ -1,0 +1,52 @@
+// Writing GGUF version 3.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "runtime/gguf/file.h"
+
+namespace bantam::gguf {
+
+// Collects metadata and tensor descriptions, then writes everything in one pass. Strings and data
+// passed in must stay valid until Write returns. Not thread-safe.
+class Writer {
+ public:
+  // Replaces an earlier value of the same key, in its place.
+  void Set(absl::string_view key, MetaValue value);
+  void SetStrings(absl::string_view key, std::vector<absl::string_view> strings);
+  void SetInts(absl::string_view key, std::span<const int32_t> values);
+  void SetFloats(absl::string_view key, std::span<const float> values);
+
+  // `shape` innermost first. The data is asked for when its turn comes, so that a model larger
+  // than memory can be written.
+  using DataFn = std::function<absl::StatusOr<std::span<const std::byte>>()>;
+  absl::Status AddTensor(absl::string_view name, quant::Type type, std::span<const int64_t> shape,
+                         DataFn data);
+  absl::Status AddTensor(absl::string_view name, quant::Type type, std::span<const int64_t> shape,
+                         std::span<const std::byte> data);
+
+  // Writes to a temporary name and renames when complete; on failure nothing is left behind.
+  absl::Status Write(const std::string& path) const;
+  // The whole file in memory, for tests.
+  absl::StatusOr<std::string> Serialize() const;
+
+ private:
+  struct Tensor {
+    std::string name;
+    quant::Type type;
+    int n_dims;
+    std::array<int64_t, 4> shape;
+    DataFn data;
+  };
+  std::vector<std::pair<std::string, MetaValue>> metadata_;
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace bantam::gguf

@@ -1,0 +1,26 @@
+// Graph -> Graph rewrites. Each takes an inferred graph and returns an inferred one that computes
+// the same outputs; values no longer used stay in the value table but have no node.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "runtime/graph/graph.h"
+
+namespace bantam::graph {
+
+// Drops nodes whose output nobody reads (a KV write is always kept).
+absl::StatusOr<Graph> RemoveDeadNodes(const Graph& graph);
+// View of a view becomes one view; a view or reshape that changes nothing disappears.
+absl::StatusOr<Graph> FoldViews(const Graph& graph);
+// norm(x) * weight [+ bias] becomes one norm.
+absl::StatusOr<Graph> FuseNormScale(const Graph& graph);
+// matmul(w, x) + bias, and an activation over it, become one matmul.
+absl::StatusOr<Graph> FuseBiasActivation(const Graph& graph);
+// Matmuls that share x (Q, K and V; gate and up) become one with several parts, and their former
+// outputs views of its output. Only matmuls that all lack a bias, or all have one, and that have no
+// activation.
+absl::StatusOr<Graph> FuseParallelMatMuls(const Graph& graph);
+
+// All of the above, in the order that suits them.
+absl::StatusOr<Graph> Optimize(const Graph& graph);
+
+}  // namespace bantam::graph

@@ -1,0 +1,69 @@
+// From GGUF hyper-parameters to a graph. One file per architecture registers itself here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "runtime/gguf/file.h"
+#include "runtime/graph/graph.h"
+
+namespace bantam::model {
+
+// What the engine needs to know of any model.
+struct Config {
+  std::string architecture;  // general.architecture
+  std::string name;          // general.name, or ""
+  int64_t vocab_size = 0;
+  int64_t context_length = 0;  // tokens the model was trained for
+  int64_t embedding_length = 0;
+  int64_t block_count = 0;
+  int64_t head_count = 0;
+  int64_t head_count_kv = 0;
+  int64_t key_length = 0;    // elements of one K head
+  int64_t value_length = 0;  // elements of one V head
+};
+
+struct GraphOptions {
+  int64_t rows = 1;         // tokens in one step
+  int64_t output_rows = 1;  // rows whose logits are computed, chosen by the input "output_rows"
+  int64_t context = 0;      // cells of the KV cache
+  quant::Type kv_type = quant::Type::kF16;
+};
+
+// Names of the inputs and outputs that every graph has and the engine binds.
+inline constexpr char kInputTokens[] = "tokens";            // i32 {rows}
+inline constexpr char kInputPositions[] = "positions";      // i32 {rows}
+inline constexpr char kInputSlots[] = "slots";              // i32 {rows}
+inline constexpr char kInputQueryCells[] = "query_cells";   // i32 {2, rows}: position, sequence
+inline constexpr char kInputKvCells[] = "kv_cells";         // i32 {2, context}: position, sequence
+inline constexpr char kInputKvLength[] = "kv_length";       // i32 {1}: cells in use
+inline constexpr char kInputOutputRows[] = "output_rows";   // i32 {output_rows}
+inline constexpr char kOutputLogits[] = "logits";           // f32 {vocab_size, output_rows}
+
+// One model: hyper-parameters read and checked against the tensors in the file. Immutable.
+class Architecture {
+ public:
+  virtual ~Architecture() = default;
+  const Config& config() const { return config_; }
+  // Weights are named and shaped as in the file; states (the KV cache) are named by layer. The
+  // graph is inferred and not yet optimised.
+  virtual absl::StatusOr<graph::Graph> BuildGraph(const GraphOptions& options) const = 0;
+
+ protected:
+  Config config_;
+};
+
+using Factory = absl::StatusOr<std::unique_ptr<Architecture>> (*)(const gguf::File& file);
+struct Registration {
+  Registration(absl::string_view name, Factory factory);
+};
+
+// Chooses by general.architecture. kUnimplemented names an unknown one and lists those known;
+// kInvalidArgument names the key or tensor that is missing or has the wrong shape.
+absl::StatusOr<std::unique_ptr<Architecture>> Open(const gguf::File& file);
+
+}  // namespace bantam::model

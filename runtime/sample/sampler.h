@@ -1,0 +1,46 @@
+// Choosing the next token from logits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace bantam::sample {
+
+// Values that switch a stage off are given beside it.
+struct Params {
+  float temperature = 0.8f;  // 0: greedy
+  int32_t top_k = 40;        // 0: off
+  float top_p = 0.95f;       // 1: off
+  float min_p = 0.05f;       // 0: off
+  float typical_p = 1.0f;    // 1: off (Meister et al. 2022)
+  float repeat_penalty = 1.0f;     // 1: off (Keskar et al. 2019)
+  float frequency_penalty = 0.0f;  // 0: off
+  float presence_penalty = 0.0f;   // 0: off
+  int32_t penalty_last_n = 64;     // tokens the penalties look back on; -1: all, 0: none
+  uint64_t seed = 0;
+};
+
+// A chain: penalties, top-k, typical, top-p, min-p, temperature, draw. The same parameters, logits
+// and history give the same tokens on every machine. Not thread-safe. After construction, Sample
+// allocates nothing.
+class Sampler {
+ public:
+  // kInvalidArgument names a parameter outside its range. `vocab_size` > 0.
+  static absl::StatusOr<std::unique_ptr<Sampler>> Create(const Params& params, int64_t vocab_size,
+                                                         int64_t max_history = 1 << 20);
+  virtual ~Sampler() = default;
+
+  // Picks a token; does not change `logits`. kInvalidArgument when no logit is finite (a broken
+  // model), naming how many are NaN.
+  virtual absl::StatusOr<int32_t> Sample(std::span<const float> logits) = 0;
+  // Records a token of the text so far (prompt or chosen) for the penalties.
+  virtual void Accept(int32_t token) = 0;
+  // Forgets the history and restarts the random sequence.
+  virtual void Reset() = 0;
+};
+
+}  // namespace bantam::sample
