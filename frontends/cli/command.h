@@ -14,8 +14,8 @@ inline constexpr int kUsage = 2;
 
 struct Command {
   const char* name;
-  const char* summary;                  // one line for `bantam --help`
-  int (*run)(int argc, char** argv);    // argv[0] is "bantam <name>"
+  const char* summary;                // one line for `bantam --help`
+  int (*run)(int argc, char** argv);  // argv[0] is "bantam <name>"
 };
 
 int RunMain(int argc, char** argv);

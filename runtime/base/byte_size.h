@@ -10,7 +10,8 @@
 namespace bantam {
 
 // Parses a non-negative number with an optional unit. KB, MB, GB, TB are powers of 1000; KiB, MiB,
-// GiB, TiB and the bare letters K, M, G, T are powers of 1024; no unit means bytes. Case is ignored.
+// GiB, TiB and the bare letters K, M, G, T are powers of 1024; no unit means bytes. Case is
+// ignored.
 absl::StatusOr<uint64_t> ParseByteSize(absl::string_view text);
 
 // "97.8 MiB": the largest binary unit that keeps the number at 1 or more.

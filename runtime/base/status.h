@@ -9,8 +9,8 @@
 #include "absl/strings/string_view.h"
 
 // Returns from the enclosing function when `expr` is not OK.
-#define BANTAM_RETURN_IF_ERROR(expr)                          \
-  do {                                                        \
+#define BANTAM_RETURN_IF_ERROR(expr)                                                       \
+  do {                                                                                     \
     if (absl::Status bantam_status_ = (expr); !bantam_status_.ok()) return bantam_status_; \
   } while (0)
 

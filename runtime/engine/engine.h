@@ -41,10 +41,15 @@ class Model {
   const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
   device::Device& device() const { return *device_; }
 
-  // The model's own template applied; kFailedPrecondition when the file carries none.
+  // The model's own template applied; kFailedPrecondition when the file carries none, and the
+  // error of parsing it when it uses something unsupported.
   absl::StatusOr<std::string> FormatChat(const std::vector<chat::Message>& messages,
                                          bool add_generation_prompt) const;
-  bool has_chat_template() const { return chat_template_ != nullptr; }
+  bool has_chat_template() const { return chat_template_ != nullptr || !chat_template_error_.ok(); }
+
+  // Called when logits were not finite: kDataLoss naming the first weight that is not a number.
+  // Reads every weight, so it is slow.
+  absl::Status ExplainNonFinite() const;
 
   // Bytes of tensor data used, and how many of them stay in the mapped file.
   uint64_t weight_bytes() const { return weight_bytes_; }
@@ -52,17 +57,15 @@ class Model {
 
  private:
   friend class Session;
-  struct BoundWeight {
-    device::Buffer* buffer;
-    uint64_t offset;
-  };
   Model() = default;
+  absl::Status LoadWeights(const LoadOptions& options);
 
   std::unique_ptr<gguf::File> file_;
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Architecture> architecture_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   std::unique_ptr<chat::Template> chat_template_;
+  absl::Status chat_template_error_;
   std::vector<std::unique_ptr<device::Buffer>> buffers_;
   absl::flat_hash_map<absl::string_view, device::Binding> weights_;  // by tensor name
   uint64_t weight_bytes_ = 0;
@@ -70,7 +73,7 @@ class Model {
 };
 
 struct SessionOptions {
-  int64_t context = 0;  // tokens the KV cache holds; 0: what the model was trained for
+  int64_t context = 0;   // tokens the KV cache holds; 0: what the model was trained for
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
   quant::Type kv_type = quant::Type::kF16;  // or kF32
   bool optimize_graph = true;               // run the graph passes

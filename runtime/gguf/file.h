@@ -41,9 +41,9 @@ absl::string_view MetaTypeName(MetaType type);
 
 struct MetaArray;
 // Strings point into the mapped file (or, for a Writer, into memory the caller keeps).
-using MetaValue = std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool,
-                               absl::string_view, std::shared_ptr<const MetaArray>, uint64_t,
-                               int64_t, double>;
+using MetaValue =
+    std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool,
+                 absl::string_view, std::shared_ptr<const MetaArray>, uint64_t, int64_t, double>;
 static_assert(std::variant_size_v<MetaValue> == 13);  // alternative i has MetaType i
 inline MetaType TypeOf(const MetaValue& value) { return static_cast<MetaType>(value.index()); }
 
@@ -52,9 +52,9 @@ inline MetaType TypeOf(const MetaValue& value) { return static_cast<MetaType>(va
 struct MetaArray {
   MetaType element = MetaType::kUint8;
   uint64_t count = 0;
-  std::span<const std::byte> raw;           // fixed-size elements, unaligned, little-endian
-  std::vector<absl::string_view> strings;   // element == kString
-  std::vector<MetaValue> arrays;            // element == kArray
+  std::span<const std::byte> raw;          // fixed-size elements, unaligned, little-endian
+  std::vector<absl::string_view> strings;  // element == kString
+  std::vector<MetaValue> arrays;           // element == kArray
 
   // Element i of a fixed-size array as a MetaValue. i < count.
   MetaValue At(uint64_t i) const;

@@ -61,12 +61,14 @@ struct Value {
 // dimensions 1 to 3 may have any stride, and outputs are contiguous f32. `n` is the number of rows
 // (tokens) in the batch.
 enum class Op : uint8_t {
-  // (table {k, rows} any type, ids i32 {n}) -> {k, n}. An id outside [0, rows) gives a row of zeros.
+  // (table {k, rows} any type, ids i32 {n}) -> {k, n}. An id outside [0, rows) gives a row of
+  // zeros.
   kGatherRows,
   // (w0 {k, m0}, .., w[parts-1], x {k, n, b2, b3} [, bias0 {m0}, ..]) -> {m0 + m1 + .., n, b2, b3}:
   // out[i, j] = activation(sum_k w[k, i] * x[k, j] + bias[i]). Weights of any type.
   kMatMul,
-  // (w {k, m, experts}, x {k, 1 or top_k, n}, ids i32 {top_k, n}) -> {m, top_k, n}: expert ids[e, j]
+  // (w {k, m, experts}, x {k, 1 or top_k, n}, ids i32 {top_k, n}) -> {m, top_k, n}: expert ids[e,
+  // j]
   // applied to x[:, min(e, dim1 - 1), j]. An id outside [0, experts) gives zeros.
   kMatMulExpert,
   // (x any type) -> f32 of the same shape, contiguous. Decodes, converts and packs.
@@ -212,9 +214,7 @@ class Graph {
   const std::vector<ValueId>& outputs() const { return outputs_; }
   std::vector<ValueId>& outputs() { return outputs_; }
   // The value whose memory `id` lives in: itself unless it is a view.
-  ValueId RootOf(ValueId id) const {
-    return values_[id].base == kNone ? id : values_[id].base;
-  }
+  ValueId RootOf(ValueId id) const { return values_[id].base == kNone ? id : values_[id].base; }
   // The first value of that name, or kNone.
   ValueId Find(absl::string_view name) const;
 

@@ -35,14 +35,14 @@ struct GraphOptions {
 };
 
 // Names of the inputs and outputs that every graph has and the engine binds.
-inline constexpr char kInputTokens[] = "tokens";            // i32 {rows}
-inline constexpr char kInputPositions[] = "positions";      // i32 {rows}
-inline constexpr char kInputSlots[] = "slots";              // i32 {rows}
-inline constexpr char kInputQueryCells[] = "query_cells";   // i32 {2, rows}: position, sequence
-inline constexpr char kInputKvCells[] = "kv_cells";         // i32 {2, context}: position, sequence
-inline constexpr char kInputKvLength[] = "kv_length";       // i32 {1}: cells in use
-inline constexpr char kInputOutputRows[] = "output_rows";   // i32 {output_rows}
-inline constexpr char kOutputLogits[] = "logits";           // f32 {vocab_size, output_rows}
+inline constexpr char kInputTokens[] = "tokens";           // i32 {rows}
+inline constexpr char kInputPositions[] = "positions";     // i32 {rows}
+inline constexpr char kInputSlots[] = "slots";             // i32 {rows}
+inline constexpr char kInputQueryCells[] = "query_cells";  // i32 {2, rows}: position, sequence
+inline constexpr char kInputKvCells[] = "kv_cells";        // i32 {2, context}: position, sequence
+inline constexpr char kInputKvLength[] = "kv_length";      // i32 {1}: cells in use
+inline constexpr char kInputOutputRows[] = "output_rows";  // i32 {output_rows}
+inline constexpr char kOutputLogits[] = "logits";          // f32 {vocab_size, output_rows}
 
 // One model: hyper-parameters read and checked against the tensors in the file. Immutable.
 class Architecture {

@@ -51,7 +51,7 @@ struct TypeTraits {
   absl::string_view name;  // as in GGUF tools: "Q4_K"
   int32_t block_size;      // elements per block; 1 for plain types
   int32_t block_bytes;
-  bool is_quantized;       // block-compressed: needs decoding before arithmetic
+  bool is_quantized;  // block-compressed: needs decoding before arithmetic
 };
 
 // True when `id`, read from a file, is a type this library knows.

@@ -12,11 +12,11 @@ namespace bantam::sample {
 
 // Values that switch a stage off are given beside it.
 struct Params {
-  float temperature = 0.8f;  // 0: greedy
-  int32_t top_k = 40;        // 0: off
-  float top_p = 0.95f;       // 1: off
-  float min_p = 0.05f;       // 0: off
-  float typical_p = 1.0f;    // 1: off (Meister et al. 2022)
+  float temperature = 0.8f;        // 0: greedy
+  int32_t top_k = 40;              // 0: off
+  float top_p = 0.95f;             // 1: off
+  float min_p = 0.05f;             // 0: off
+  float typical_p = 1.0f;          // 1: off (Meister et al. 2022)
   float repeat_penalty = 1.0f;     // 1: off (Keskar et al. 2019)
   float frequency_penalty = 0.0f;  // 0: off
   float presence_penalty = 0.0f;   // 0: off

@@ -54,7 +54,8 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const gguf::File& file);
 
   // Any bytes are accepted; invalid UTF-8 becomes byte tokens or U+FFFD as the vocabulary allows.
-  virtual std::vector<TokenId> Encode(absl::string_view text, const EncodeOptions& options) const = 0;
+  virtual std::vector<TokenId> Encode(absl::string_view text,
+                                      const EncodeOptions& options) const = 0;
 
   // The bytes a token stands for; control tokens give "" unless `render_special`. May be part of a
   // UTF-8 character (see StreamDecoder). An id outside the vocabulary gives "".

@@ -1,0 +1,202 @@
+#include "runtime/model/hyper_parameters.h"
+
+#include <cmath>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "runtime/base/status.h"
+
+namespace bantam::model {
+namespace {
+
+// Far above any model there is; keeps products of two in 64 bits.
+constexpr int64_t kMaxDimension = int64_t{1} << 24;
+constexpr int64_t kMaxContext = int64_t{1} << 30;
+
+// A key that holds one number, or an array with the same number for every layer.
+absl::StatusOr<int64_t> UniformInt(const HyperParameters& params, absl::string_view key,
+                                   int64_t max) {
+  const gguf::MetaValue* value = params.file().Find(absl::StrCat(params.architecture(), ".", key));
+  if (value == nullptr || gguf::TypeOf(*value) != gguf::MetaType::kArray) {
+    return params.Int(key, 1, max);
+  }
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<int64_t> values,
+                          params.file().GetInts(absl::StrCat(params.architecture(), ".", key)));
+  if (values.empty()) return params.Error(key, "is an empty array; expected a number");
+  for (int64_t v : values) {
+    if (v != values[0]) {
+      return absl::UnimplementedError(absl::StrFormat(
+          "%s: %s.%s differs between layers (%d and %d), which this architecture does not support",
+          params.file().path(), params.architecture(), key, values[0], v));
+    }
+  }
+  if (values[0] < 1 || values[0] > max) {
+    return params.Error(key, absl::StrFormat("is %d; expected 1 to %d", values[0], max));
+  }
+  return values[0];
+}
+
+std::string ShapeText(const int64_t* dims, size_t n) {
+  return absl::StrCat("[", absl::StrJoin(dims, dims + n, ", "), "]");
+}
+
+}  // namespace
+
+HyperParameters::HyperParameters(const gguf::File& file) : file_(file) {
+  auto name = file.GetString("general.architecture");
+  if (name.ok()) architecture_ = std::string(*name);
+}
+
+std::string HyperParameters::FullKey(absl::string_view key) const {
+  return absl::StrCat(architecture_, ".", key);
+}
+
+bool HyperParameters::Has(absl::string_view key) const {
+  return file_.Find(FullKey(key)) != nullptr;
+}
+
+absl::Status HyperParameters::Error(absl::string_view key, absl::string_view message) const {
+  return absl::InvalidArgumentError(absl::StrCat(file_.path(), ": ", FullKey(key), " ", message));
+}
+
+absl::StatusOr<int64_t> HyperParameters::Int(absl::string_view key, int64_t min,
+                                             int64_t max) const {
+  BANTAM_ASSIGN_OR_RETURN(const int64_t value, file_.GetInt(FullKey(key)));
+  if (value < min || value > max) {
+    return Error(key, absl::StrFormat("is %d; expected %d to %d", value, min, max));
+  }
+  return value;
+}
+
+absl::StatusOr<int64_t> HyperParameters::IntOr(absl::string_view key, int64_t min, int64_t max,
+                                               int64_t fallback) const {
+  return Has(key) ? Int(key, min, max) : fallback;
+}
+
+absl::StatusOr<float> HyperParameters::Float(absl::string_view key) const {
+  BANTAM_ASSIGN_OR_RETURN(const double value, file_.GetFloat(FullKey(key)));
+  if (!std::isfinite(value)) return Error(key, "is not a finite number");
+  return static_cast<float>(value);
+}
+
+absl::StatusOr<float> HyperParameters::FloatOr(absl::string_view key, float fallback) const {
+  return Has(key) ? Float(key) : fallback;
+}
+
+absl::StatusOr<std::string> HyperParameters::StringOr(absl::string_view key,
+                                                      absl::string_view fallback) const {
+  BANTAM_ASSIGN_OR_RETURN(const absl::string_view value,
+                          gguf::Or(file_.GetString(FullKey(key)), fallback));
+  return std::string(value);
+}
+
+absl::StatusOr<Config> ReadConfig(const HyperParameters& params) {
+  const gguf::File& file = params.file();
+  Config config;
+  config.architecture = params.architecture();
+  BANTAM_ASSIGN_OR_RETURN(const absl::string_view name,
+                          gguf::Or(file.GetString("general.name"), absl::string_view()));
+  config.name = std::string(name);
+  BANTAM_ASSIGN_OR_RETURN(config.context_length, params.Int("context_length", 1, kMaxContext));
+  BANTAM_ASSIGN_OR_RETURN(config.embedding_length,
+                          params.Int("embedding_length", 1, kMaxDimension));
+  BANTAM_ASSIGN_OR_RETURN(config.block_count, params.Int("block_count", 1, 4096));
+  BANTAM_ASSIGN_OR_RETURN(config.head_count,
+                          UniformInt(params, "attention.head_count", kMaxDimension));
+  config.head_count_kv = config.head_count;
+  if (params.Has("attention.head_count_kv")) {
+    BANTAM_ASSIGN_OR_RETURN(config.head_count_kv,
+                            UniformInt(params, "attention.head_count_kv", kMaxDimension));
+  }
+  if (config.head_count % config.head_count_kv != 0) {
+    return params.Error("attention.head_count_kv",
+                        absl::StrFormat("is %d; expected a divisor of the %d heads",
+                                        config.head_count_kv, config.head_count));
+  }
+  const int64_t head_length = config.embedding_length / config.head_count;
+  BANTAM_ASSIGN_OR_RETURN(config.key_length,
+                          params.IntOr("attention.key_length", 1, kMaxDimension, head_length));
+  BANTAM_ASSIGN_OR_RETURN(config.value_length,
+                          params.IntOr("attention.value_length", 1, kMaxDimension, head_length));
+  if (config.key_length < 1 || config.value_length < 1) {
+    return params.Error("attention.head_count",
+                        absl::StrFormat("is %d, more than embedding_length (%d)", config.head_count,
+                                        config.embedding_length));
+  }
+  // The embedding table is the truth on the vocabulary; <arch>.vocab_size is often stale.
+  const gguf::TensorInfo* embedding = file.FindTensor("token_embd.weight");
+  if (embedding == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.path(), ": tensor token_embd.weight is missing"));
+  }
+  config.vocab_size = embedding->shape[1];
+  if (config.vocab_size < 1 || config.vocab_size > kMaxDimension) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: tensor token_embd.weight has %d rows; expected 1 to %d", file.path(),
+                        config.vocab_size, kMaxDimension));
+  }
+  return config;
+}
+
+absl::StatusOr<graph::RopeAttrs> ReadRope(const HyperParameters& params, graph::RopeLayout layout,
+                                          int64_t head_length) {
+  graph::RopeAttrs rope;
+  rope.layout = layout;
+  BANTAM_ASSIGN_OR_RETURN(const int64_t n_dims,
+                          params.IntOr("rope.dimension_count", 2, head_length, head_length));
+  if (n_dims % 2 != 0) {
+    return params.Error("rope.dimension_count",
+                        absl::StrFormat("is %d; expected an even number", n_dims));
+  }
+  rope.n_dims = static_cast<int32_t>(n_dims);
+  BANTAM_ASSIGN_OR_RETURN(rope.theta_base, params.FloatOr("rope.freq_base", 10000.0f));
+  if (rope.theta_base <= 0) return params.Error("rope.freq_base", "is not positive");
+
+  // Files from before rope.scaling.* say linear scaling with rope.scale_linear alone.
+  BANTAM_ASSIGN_OR_RETURN(const float old_factor, params.FloatOr("rope.scale_linear", 1.0f));
+  BANTAM_ASSIGN_OR_RETURN(const std::string scaling,
+                          params.StringOr("rope.scaling.type", "linear"));
+  BANTAM_ASSIGN_OR_RETURN(float factor, params.FloatOr("rope.scaling.factor", old_factor));
+  if (factor == 0) factor = 1;
+  if (factor < 0) return params.Error("rope.scaling.factor", "is negative");
+  if (scaling == "none") return rope;
+  if (scaling != "linear" && scaling != "yarn") {
+    return absl::UnimplementedError(
+        absl::StrFormat("%s: %s.rope.scaling.type is '%s'; supported are none, linear and yarn",
+                        params.file().path(), params.architecture(), scaling));
+  }
+  rope.freq_scale = 1.0f / factor;
+  if (scaling == "linear") return rope;
+  BANTAM_ASSIGN_OR_RETURN(rope.ext_factor, params.FloatOr("rope.scaling.yarn_ext_factor", 1.0f));
+  BANTAM_ASSIGN_OR_RETURN(rope.attn_factor, params.FloatOr("rope.scaling.attn_factor", 1.0f));
+  BANTAM_ASSIGN_OR_RETURN(rope.beta_fast, params.FloatOr("rope.scaling.yarn_beta_fast", 32.0f));
+  BANTAM_ASSIGN_OR_RETURN(rope.beta_slow, params.FloatOr("rope.scaling.yarn_beta_slow", 1.0f));
+  BANTAM_ASSIGN_OR_RETURN(const int64_t trained, params.Int("context_length", 1, kMaxContext));
+  BANTAM_ASSIGN_OR_RETURN(
+      const int64_t original,
+      params.IntOr("rope.scaling.original_context_length", 1, kMaxContext, trained));
+  rope.original_context = static_cast<int32_t>(original);
+  return rope;
+}
+
+absl::Status AllowTensor(const gguf::File& file, absl::string_view name,
+                         std::initializer_list<int64_t> shape) {
+  const gguf::TensorInfo* tensor = file.FindTensor(name);
+  if (tensor == nullptr) return absl::OkStatus();
+  std::array<int64_t, 4> expected = {1, 1, 1, 1};
+  std::copy(shape.begin(), shape.end(), expected.begin());
+  if (tensor->shape == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s: tensor %s has shape %s; expected %s", file.path(), name,
+      ShapeText(tensor->shape.data(), tensor->n_dims), ShapeText(expected.data(), shape.size())));
+}
+
+absl::Status RequireTensor(const gguf::File& file, absl::string_view name,
+                           std::initializer_list<int64_t> shape) {
+  if (file.FindTensor(name) == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(file.path(), ": tensor ", name, " is missing"));
+  }
+  return AllowTensor(file, name, shape);
+}
+
+}  // namespace bantam::model
