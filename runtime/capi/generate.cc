@@ -20,7 +20,7 @@ absl::Status ReadPrompt(bantam_session& session, bantam_sampler& sampler,
   if (prompt.empty()) {
     if (!session.session->Logits().empty()) return absl::OkStatus();
     return absl::FailedPreconditionError(
-        "there is nothing to go on from: give a prompt, or decode with the last logits before");
+        "there is nothing to go on from: give a prompt, or decode one before");
   }
   BANTAM_RETURN_IF_ERROR(session.session->Decode(prompt));
   for (int32_t token : prompt) sampler.sampler->Accept(token);
@@ -53,10 +53,7 @@ absl::Status Continue(bantam_session& session, bantam_sampler& sampler,
         stop = BANTAM_STOP_CONTEXT_FULL;
       }
     }
-    if (text.position() < text.context()) {
-      BANTAM_RETURN_IF_ERROR(text.Decode(
-          {&token, 1}, stop.has_value() ? engine::LogitsMode::kNone : engine::LogitsMode::kLast));
-    }
+    if (text.position() < text.context()) BANTAM_RETURN_IF_ERROR(text.Decode({&token, 1}));
   }
   result.stop = *stop;
   if (const std::string rest = decoder.Finish(); !rest.empty()) hand_out(rest, BANTAM_NO_TOKEN);

@@ -347,10 +347,11 @@ typedef struct bantam_generate_result {
 /* clang-format on */
 
 /* Appends the prompt to the session's text, then generates. Without a prompt (count 0) it goes on
- * from the last decode, whose last logits must have been computed. The sampler is told of every
- * token of the prompt and of the answer. When it returns, the session's text holds both, the token
- * that ended the answer included, as far as the context had room: the next turn's prompt is what
- * follows. `options` and `result` may be NULL. */
+ * from the last decode or generate. The sampler is told of every token of the prompt and of the
+ * answer. When it returns, the session's text holds both, the token that ended the answer included,
+ * as far as the context had room: the next turn's prompt is what follows. `options` and `result` may
+ * be NULL. BANTAM_RESOURCE_EXHAUSTED when the prompt does not fit, BANTAM_FAILED_PRECONDITION when
+ * there is nothing to go on from. */
 BANTAM_API bantam_code bantam_generate(bantam_session* session, bantam_sampler* sampler,
                                        const int32_t* prompt, size_t count,
                                        const bantam_generate_options* options,
