@@ -3,12 +3,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <system_error>
 
 namespace bantam {
 
 ThreadPool::ThreadPool(int size) {
-  for (int worker = 1; worker < size; ++worker) {
-    threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+  try {
+    for (int worker = 1; worker < size; ++worker) {
+      threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+    }
+  } catch (const std::system_error&) {
+    // Too many threads for this process: the loops run on those that did start.
   }
 }
 
@@ -25,8 +30,10 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   if (threads_.empty() || count <= grain) {
-    for (int64_t begin = 0; begin < count; begin += grain) {
-      body(begin, std::min(begin + grain, count), 0);
+    for (int64_t begin = 0; begin < count;) {
+      const int64_t end = begin + std::min(grain, count - begin);
+      body(begin, end, 0);
+      begin = end;
     }
     return;
   }
@@ -61,10 +68,13 @@ void ThreadPool::WorkerLoop(int worker) {
 }
 
 void ThreadPool::RunChunks(int worker) {
+  // Counted in chunks: a count of elements could overflow when every thread steps past the end.
+  const int64_t chunks = (count_ - 1) / grain_ + 1;
   while (true) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= count_) return;
-    (*body_)(begin, std::min(begin + grain_, count_), worker);
+    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
+    if (chunk >= chunks) return;
+    const int64_t begin = chunk * grain_;
+    (*body_)(begin, begin + std::min(grain_, count_ - begin), worker);
   }
 }
 

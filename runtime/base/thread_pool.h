@@ -16,7 +16,8 @@ namespace bantam {
 // ParallelFor may be called from one thread at a time and not from inside a loop body.
 class ThreadPool {
  public:
-  // `size` counts the caller; it is at least 1.
+  // `size` counts the caller; below 1 means 1. When the system refuses to start that many threads
+  // the pool is smaller, see size().
   explicit ThreadPool(int size);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -47,7 +48,7 @@ class ThreadPool {
   const Body* body_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;
-  std::atomic<int64_t> next_{0};
+  std::atomic<int64_t> next_{0};  // index of the next chunk
 };
 
 }  // namespace bantam
