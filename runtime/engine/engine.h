@@ -110,6 +110,8 @@ class Session {
   int64_t position() const;
   int64_t context() const;
   int64_t ubatch() const;
+  // Token counts of the steps that were compiled, increasing: the shape classes.
+  std::vector<int64_t> shape_classes() const;
   // Forgets everything from `position` on. kOutOfRange past the current one.
   absl::Status Truncate(int64_t position);
 
