@@ -86,7 +86,8 @@ TEST_P(GoldenTest, ReadsAsTheReferenceDoes) {
                        {"offset", t.offset},
                        {"data", absl::BytesToHexString(data)}});
   }
-  EXPECT_EQ(tensors, expected_["tensors"]);
+  ASSERT_EQ(tensors.size(), expected_["tensors"].size());
+  for (size_t i = 0; i < tensors.size(); ++i) EXPECT_EQ(tensors[i], expected_["tensors"][i]);
 }
 
 TEST_P(GoldenTest, WritesTheSameBytes) {
@@ -104,7 +105,8 @@ TEST(Golden, CoversEveryType) {
   const auto types = File::Open(kFolder + "types.gguf");
   ASSERT_TRUE(types.ok()) << types.status();
   for (uint32_t id = 0; id < quant::kTypeIdLimit; ++id) {
-    if (!quant::IsValidType(id)) continue;
+    // See make.py for why Q8_1 is not there.
+    if (!quant::IsValidType(id) || static_cast<quant::Type>(id) == quant::Type::kQ8_1) continue;
     const absl::string_view name = quant::Name(static_cast<quant::Type>(id));
     EXPECT_NE((*types)->FindTensor(std::string(name) + ".weight"), nullptr) << name;
   }

@@ -13,8 +13,9 @@ from gguf.constants import GGMLQuantizationType, GGUFValueType as V
 HERE = pathlib.Path(__file__).parent
 rng = np.random.default_rng(20240815)
 
-# Known to the package but not to Bantam.
-UNSUPPORTED = {"Q1_0"}
+# Q1_0 is not known to Bantam yet. Of Q8_1 the package says that a block has 40 bytes, as it had
+# in 2023; llama.cpp and Bantam have 36. No file holds it: it is for activations.
+LEFT_OUT = {"Q1_0", "Q8_1"}
 
 SCALARS = {
     V.UINT8: [0, 200, 255],
@@ -101,7 +102,7 @@ def main():
 
     w = GGUFWriter(HERE / "types.gguf", "llama")
     for t in GGMLQuantizationType:
-        if t.name not in UNSUPPORTED:
+        if t.name not in LEFT_OUT:
             add_tensor_of_type(w, t)
     finish(w)
 
