@@ -164,6 +164,29 @@ output %8
 )");
 }
 
+// Offsets count from what is viewed, which here does not start where its memory does.
+TEST(FoldViews, OffsetsAreThoseWithinTheSource) {
+  Build b;
+  const ValueId cache = b.g.AddState("cache", Type::kF32, {8, 1, 8, 1});
+  const ValueId slots = b.g.AddInput("slots", Type::kI32, {3, 1, 1, 1});
+  const ValueId half =
+      b.g.Add(Op::kView, {cache}, "half", ViewAttrs{{8, 1, 4, 1}, {4, 32, 32, 128}, 128});
+  const ValueId rows = b.Reshape("rows", b.x, {8, 1, 3, 1});
+  const ValueId written = b.g.Add(Op::kKvWrite, {half, rows, slots}, "written");
+  const ValueId flat = b.Reshape("flat", written, {8, 4, 1, 1});
+  const ValueId last =
+      b.g.Add(Op::kView, {flat}, "last", ViewAttrs{{8, 2, 1, 1}, {4, 32, 64, 64}, 64});
+  b.g.AddOutput(b.Unary("out", last));
+  EXPECT_EQ(After(FoldViews, b.g),
+            R"(%3 = view(%1 "cache") : f32 [8, 1, 4] in %1 + 128 "half"
+%4 = reshape(%0 "x") : f32 [8, 1, 3] in %0 "rows"
+%5 = kv_write(%3, %4, %2 "slots") : f32 [8, 1, 4] in %1 + 128 "written"
+%7 = view(%5) : f32 [8, 2] in %1 + 192 "last"
+%8 = unary(%7) activation=silu : f32 [8, 2] "out"
+output %8
+)");
+}
+
 TEST(FuseNormScale, TakesWeightAndBias) {
   Build b;
   const ValueId w = b.Vector("w", 8), bias = b.Vector("bias", 8);
