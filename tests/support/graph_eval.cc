@@ -241,8 +241,9 @@ class Evaluator {
       const int64_t k = shape(w)[0], m = shape(w)[1];
       ForEachRow(shape(x), [&](int64_t j, int64_t b2, int64_t b3) {
         for (int64_t i = 0; i < m; ++i) {
-          double sum = attrs.has_bias ? At(node.inputs[attrs.parts + 1 + part], i) : 0.0;
+          double sum = 0;
           for (int64_t l = 0; l < k; ++l) sum += At(w, l, i) * At(x, l, j, b2, b3);
+          if (attrs.has_bias) sum += At(node.inputs[attrs.parts + 1 + part], i);
           At(node.output, first_row + i, j, b2, b3) = Activate(attrs.activation, sum);
         }
       });

@@ -33,6 +33,7 @@ OTHERS = [T.BF16, T.Q8_K, T.IQ1_M, T.MXFP4, T.NVFP4]
 # Negative zero, the least subnormal, the greatest number, infinity, NaN.
 EXTREME_HALVES = [0x8000, 0x0001, 0x7BFF, 0x7C00, 0x7E00]
 EXTREME_FLOATS = [0x80000000, 0x00000001, 0x7F7FFFFF, 0xFF800000, 0x7FC00000]
+ENCODERS = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.TQ1_0, T.TQ2_0, T.MXFP4]
 GRIDS = [T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S, T.IQ1_S]
 
 
@@ -112,6 +113,16 @@ def small_vectors(t):
     return blocks.ravel()
 
 
+def encoder_row():
+    """Three super-blocks: normal values, large ones with an offset, and small ones among zeros."""
+    rng = np.random.default_rng(0)
+    row = rng.standard_normal((3, 256))
+    row[1] = 40 * row[1] + 100
+    row[2] = np.where(rng.random(256) < 0.5, 0, 1e-3 * row[2])
+    row[2, :32] = 0
+    return row.astype("<f4").ravel()
+
+
 def digest(values):
     """CRC-32 of the bits of the values, every NaN as the same one."""
     bits = values.astype("<f4").view("<u4").copy()
@@ -158,6 +169,10 @@ def main():
                 if not same_bits(other, decode(t, data)):
                     print(f"{t.name}: the C decoder differs")
     (HERE / "types.txt").write_text("\n".join(lines) + "\n")
+    row = encoder_row()
+    row.tofile(HERE / "encode.f32")
+    for t in ENCODERS:
+        gguf.quants.quantize(row, t).tofile(HERE / f"{t.name}.encoded")
     for t in GRIDS:
         cls = gguf.quants._type_traits[t]
         cls.init_grid()
