@@ -394,7 +394,7 @@ std::vector<absl::string_view> SplitSpaces(absl::string_view text, int64_t limit
   text = StripLeft(text);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(pieces.size()) == limit) {
-      pieces.push_back(StripRight(text));
+      pieces.push_back(text);
       break;
     }
     size_t end = 0;
@@ -414,7 +414,7 @@ std::vector<absl::string_view> SplitSpacesFromRight(absl::string_view text, int6
   text = StripRight(text);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(pieces.size()) == limit) {
-      pieces.push_back(StripLeft(text));
+      pieces.push_back(text);
       break;
     }
     size_t begin = text.size();
