@@ -1,7 +1,6 @@
 #include "runtime/gguf/foreign.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -89,13 +88,15 @@ bool IsPickle(string_view text) {
   return text.size() > 2 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
 }
 
-bool IsText(string_view start) {
-  // The cut may have split a character; up to 3 bytes at the end don't count.
-  for (size_t cut = 0; cut <= 3 && cut < start.size(); ++cut) {
-    std::string text(start.substr(0, start.size() - cut));
+// Looks at the first `length` bytes.
+bool IsText(string_view text, size_t length) {
+  // A character cut at the end of what is looked at doesn't count against it.
+  const size_t max_cut = length < text.size() ? 3 : 0;
+  for (size_t cut = 0; cut <= max_cut && cut < length; ++cut) {
+    std::string start(text.substr(0, length - cut));
     std::replace_if(
-        text.begin(), text.end(), [](char c) { return absl::ascii_isspace(c); }, ' ');
-    if (IsPlainText(text)) return true;
+        start.begin(), start.end(), [](char c) { return absl::ascii_isspace(c); }, ' ');
+    if (IsPlainText(start)) return true;
   }
   return false;
 }
@@ -143,7 +144,7 @@ std::string Recognise(string_view text) {
   if (absl::StartsWithIgnoreCase(page, "<?xml")) {
     return "is an XML document, probably of a failed download; download the model again";
   }
-  if (IsText(start)) {
+  if (IsText(text, start.size())) {
     return absl::StrCat("is a text file, not a model: it starts with '", Printable(start, 40), "'");
   }
   return "";

@@ -125,7 +125,8 @@ class Dumper {
 
   void AppendNode(const Node& node) {
     const bool known = static_cast<int>(node.op) < kOpCount;
-    absl::StrAppend(&out_, "%", node.output, " = ", known ? OpName(node.op) : "?", "(");
+    absl::StrAppend(&out_, "%", node.output, Exists(node.output) ? "" : "?", " = ",
+                    known ? OpName(node.op) : "?", "(");
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (i > 0) out_ += ", ";
       AppendOperand(node.inputs[i]);

@@ -20,9 +20,10 @@ float Activate(float x) {
   if constexpr (kActivation == Activation::kGelu) {
     return 0.5f * x * std::erfc(x * -0.70710678118654752f);
   }
+  // (1 + tanh z) / 2 = sigmoid(2 z), for the same reason.
   if constexpr (kActivation == Activation::kGeluTanh) {
     constexpr float kSqrt2OverPi = 0.79788456080286536f;
-    return 0.5f * x * (1.0f + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
+    return x / (1.0f + std::exp(-2.0f * kSqrt2OverPi * (x + 0.044715f * x * x * x)));
   }
   if constexpr (kActivation == Activation::kGeluQuick) return x / (1.0f + std::exp(-1.702f * x));
   if constexpr (kActivation == Activation::kRelu) return x < 0 ? 0.0f : x;
