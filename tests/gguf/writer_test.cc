@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -20,9 +21,12 @@ std::shared_ptr<const MetaArray> Share(MetaArray array) {
   return std::make_shared<const MetaArray>(std::move(array));
 }
 
+// The writer wants data that lives until it writes; a deque never moves its elements.
 absl::Status AddBytes(Writer& writer, const std::string& name, quant::Type type,
-                      std::vector<int64_t> shape, const std::string& data) {
-  return writer.AddTensor(name, type, shape, std::as_bytes(std::span(data)));
+                      const std::vector<int64_t>& shape, std::string data) {
+  static std::deque<std::string> kept;
+  return writer.AddTensor(name, type, shape,
+                          std::as_bytes(std::span(kept.emplace_back(std::move(data)))));
 }
 
 // The layout, byte by byte, from the format's description alone.
