@@ -20,11 +20,11 @@
 // so that a kernel may take values (the functions below), or quants and scales for an integer dot
 // product.
 //
-// Every step but the last is exact: an f16 has 11 significant bits, and the integers it is multiplied
-// by have too few to fill the 24 of an f32 before the last product or sum. A value is therefore the
-// exact one rounded once (where the scale is finite), and its bits are the same on every machine,
-// with or without fused multiply-add. Only the order of the factors matters, and only for the sign
-// of zero: scale first, then the quant.
+// Every step but the last is exact: an f16 has 11 significant bits, and the integers it is
+// multiplied by have too few to fill the 24 of an f32 before the last product or sum. A value is
+// therefore the exact one rounded once (where the scale is finite), and its bits are the same on
+// every machine, with or without fused multiply-add. Only the order of the factors matters, and
+// only for the sign of zero: scale first, then the quant.
 //
 // Drawings: fields are named with their byte offsets; within a byte or word, fields go from the
 // most significant bit to the least. a:4 is a field of four bits, a.5-4 the bits 5 and 4 of a.
@@ -34,6 +34,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "runtime/quant/blocks_iq.h"
 #include "runtime/quant/blocks_k.h"
@@ -106,13 +107,14 @@ BANTAM_HOST_DEVICE inline void DecodeBlock(const Block& block, float* __restrict
   }
 }
 
-// All of them, to build a table of one templated function or kernel per type.
+// All of them, to build a table of one templated function or kernel per type:
+//
+//   AllBlocks::ForEach([&]<typename Block>(std::type_identity<Block>) { ... Block::kType ... });
 template <typename... Blocks>
 struct BlockList {
-  // Calls f.template operator()<Block>() for each.
   template <typename F>
   static void ForEach(F&& f) {
-    (f.template operator()<Blocks>(), ...);
+    (f(std::type_identity<Blocks>{}), ...);
   }
 };
 using AllBlocks =

@@ -46,9 +46,8 @@ struct BlockQ4_1 {
 // The 5-bit quants of elements 8 group .. 8 group + 7 of Q5_0 and Q5_1, one to a byte: the low four
 // bits as in Q4_0, the fifth in bit i of `qh`.
 BANTAM_HOST_DEVICE inline uint64_t FiveBitQuants(const uint8_t* qs, const uint8_t* qh, int group) {
-  uint64_t low;
-  memcpy(&low, qs + 8 * (group & 1), sizeof(low));
-  return ((low >> 4 * (group >> 1)) & AllBytes(15)) | (SpreadBits(qh[group]) << 4);
+  const uint64_t low = LoadWord(qs + 8 * (group & 1)) >> 4 * (group >> 1);
+  return (low & AllBytes(15)) | (SpreadBits(qh[group]) << 4);
 }
 
 // byte  0     2      6
@@ -208,11 +207,18 @@ struct BlockTQ2_0 {
 };
 
 // E2M1 of the OCP Microscaling specification 1.0, section 5.3.3 (s ee m, bias 1), doubled to be an
-// integer: 0 1 2 3 4 6 8 12 and their negatives. By comparisons, which vectorise.
-BANTAM_HOST_DEVICE inline int DoubledE2M1(int code) {
-  const int c = code & 7;
-  const int magnitude = c + (c > 4) + (c > 5) + 3 * (c > 6);
-  return code & 8 ? -magnitude : magnitude;
+// integer: 0 1 2 3 4 6 8 12 and their negatives. Eight codes in the low four bits of the bytes of
+// `codes` to eight int8.
+BANTAM_HOST_DEVICE inline uint64_t DoubledE2M1(uint64_t codes) {
+  const uint64_t c = codes & AllBytes(7);
+  // c + (c > 4) + (c > 5) + 3 (c > 6): adding 8 - k carries into bit 3 where c >= k.
+  const uint64_t above_4 = ((c + AllBytes(3)) >> 3) & AllBytes(1);
+  const uint64_t above_5 = ((c + AllBytes(2)) >> 3) & AllBytes(1);
+  const uint64_t above_6 = ((c + AllBytes(1)) >> 3) & AllBytes(1);
+  const uint64_t magnitude = c + above_4 + above_5 + 3 * above_6;
+  // Negated where the sign is set and the magnitude is not 0 (see NegateBytes).
+  const uint64_t negative = ((codes & (c + AllBytes(7))) >> 3) & AllBytes(1);
+  return (magnitude ^ (negative * 0xFF)) + negative;
 }
 
 // byte  0     1
@@ -222,13 +228,13 @@ BANTAM_HOST_DEVICE inline int DoubledE2M1(int code) {
 struct BlockMXFP4 {
   static constexpr Type kType = Type::kMXFP4;
   static constexpr int kElements = 32;
-  static constexpr int kGroup = 16;
+  static constexpr int kGroup = 8;
   uint8_t e;
   uint8_t qs[16];
 
   BANTAM_HOST_DEVICE float Scale(int) const { return HalfOfE8M0ToFloat(e); }
-  BANTAM_HOST_DEVICE int Quant(int group, int j) const {
-    return DoubledE2M1((qs[j] >> 4 * group) & 15);
+  BANTAM_HOST_DEVICE uint64_t Quants8(int group) const {
+    return DoubledE2M1(LoadWord(qs + 8 * (group & 1)) >> 4 * (group >> 1));
   }
 };
 
@@ -245,8 +251,8 @@ struct BlockNVFP4 {
   uint8_t qs[32];
 
   BANTAM_HOST_DEVICE float Scale(int group) const { return HalfOfUE4M3ToFloat(d[group >> 1]); }
-  BANTAM_HOST_DEVICE int Quant(int group, int j) const {
-    return DoubledE2M1((qs[8 * (group >> 1) + j] >> 4 * (group & 1)) & 15);
+  BANTAM_HOST_DEVICE uint64_t Quants8(int group) const {
+    return DoubledE2M1(LoadWord(qs + 8 * (group >> 1)) >> 4 * (group & 1));
   }
 };
 

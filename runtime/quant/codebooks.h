@@ -19,6 +19,13 @@ namespace bantam::quant {
 // The same byte in all eight lanes.
 BANTAM_HOST_DEVICE constexpr uint64_t AllBytes(uint8_t byte) { return 0x0101010101010101u * byte; }
 
+// Eight bytes as a word, the first the lowest.
+BANTAM_HOST_DEVICE inline uint64_t LoadWord(const uint8_t* bytes) {
+  uint64_t word;
+  memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
 // The eight 2-bit fields of `code`, one to a byte.
 BANTAM_HOST_DEVICE inline uint64_t SpreadPairs(uint16_t code) {
   uint64_t x = code;

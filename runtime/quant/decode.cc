@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <type_traits>
 
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/float16.h"
@@ -60,7 +61,9 @@ Table MakeTable() {
   set(Type::kI16, DecodePlain<int16_t>);
   set(Type::kI32, DecodePlain<int32_t>);
   set(Type::kI64, DecodePlain<int64_t>);
-  AllBlocks::ForEach([&set]<typename Block>() { set(Block::kType, DecodeBlocks<Block>); });
+  AllBlocks::ForEach([&set]<typename Block>(std::type_identity<Block>) {
+    set(Block::kType, DecodeBlocks<Block>);
+  });
   return table;
 }
 

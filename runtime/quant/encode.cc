@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/quant/blocks.h"
@@ -124,7 +125,7 @@ Table MakeTable() {
   set(Type::kI16, EncodeIntegers<int16_t, Type::kI16>);
   set(Type::kI32, EncodeIntegers<int32_t, Type::kI32>);
   set(Type::kI64, EncodeIntegers<int64_t, Type::kI64>);
-  AllBlocks::ForEach([&set]<typename Block>() {
+  AllBlocks::ForEach([&set]<typename Block>(std::type_identity<Block>) {
     if constexpr (HasEncoder<Block>) set(Block::kType, EncodeBlocks<Block>);
   });
   return table;

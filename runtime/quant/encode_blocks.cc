@@ -99,12 +99,14 @@ int NearestIQ4(float x) {
   return best;
 }
 
+constexpr int8_t kDoubledE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 // The code of the E2M1 value nearest to x / scale, where `scale` is that of doubled values.
 int NearestE2M1(float x, float scale) {
   int best = 0;
   float least = std::numeric_limits<float>::infinity();
   for (int code = 0; code < 16; ++code) {
-    const float error = std::abs(scale * static_cast<float>(DoubledE2M1(code)) - x);
+    const float error = std::abs(scale * static_cast<float>(kDoubledE2M1[code]) - x);
     if (error < least) {
       least = error;
       best = code;

@@ -17,17 +17,18 @@ inline constexpr float kHalfMax = 65504.0f;
 
 // Exact. A NaN keeps its sign and payload.
 BANTAM_HOST_DEVICE inline float HalfToFloat(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const int32_t magnitude = half & 0x7FFF;
   constexpr uint32_t kRebias = (127 - 15) << 23;
-  uint32_t bits = (static_cast<uint32_t>(magnitude) << 13) + kRebias;
   // The exponent of infinities and NaNs is all ones in both formats.
-  if (magnitude >= 0x7C00) bits += kRebias;
-  // Subnormals are multiples of 2^-24, which are normal numbers as f32.
-  if (magnitude < 0x0400) {
-    bits = BitCast<uint32_t>(static_cast<float>(magnitude) * (1.0f / 16777216.0f));
-  }
-  return BitCast<float>(sign | bits);
+  const uint32_t normal =
+      (static_cast<uint32_t>(magnitude) << 13) + kRebias + (magnitude >= 0x7C00 ? kRebias : 0);
+  // Subnormals are multiples of 2^-24, which are normal numbers as f32. Chosen by a mask: compilers
+  // turn a conditional expression with a float product into a branch, which does not vectorise.
+  const uint32_t subnormal =
+      BitCast<uint32_t>(static_cast<float>(magnitude) * (1.0f / 16777216.0f));
+  const uint32_t is_subnormal = static_cast<uint32_t>((magnitude - 0x0400) >> 31);
+  return BitCast<float>((static_cast<uint32_t>(half & 0x8000) << 16) | (subnormal & is_subnormal) |
+                        (normal & ~is_subnormal));
 }
 
 // Rounds to nearest, ties to even; beyond the range to infinity. A NaN becomes a quiet one.
@@ -76,11 +77,10 @@ BANTAM_HOST_DEVICE inline float HalfOfE8M0ToFloat(uint8_t e) {
 // UE4M3 (0 eeee mmm, bias 7) halved. 0x7F, the NaN of E4M3, decodes as 0, and the sign bit is
 // ignored, as in every reader of GGUF (0xFF is 240).
 BANTAM_HOST_DEVICE inline float HalfOfUE4M3ToFloat(uint8_t x) {
-  const uint32_t exponent = (x >> 3) & 15;
-  const uint32_t mantissa = x & 7;
-  if (x == 0x7F) return 0.0f;
-  if (exponent == 0) return static_cast<float>(mantissa) * (1.0f / 1024.0f);
-  return BitCast<float>(((exponent - 8 + 127) << 23) | (mantissa << 20));
+  const int32_t magnitude = x & 0x7F;
+  const uint32_t normal = (static_cast<uint32_t>(magnitude) << 20) + ((127 - 8) << 23);
+  const uint32_t subnormal = BitCast<uint32_t>(static_cast<float>(magnitude) * (1.0f / 1024.0f));
+  return BitCast<float>(x == 0x7F ? 0 : magnitude < 8 ? subnormal : normal);
 }
 
 }  // namespace bantam::quant

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "runtime/quant/blocks.h"
@@ -143,7 +144,7 @@ TEST_P(GoldenTest, ElementsAndGroups) {
   const std::vector<uint8_t> bytes = Blocks();
   const std::vector<float> expected = Values();
   bool found = false;
-  AllBlocks::ForEach([&]<typename Block>() {
+  AllBlocks::ForEach([&]<typename Block>(std::type_identity<Block>) {
     if (Block::kType != type()) return;
     found = true;
     static_assert(Block::kElements % Block::kGroup == 0);
