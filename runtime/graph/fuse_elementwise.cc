@@ -1,7 +1,5 @@
 // Elementwise nodes move into the node whose output they alone read. The joint node takes the place
 // of the first, so that x is read no later than before.
-#include <optional>
-
 #include "runtime/base/status.h"
 #include "runtime/graph/passes.h"
 #include "runtime/graph/rewrite.h"

@@ -19,7 +19,7 @@ class Rewriter {
   // Infers a copy of `graph`.
   static absl::StatusOr<Rewriter> Create(const Graph& graph);
 
-  // The graph as it was before any change.
+  // The graph as it was before any replacement, with the new values.
   const Graph& graph() const { return graph_; }
   bool IsOutput(ValueId id) const { return is_output_[id]; }
   // The nodes that read a value, one entry for each time.

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+#include <string>
+
 #include "runtime/graph/dump.h"
 #include "runtime/graph/infer.h"
 #include "tests/support/graph_eval.h"
