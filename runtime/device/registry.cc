@@ -66,12 +66,13 @@ FoundList Enumerate(const BackendOptions& options, absl::string_view only) {
       continue;
     }
     for (auto& device : *devices) {
-      list.devices.push_back({backend->name(), std::move(device)});
+      // Behind those of the same rank: the order within a kind is that of the backends.
+      const auto at =
+          std::upper_bound(list.devices.begin(), list.devices.end(), Rank(device->kind()),
+                           [](int rank, const Found& f) { return rank < Rank(f.device->kind()); });
+      list.devices.insert(at, {backend->name(), std::move(device)});
     }
   }
-  std::stable_sort(list.devices.begin(), list.devices.end(), [](const Found& a, const Found& b) {
-    return Rank(a.device->kind()) < Rank(b.device->kind());
-  });
   return list;
 }
 
