@@ -135,7 +135,7 @@ class Conversation {
     }
     BANTAM_RETURN_IF_ERROR(answer.status());
     counts_.Add(answer->counts);
-    BANTAM_RETURN_IF_ERROR(WriteStdout("\n"));
+    BANTAM_RETURN_IF_ERROR(EndAnswer(answer->text));
     if (answer->stop == StopReason::kContextFull) {
       WriteStderr("context full: /clear starts over, -c gives more room\n");
     }

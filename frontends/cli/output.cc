@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -60,6 +61,10 @@ absl::Status WriteJson(const nlohmann::ordered_json& json) {
 absl::Status WriteAnswer(absl::string_view text) {
   static const bool is_terminal = isatty(STDOUT_FILENO) != 0;
   return is_terminal ? WriteStdout(ForTerminal(text)) : WriteStdout(text);
+}
+
+absl::Status EndAnswer(absl::string_view answer) {
+  return absl::EndsWith(answer, "\n") ? absl::OkStatus() : WriteStdout("\n");
 }
 
 bool StderrIsTerminal() { return isatty(STDERR_FILENO) != 0; }

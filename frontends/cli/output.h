@@ -20,6 +20,8 @@ absl::Status WriteJson(const nlohmann::ordered_json& json);
 
 // Text a model made: as it is, or on a terminal as ForTerminal makes it.
 absl::Status WriteAnswer(absl::string_view text);
+// A newline, unless the whole answer already ends with one.
+absl::Status EndAnswer(absl::string_view answer);
 
 bool StderrIsTerminal();
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <random>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "frontends/cli/chat.h"
@@ -34,6 +35,12 @@ struct RunOptions : Options {
   uint64_t seed = 0;
 };
 
+// CLI11 takes -1 for the largest unsigned number.
+std::string CheckSeed(const std::string& text) {
+  uint64_t seed = 0;
+  return absl::SimpleAtoi(text, &seed) ? "" : absl::StrCat("'", text, "' is not a number from 0");
+}
+
 void AddSamplingOptions(CLI::App& app, RunOptions& options) {
   sample::Params& params = options.generate.sampling;
   auto add = [&app](const char* name, auto& value, const char* help, const char* type) {
@@ -57,6 +64,7 @@ void AddSamplingOptions(CLI::App& app, RunOptions& options) {
       "Tokens the penalties look back on; -1: all, 0: none", "N");
   app.add_option("--seed", options.seed, "Makes the text reproducible; default: another each time")
       ->type_name("SEED")
+      ->check(CheckSeed)
       ->group("Choosing the next token");
 }
 
@@ -139,9 +147,7 @@ absl::StatusOr<bool> RunOnce(const RunOptions& options, double load_seconds,
   if (options.json) {
     BANTAM_RETURN_IF_ERROR(WriteJson(AnswerJson(options, answer, load_seconds, session)));
   } else {
-    if (answer.text.empty() || answer.text.back() != '\n') {
-      BANTAM_RETURN_IF_ERROR(WriteStdout("\n"));
-    }
+    BANTAM_RETURN_IF_ERROR(EndAnswer(answer.text));
     if (answer.stop == StopReason::kContextFull) {
       WriteStderr(
           absl::StrFormat("bantam: the answer ends here: the context of %d tokens is full; "

@@ -15,6 +15,10 @@ using ::testing::Not;
 
 class Chat : public ::testing::Test {
  protected:
+  void WriteModel(TinyLlamaOptions options) {
+    options.tied = false;  // with random weights a tied model says its last token again
+    WriteTinyLlama(model_, options);
+  }
   std::vector<std::string> Args(std::vector<std::string> args) const {
     args.insert(args.begin(), {Program(), "run", "-m", model_});
     return args;
@@ -35,14 +39,14 @@ int64_t Count(const std::string& text, const std::string& what) {
 }
 
 TEST_F(Chat, TheConversationIsOneLongPromptFromTheCache) {
-  WriteTinyLlama(model_, {.context = 1024});
+  WriteModel({.context = 1024});
   const Outcome outcome = Talk({"-n", "5", "--temp", "0"}, "hello\nand then?\n/exit\nnot read\n");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("generate  10 tokens"), HasSubstr("in the KV cache")));
 }
 
 TEST_F(Chat, AnAnswerFromTheCacheIsTheAnswerToTheWholeConversation) {
-  WriteTinyLlama(model_, {.context = 1024});
+  WriteModel({.context = 1024});
   // /clear and the same words again: nothing of the first conversation may be left.
   const Outcome outcome =
       Talk({"-n", "8", "--temp", "0", "--ignore-eos"}, "hello\nmore\n/clear\nhello\nmore\n");
@@ -59,8 +63,8 @@ TEST_F(Chat, AnAnswerFromTheCacheIsTheAnswerToTheWholeConversation) {
 }
 
 TEST_F(Chat, RegenAnswersAgainWithAnotherSeed) {
-  WriteTinyLlama(model_, {.context = 1024});
-  const std::vector<std::string> args = {"-n", "20", "--temp", "2", "--ignore-eos", "--seed", "1"};
+  WriteModel({.context = 1024});
+  const std::vector<std::string> args = {"-n", "20", "--temp", "8", "--ignore-eos", "--seed", "1"};
   const std::string one = Talk(args, "hello\n").out;
   const std::string two = Talk(args, "hello\n/regen\n").out;
   ASSERT_EQ(two.substr(0, one.size()), one);
@@ -70,7 +74,7 @@ TEST_F(Chat, RegenAnswersAgainWithAnotherSeed) {
 }
 
 TEST_F(Chat, CommandsAndContinuedLines) {
-  WriteTinyLlama(model_, {.context = 1024});
+  WriteModel({.context = 1024});
   const std::vector<std::string> args = {"-n", "8", "--temp", "0", "--ignore-eos"};
   EXPECT_THAT(Talk(args, "/help\n").err, AllOf(HasSubstr("/clear"), HasSubstr("/exit")));
   const Outcome unknown = Talk(args, "/frobnicate\n");
@@ -84,7 +88,7 @@ TEST_F(Chat, CommandsAndContinuedLines) {
 }
 
 TEST_F(Chat, AFullContextIsSaidAndSurvived) {
-  WriteTinyLlama(model_, {.context = 128});
+  WriteModel({.context = 128});
   const Outcome outcome =
       Talk({"-n", "8", "--temp", "0"}, std::string(300, 'x') + "\nhello\n" + "/clear\nhello\n");
   EXPECT_EQ(outcome.code, 0);
@@ -96,7 +100,7 @@ TEST_F(Chat, AFullContextIsSaidAndSurvived) {
 }
 
 TEST_F(Chat, RawLinesContinueOneText) {
-  WriteTinyLlama(model_, {.context = 1024, .chat_template = false});
+  WriteModel({.context = 1024, .chat_template = false});
   const std::vector<std::string> args = {"-n", "6", "--temp", "0", "--raw", "--ignore-eos"};
   const Outcome outcome = Talk(args, "the \ncat\n");
   EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -104,7 +108,7 @@ TEST_F(Chat, RawLinesContinueOneText) {
 }
 
 TEST_F(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
-  WriteTinyLlama(model_, {.context = 1 << 16});
+  WriteModel({.context = 1 << 16});
   Terminal terminal(Args({"--ignore-eos", "-c", "65536", "--system", "Go on."}));
   ASSERT_TRUE(terminal.WaitFor("> "));
   terminal.Type("hello\n");
@@ -123,7 +127,7 @@ TEST_F(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
 }
 
 TEST_F(Chat, CtrlCTwiceOrCtrlDAtThePromptLeaves) {
-  WriteTinyLlama(model_);
+  WriteModel({});
   {
     Terminal terminal(Args({}));
     ASSERT_TRUE(terminal.WaitFor("> "));
