@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -10,6 +12,7 @@
 #include <new>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/host_info.h"
 #include "tests/conformance/harness.h"
@@ -312,6 +315,23 @@ TEST(Reference, QuantizedCacheIsRefusedByName) {
   const absl::Status status = Compile(*device, c).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Q8_0"));
+}
+
+// Exit code 0 when a device of 8 threads fails as it should for a user who may start none.
+[[noreturn]] void CompileWithoutThreads() {
+  // A limit does not bind root.
+  if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
+  const rlimit none = {0, 0};
+  if (setrlimit(RLIMIT_NPROC, &none) != 0) _exit(3);
+  auto device = Open(8);
+  OneRow one(Type::kF32);
+  const absl::Status status = Compile(*device, one.c).status();
+  const bool named = absl::StrContains(status.message(), "cannot start 8 threads");
+  _exit(absl::IsResourceExhausted(status) && named ? 0 : 1);
+}
+
+TEST(Reference, ThreadsThatCannotBeStartedAreAStatus) {
+  EXPECT_EXIT(CompileWithoutThreads(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(HostBuffer, UntouchedPagesCostNothing) {
