@@ -6,32 +6,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <fstream>
-#include <new>
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/host_info.h"
 #include "tests/conformance/harness.h"
-
-namespace {
-std::atomic<int64_t> allocation_count{0};
-}
-
-void* operator new(size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, const std::nothrow_t&) noexcept {  // std::stable_sort's
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size == 0 ? 1 : size);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "tests/support/allocation_counter.h"
 
 namespace bantam::cpu {
 namespace {
@@ -169,9 +151,9 @@ TEST(Reference, RunAllocatesNothing) {
   Case c = Layer(150, 0, 150);
   auto compiled = Compile(*device, c);
   ASSERT_TRUE(compiled.ok()) << compiled.status();
-  const int64_t before = allocation_count.load();
+  const int64_t before = bantam::testing::allocation_count.load();
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(compiled->executable->Run(*compiled->stream).ok());
-  EXPECT_EQ(allocation_count.load(), before);
+  EXPECT_EQ(bantam::testing::allocation_count.load(), before);
 }
 
 TEST(Reference, ThreadsMayRunExecutablesOfOneDevice) {
