@@ -1,6 +1,7 @@
 // The program `bantam`: finds the subcommand and hands over.
+#include <fcntl.h>
+
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -62,7 +63,16 @@ int UnknownCommand(absl::string_view name) {
   return UsageError("bantam", absl::StrCat("unknown command '", name, "'; ", hint));
 }
 
+// Where a standard stream is closed, the next file opened would take its number and get what is
+// meant for the stream. These take it instead, opened so that reading or writing still fails.
+void HoldStandardStreams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+  }
+}
+
 int Main(int argc, char** argv) {
+  HoldStandardStreams();
   const absl::string_view called = argc > 0 ? argv[0] : "bantam";
   if (called.substr(called.rfind('/') + 1) == "run") {
     char name[] = "run";

@@ -74,14 +74,19 @@ class Process {
     const std::vector<char*> argv = Argv(args);
     const int failed = posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
     EXPECT_EQ(failed, 0) << argv[0];
+    if (failed != 0) pid_ = -1;
     posix_spawn_file_actions_destroy(&actions);
   }
 
-  void Signal(int signal) { kill(pid_, signal); }
+  // Never to the pid -1 of a program that did not start: that would be every process.
+  void Signal(int signal) {
+    if (pid_ > 0) kill(pid_, signal);
+  }
   std::string OutSoFar() { return Read(out_.get()); }
 
   Outcome Wait() {
     Outcome outcome;
+    if (pid_ <= 0) return outcome;
     int status = 0;
     EXPECT_EQ(waitpid(pid_, &status, 0), pid_);
     SetStatus(outcome, status);

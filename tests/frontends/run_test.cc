@@ -221,6 +221,24 @@ TEST_F(Run, AFullDiskIsAnError) {
   EXPECT_THAT(outcome.err, HasSubstr("stdout"));
 }
 
+TEST_F(Run, ClosedStreamsAreNotMistakenForFiles) {
+  WriteModel();
+  const std::string command = Program() + " run -m " + model_ + " -n 4 --raw --ignore-eos ";
+  const Outcome no_stdout = Process({"/bin/sh", "-c", command + "-p hi >&-"}).Wait();
+  EXPECT_EQ(no_stdout.code, 1);
+  EXPECT_EQ(no_stdout.out, "");
+  EXPECT_EQ(no_stdout.error_lines(), 1) << no_stdout.err;
+  EXPECT_THAT(no_stdout.err, HasSubstr("stdout"));
+  const Outcome no_stderr = Process({"/bin/sh", "-c", command + "-p hi --seed 1 2>&-"}).Wait();
+  EXPECT_EQ(no_stderr.code, 0);
+  EXPECT_EQ(no_stderr.out,
+            Answer({"-n", "4", "--raw", "--ignore-eos", "-p", "hi", "--seed", "1"}).out);
+  const Outcome no_stdin = Process({"/bin/sh", "-c", command + "<&-"}).Wait();
+  EXPECT_EQ(no_stdin.code, 1);
+  EXPECT_EQ(no_stdin.error_lines(), 1) << no_stdin.err;
+  EXPECT_THAT(no_stdin.err, HasSubstr("standard input"));
+}
+
 TEST_F(Run, CtrlCEndsOneAnswerWithItsTimings) {
   WriteModel({.context = 1 << 16});
   std::vector<std::string> args = Args({"-p", "hi", "--ignore-eos", "-c", "65536"});
