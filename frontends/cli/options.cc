@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -19,8 +20,14 @@
 namespace bantam::cli {
 namespace {
 
+// Ctrl-C is noticed between steps, and a CPU takes seconds for one of 512 tokens.
+constexpr int64_t kCpuUbatch = 128;
+constexpr int64_t kGpuUbatch = 512;
 constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxTokens = int64_t{1} << 31;
+
+// The help says in words what the range means.
+CLI::Validator Between(int64_t low, int64_t high) { return CLI::Range(low, high).description(""); }
 
 std::string CheckGpuLayers(const std::string& text) {
   int64_t layers = 0;
@@ -76,7 +83,7 @@ void AddPromptOptions(CLI::App& app, Options& options) {
       ->excludes(prompt);
   app.add_option("-n,--tokens", options.tokens, "Most tokens to generate; -1: no limit")
       ->type_name("TOKENS")
-      ->check(CLI::Range(int64_t{-1}, kMaxTokens))
+      ->check(Between(-1, kMaxTokens))
       ->capture_default_str();
 }
 
@@ -84,7 +91,7 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
   app.add_option("-t,--threads", options.threads,
                  "CPU threads; default: as many as the process may use")
       ->type_name("THREADS")
-      ->check(CLI::Range(int64_t{1}, kMaxThreads));
+      ->check(Between(1, kMaxThreads));
   app.add_option("--device", options.device, "Where to compute, as bantam devices names it")
       ->type_name("NAME")
       ->capture_default_str();
@@ -101,14 +108,16 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
 void AddContextOptions(CLI::App& app, Options& options) {
   app.add_option("-c,--ctx", options.context, "Tokens of context")
       ->type_name("CONTEXT")
-      ->check(CLI::Range(int64_t{1}, kMaxTokens));
-  app.add_option("--ubatch", options.ubatch, "Most tokens of a prompt to process in one step")
+      ->check(Between(1, kMaxTokens));
+  app.add_option("--ubatch", options.ubatch,
+                 absl::StrFormat("Most tokens of a prompt to process in one step; default: %d on a "
+                                 "CPU, %d elsewhere",
+                                 kCpuUbatch, kGpuUbatch))
       ->type_name("TOKENS")
-      ->check(CLI::Range(int64_t{1}, kMaxTokens))
-      ->capture_default_str();
+      ->check(Between(1, kMaxTokens));
   app.add_option("--kv-type", options.kv_type, "Number format of the KV cache: f16 or f32")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f16", "f32"}))
+      ->check(CLI::IsMember({"f16", "f32"}).description(""))
       ->capture_default_str();
 }
 
@@ -148,10 +157,13 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options)
   return model;
 }
 
-engine::SessionOptions SessionOptionsFrom(const Options& options) {
+engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device) {
   engine::SessionOptions session;
   session.context = options.context;
   session.ubatch = options.ubatch;
+  if (options.ubatch == 0) {
+    session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
+  }
   session.kv_type = options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
   return session;
 }
@@ -197,7 +209,7 @@ std::string DescribeSession(const engine::Session& session) {
       OneLine(model.file().path()), OneLine(type.value_or("?")), model.file().tensors().size(),
       FormatByteSize(model.weight_bytes()), model.device().name(), model.device().description(),
       session.context(), model.config().context_length, absl::StrJoin(session.shape_classes(), " "),
-      session.Describe());
+      absl::StripTrailingAsciiWhitespace(session.Describe()));
 }
 
 std::string DescribeMemory(const engine::Session& session) {

@@ -21,7 +21,7 @@ struct Options {
   std::string device = "auto";      // --device
   std::string gpu_layers = "auto";  // --gpu-layers
   std::string vram;                 // --vram
-  int64_t ubatch = 512;             // --ubatch
+  int64_t ubatch = 0;               // --ubatch; 0: not given
   std::string kv_type = "f16";      // --kv-type
   bool verbose = false;             // --verbose
   bool json = false;                // --json
@@ -41,7 +41,7 @@ std::optional<int> Parse(CLI::App& app, int argc, char** argv);
 // Loads the model with a progress bar when stderr is a terminal, and refuses --gpu-layers and
 // --vram that its device cannot honour.
 absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options);
-engine::SessionOptions SessionOptionsFrom(const Options& options);
+engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device);
 
 // The whole file, or stdin for "-".
 absl::StatusOr<std::string> ReadFile(const std::string& path);

@@ -54,7 +54,7 @@ absl::Status Measure(const Options& options, int64_t chunks) {
   BANTAM_ASSIGN_OR_RETURN(const std::string text, ReadPrompt(options.file));
   const Clock::time_point load_start = Clock::now();
   BANTAM_ASSIGN_OR_RETURN(const auto model, LoadModel(options));
-  engine::SessionOptions session_options = SessionOptionsFrom(options);
+  engine::SessionOptions session_options = SessionOptionsFrom(options, model->device());
   // The half that is scored is the largest step there is.
   session_options.ubatch =
       std::min(session_options.ubatch, std::max<int64_t>(options.context / 2, 1));
@@ -120,7 +120,7 @@ int PerplexityMain(int argc, char** argv) {
       ->type_name("FILE");
   app.add_option("--chunks", chunks, "Measure only the first N windows")
       ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""));
   AddContextOptions(app, options);
   app.get_option("--ctx")->capture_default_str();
   AddDeviceOptions(app, options);

@@ -182,7 +182,7 @@ absl::StatusOr<bool> Run(RunOptions& options) {
                      ": the file has no chat template (tokenizer.chat_template); "
                      "--raw continues a text without one"));
   }
-  engine::SessionOptions session_options = SessionOptionsFrom(options);
+  engine::SessionOptions session_options = SessionOptionsFrom(options, model->device());
   if (session_options.context == 0) {
     session_options.context = std::min(kDefaultContext, model->config().context_length);
   }

@@ -3,7 +3,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <system_error>
 
 namespace bantam {
 
@@ -12,12 +11,15 @@ ThreadPool::ThreadPool(int size) {
     for (int worker = 1; worker < size; ++worker) {
       threads_.emplace_back([this, worker] { WorkerLoop(worker); });
     }
-  } catch (const std::system_error&) {
-    // Too many threads for this process: the loops run on those that did start.
+  } catch (...) {
+    Stop();  // a running thread must not be destroyed
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;

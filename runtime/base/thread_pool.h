@@ -16,8 +16,8 @@ namespace bantam {
 // ParallelFor may be called from one thread at a time and not from inside a loop body.
 class ThreadPool {
  public:
-  // `size` counts the caller; below 1 means 1. When the system refuses to start that many threads
-  // the pool is smaller, see size().
+  // `size` counts the caller; below 1 means 1. Throws std::system_error when a thread cannot be
+  // started.
   explicit ThreadPool(int size);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -35,6 +35,7 @@ class ThreadPool {
   static int DefaultSize();
 
  private:
+  void Stop();
   void WorkerLoop(int worker);
   void RunChunks(int worker);
 

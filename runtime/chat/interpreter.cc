@@ -440,7 +440,11 @@ absl::StatusOr<Value> Interpreter::Call(const Value& callee, const Arguments& ar
   if (callable.macro != nullptr) return CallMacro(callable, arguments);
   if (callable.method != nullptr) {
     BANTAM_RETURN_IF_ERROR(ChargeTexts(callable.self, arguments));
-    return callable.method(*this, callable.self, arguments);
+    auto value = callable.method(*this, callable.self, arguments);
+    if (value.status().code() == absl::StatusCode::kUnimplemented) {
+      return Annotate(value.status(), callable.name);
+    }
+    return value;
   }
   return callable.function(*this, arguments);
 }

@@ -454,10 +454,9 @@ Result IsWhole(Interpreter&, const Value& self, const Arguments&) {
   return Value::Bool(std::isfinite(self.number()) && std::floor(self.number()) == self.number());
 }
 
-// What Python has and a chat template hardly needs.
-Result NotSupported(Interpreter&, const Value& self, const Arguments&) {
-  return absl::UnimplementedError(
-      absl::StrCat("this method of a ", TypeName(self), " is not supported"));
+// What Python has and a chat template hardly needs. The interpreter puts the name before it.
+Result NotSupported(Interpreter&, const Value&, const Arguments&) {
+  return absl::UnimplementedError("this method is not supported");
 }
 
 using Methods = absl::flat_hash_map<absl::string_view, Method>;

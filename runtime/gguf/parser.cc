@@ -30,6 +30,9 @@ std::string ExplainUnknownType(uint32_t id) {
     case 37:
     case 38:
       return "a repacked IQ4_NL, withdrawn from GGUF in 2024; download the plain IQ4_NL file";
+    case 41:
+    case 42:
+      return "Q1_0 and Q2_0 came after this version of Bantam; a newer version may read them";
     default:
       break;
   }

@@ -3,6 +3,7 @@
 #include <deque>
 #include <utility>
 
+#include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/pre_tokenizers.h"
 #include "runtime/tokenizer/utf8.h"
@@ -72,7 +73,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::FromGguf(const gguf::Fi
                           gguf::Or(file.GetString(kPre), absl::string_view()));
   const PreTokenizer* pre_tokenizer = FindPreTokenizer(pre);
   if (pre_tokenizer == nullptr) {
-    return absl::UnimplementedError(absl::StrCat(kPre, " is ", pre, ", which is not supported"));
+    return absl::UnimplementedError(
+        absl::StrCat(kPre, " is ", Printable(pre), ", which is not supported"));
   }
   BANTAM_ASSIGN_OR_RETURN(Vocabulary v, LoadVocabulary(file));
   v.special.add_bos = pre_tokenizer->add_bos;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/sentencepiece.h"
@@ -20,8 +21,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const gguf::File& file)
   BANTAM_ASSIGN_OR_RETURN(const absl::string_view model, file.GetString(kModel));
   if (model == "gpt2") return BpeTokenizer::FromGguf(file);
   if (model == "llama") return SentencePieceTokenizer::FromGguf(file);
-  return absl::UnimplementedError(
-      absl::StrCat(kModel, " is ", model, ", which is not supported; gpt2 and llama are"));
+  return absl::UnimplementedError(absl::StrCat(kModel, " is ", Printable(model),
+                                               ", which is not supported; gpt2 and llama are"));
 }
 
 // Moves all whole characters of `pending` to the result; `at_end`, an unfinished one too.

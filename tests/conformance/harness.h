@@ -15,6 +15,7 @@
 #include <random>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -120,7 +121,7 @@ inline std::vector<std::byte> RandomBytes(Type type, const Shape& shape, std::mt
     return testing::EncodeTensor(testing::RandomTensor(type, shape, random, low, high));
   }
   std::vector<std::byte> bytes(quant::RowBytes(type, shape[0]) * graph::RowCount(shape));
-  quant::AllBlocks::ForEach([&]<typename Block>() {
+  quant::AllBlocks::ForEach([&]<typename Block>(std::type_identity<Block>) {
     if (Block::kType != type) return;
     for (size_t at = 0; at < bytes.size(); at += sizeof(Block)) {
       const Block block = RandomBlock<Block>(random);

@@ -195,7 +195,8 @@ TEST(TensorErrors, Types) {
       {4, "convert the model again"},
       {31, "download the plain Q4_0 file"},
       {36, "download the plain IQ4_NL file"},
-      {quant::kTypeIdLimit, "a newer version may read it"},
+      {41, "Q1_0"},
+      {quant::kTypeIdLimit + 10, "a newer version may read it"},
       {137, "ik_llama.cpp"},
       {0xFFFFFFFF, "no version of Bantam reads it"},
   };

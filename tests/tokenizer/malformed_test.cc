@@ -53,6 +53,7 @@ TEST(Malformed, UnsupportedIsNamed) {
     ExpectError(TinyVocab(model).Serialize(), absl::StatusCode::kUnimplemented, model);
   }
   ExpectError(Bpe("kimi-k2").Serialize(), absl::StatusCode::kUnimplemented, "kimi-k2");
+  ExpectError(Bpe("two\nlines").Serialize(), absl::StatusCode::kUnimplemented, "two");
 }
 
 TEST(Malformed, MissingArrays) {
@@ -155,7 +156,8 @@ TEST(Malformed, AddBosWithoutABosAddsNone) {
 // Bytes of valid files changed at random. Under the sanitizers this finds reads out of bounds.
 TEST(Malformed, Mutations) {
   const std::string seeds[] = {Bpe().Serialize(), Bpe("smollm").Serialize(), Spm().Serialize()};
-  const std::string text("ab ab  <|eot_id|></s>é\xFF\0x 123\n", 32);
+  constexpr char kText[] = "ab ab  <|eot_id|></s>é\xFF\0x 123\n";
+  const std::string text(kText, sizeof kText - 1);
   std::mt19937 random(11);
   int loaded = 0;
   for (int round = 0; round < 6000; ++round) {

@@ -107,7 +107,8 @@ TEST(Bpe, EveryByteComesBack) {
   for (int b = 0; b < 256; ++b) {
     EXPECT_EQ(t->TokenBytes(b), std::string(1, static_cast<char>(b)));
   }
-  const std::string text("\0 \x01\x7F é你😀\n\xEF\xBF\xBD", 20);
+  constexpr char kText[] = "\0 \x01\x7F é你😀\n\xEF\xBF\xBD";
+  const std::string text(kText, sizeof kText - 1);
   EXPECT_EQ(t->Decode(t->Encode(text, kPlain)), text);
   EXPECT_EQ(t->Decode(t->Encode("a\xFF\xC3", kPlain)), "a\uFFFD\uFFFD");
 }
@@ -142,7 +143,7 @@ TEST(Bpe, LongRunsOfOneCharacter) {
   }
   const Loaded t(vocab.Serialize());
   ASSERT_TRUE(t.ok()) << t.status();
-  const size_t n = 1 << 20;
+  const size_t n = 1 << 18;  // anything quadratic would never end
   EXPECT_EQ(t->Encode(std::string(n, 'a'), kPlain).size(), n / 16);
   EXPECT_EQ(t->Encode(std::string(n, ' '), kPlain).size(), n / 16);
 }
@@ -306,7 +307,7 @@ TEST(SentencePiece, LongRunsOfOneCharacter) {
   }
   const Loaded t(vocab.Serialize());
   ASSERT_TRUE(t.ok()) << t.status();
-  const size_t n = 1 << 20;
+  const size_t n = 1 << 18;  // anything quadratic would never end
   EXPECT_EQ(t->Encode(std::string(n, ' '), kPlain).size(), n / 16 + 1);
   EXPECT_GE(t->Encode(std::string(n, 'a'), kPlain).size(), n / 16);
 }

@@ -3,32 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <fstream>
-#include <new>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/host_info.h"
 #include "tests/conformance/harness.h"
-
-namespace {
-std::atomic<int64_t> allocation_count{0};
-}
-
-void* operator new(size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, const std::nothrow_t&) noexcept {  // std::stable_sort's
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size == 0 ? 1 : size);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "tests/support/allocation_counter.h"
 
 namespace bantam::cpu {
 namespace {
@@ -166,9 +151,9 @@ TEST(Reference, RunAllocatesNothing) {
   Case c = Layer(150, 0, 150);
   auto compiled = Compile(*device, c);
   ASSERT_TRUE(compiled.ok()) << compiled.status();
-  const int64_t before = allocation_count.load();
+  const int64_t before = bantam::testing::allocation_count.load();
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(compiled->executable->Run(*compiled->stream).ok());
-  EXPECT_EQ(allocation_count.load(), before);
+  EXPECT_EQ(bantam::testing::allocation_count.load(), before);
 }
 
 TEST(Reference, ThreadsMayRunExecutablesOfOneDevice) {
@@ -312,6 +297,23 @@ TEST(Reference, QuantizedCacheIsRefusedByName) {
   const absl::Status status = Compile(*device, c).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Q8_0"));
+}
+
+// Exit code 0 when a device of 8 threads fails as it should for a user who may start none.
+[[noreturn]] void CompileWithoutThreads() {
+  // A limit does not bind root.
+  if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
+  const rlimit none = {0, 0};
+  if (setrlimit(RLIMIT_NPROC, &none) != 0) _exit(3);
+  auto device = Open(8);
+  OneRow one(Type::kF32);
+  const absl::Status status = Compile(*device, one.c).status();
+  const bool named = absl::StrContains(status.message(), "cannot start 8 threads");
+  _exit(absl::IsResourceExhausted(status) && named ? 0 : 1);
+}
+
+TEST(Reference, ThreadsThatCannotBeStartedAreAStatus) {
+  EXPECT_EXIT(CompileWithoutThreads(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(HostBuffer, UntouchedPagesCostNothing) {
