@@ -142,11 +142,11 @@ TEST_P(KnownBackend, IsTested) {
   if (why.empty()) {
     why = absl::StrCat("no device, or no plug-in in ", device::DefaultPluginFolder());
   }
-  if (GetParam() == "cpu") FAIL() << why;
+  if (GetParam() == "cpu" || GetParam() == "reference") FAIL() << why;
   GTEST_SKIP() << GetParam() << " was not tested: " << why;
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend, ::testing::Values("cpu", "cuda", "vulkan"),
+INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend, ::testing::Values("cpu", "reference", "cuda", "vulkan"),
                          DeviceTestName);
 
 }  // namespace
