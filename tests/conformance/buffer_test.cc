@@ -146,8 +146,8 @@ TEST_P(KnownBackend, IsTested) {
   GTEST_SKIP() << GetParam() << " was not tested: " << why;
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend, ::testing::Values("cpu", "reference", "cuda", "vulkan"),
-                         DeviceTestName);
+INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend,
+                         ::testing::Values("cpu", "reference", "cuda", "vulkan"), DeviceTestName);
 
 }  // namespace
 }  // namespace bantam::conformance
