@@ -31,9 +31,12 @@ inline __m256 Exp(__m256 x) {
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-  // 2^n as 2^(n - 1) * 2, because 2^128 is no f32.
-  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(126));
-  p = _mm256_mul_ps(_mm256_add_ps(p, p), _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+  // 2^n in two factors, because 2^128 is no f32.
+  const __m256i exponent = _mm256_cvtps_epi32(n), bias = _mm256_set1_epi32(127);
+  const __m256i half = _mm256_srai_epi32(exponent, 1);
+  const __m256i rest = _mm256_sub_epi32(exponent, half);
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
   p = _mm256_andnot_ps(flushed, p);
   return _mm256_blendv_ps(p, _mm256_set1_ps(__builtin_inff()), overflown);
 }
