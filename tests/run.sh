@@ -26,7 +26,7 @@ done
 
 export ASAN_OPTIONS=strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=second_deadlock_stack=1
+export TSAN_OPTIONS="second_deadlock_stack=1 suppressions=\"$PWD/tests/tsan.supp\""
 jobs=$(nproc)
 failed=()
 for preset in "${presets[@]}"; do

@@ -95,6 +95,9 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
   app.add_option("--device", options.device, "Where to compute, as bantam devices names it")
       ->type_name("NAME")
       ->capture_default_str();
+  app.add_option("--cpu-isa", options.cpu_isa,
+                 "Instruction set of the device cpu: portable or avx2; default: the fastest")
+      ->type_name("NAME");
   app.add_option("--gpu-layers", options.gpu_layers,
                  "Layers whose weights go to the GPU: a number or auto")
       ->type_name("N|auto")
@@ -144,6 +147,7 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options)
   engine::LoadOptions load;
   load.device = options.device;
   load.threads = options.threads;
+  load.cpu_isa = options.cpu_isa;
   int shown = -1;
   load.progress = [&](double done) {
     const int percent = static_cast<int>(done * 100);

@@ -19,6 +19,7 @@ struct Options {
   int64_t context = 0;              // -c, --ctx; 0: not given
   int threads = 0;                  // -t, --threads; 0: as many as the process may use
   std::string device = "auto";      // --device
+  std::string cpu_isa;              // --cpu-isa; "": the fastest there is
   std::string gpu_layers = "auto";  // --gpu-layers
   std::string vram;                 // --vram
   int64_t ubatch = 0;               // --ubatch; 0: not given
@@ -30,7 +31,7 @@ struct Options {
 // Each adds its options to `app`, which fills `options`.
 void AddModelOption(CLI::App& app, Options& options);     // -m
 void AddPromptOptions(CLI::App& app, Options& options);   // -p -f -n
-void AddDeviceOptions(CLI::App& app, Options& options);   // -t --device --gpu-layers --vram
+void AddDeviceOptions(CLI::App& app, Options& options);   // -t --device ...
 void AddContextOptions(CLI::App& app, Options& options);  // -c --ubatch --kv-type
 void AddOutputOptions(CLI::App& app, Options& options);   // --verbose --json
 

@@ -5,10 +5,23 @@
 #include <algorithm>
 
 namespace bantam {
+namespace {
+
+inline void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int size) {
+  // With more threads than processors, one that spins may hold up one that works.
+  spins_ = size <= DefaultSize();
   try {
-    for (int worker = 1; worker < size; ++worker) {
+    for (int worker = 1; worker < std::min<int>(size, kInside); ++worker) {
       threads_.emplace_back([this, worker] { WorkerLoop(worker); });
     }
   } catch (...) {
@@ -28,6 +41,20 @@ void ThreadPool::Stop() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+template <typename Done>
+bool ThreadPool::Spin(const Done& done) const {
+  if (done()) return true;
+  if (!spins_) return false;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (done()) return true;
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
 void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
@@ -39,33 +66,53 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
     }
     return;
   }
-  {
-    std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    grain_ = grain;
-    next_.store(0, std::memory_order_relaxed);
-    running_ = static_cast<int>(threads_.size());
-    ++generation_;
+  body_ = &body;
+  count_ = count;
+  grain_ = grain;
+  next_.store(0, std::memory_order_relaxed);
+  // Sequentially consistent, here and where a thread goes to sleep: either this sees that a worker
+  // sleeps, or the worker sees the new loop.
+  state_ = (state_.load() & ~(kClosed | kInside)) + kNumber;
+  if (sleeping_ != 0) {
+    { std::lock_guard lock(mutex_); }
+    start_.notify_all();
   }
-  start_.notify_all();
   RunChunks(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return running_ == 0; });
+  state_ |= kClosed;
+  auto empty = [this] { return (state_ & kInside) == 0; };
+  if (Spin(empty)) return;
+  caller_sleeps_ = true;
+  {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, empty);
+  }
+  caller_sleeps_ = false;
 }
 
 void ThreadPool::WorkerLoop(int worker) {
-  uint64_t seen = 0;
+  uint64_t seen = 0;  // number of the last loop joined
+  auto is_open = [&](uint64_t state) { return (state & kClosed) == 0 && state / kNumber != seen; };
+  auto ready = [&] { return stop_ || is_open(state_); };
   while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      start_.wait(lock, [&] { return stop_ || generation_ != seen; });
-      if (stop_) return;
-      seen = generation_;
+    if (!Spin(ready)) {
+      ++sleeping_;
+      {
+        std::unique_lock lock(mutex_);
+        start_.wait(lock, ready);
+      }
+      --sleeping_;
     }
+    if (stop_) return;
+    uint64_t state = state_;
+    while (is_open(state) && !state_.compare_exchange_weak(state, state + 1)) {
+    }
+    if (!is_open(state)) continue;
+    seen = state / kNumber;
     RunChunks(worker);
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) done_.notify_one();
+    if ((--state_ & kInside) == 0 && caller_sleeps_) {
+      { std::lock_guard lock(mutex_); }
+      done_.notify_one();
+    }
   }
 }
 

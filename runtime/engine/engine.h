@@ -23,6 +23,7 @@ using tokenizer::TokenId;
 struct LoadOptions {
   std::string device = "auto";  // as --device takes it
   int threads = 0;              // 0: as many as the process may use
+  std::string cpu_isa;          // instruction set of the device cpu; "": the fastest there is
   // Called from the loading thread with the share done, 0 to 1.
   std::function<void(double)> progress;
 };

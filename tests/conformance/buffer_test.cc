@@ -142,12 +142,12 @@ TEST_P(KnownBackend, IsTested) {
   if (why.empty()) {
     why = absl::StrCat("no device, or no plug-in in ", device::DefaultPluginFolder());
   }
-  if (GetParam() == "cpu") FAIL() << why;
+  if (GetParam() == "cpu" || GetParam() == "reference") FAIL() << why;
   GTEST_SKIP() << GetParam() << " was not tested: " << why;
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend, ::testing::Values("cpu", "cuda", "vulkan"),
-                         DeviceTestName);
+INSTANTIATE_TEST_SUITE_P(Backends, KnownBackend,
+                         ::testing::Values("cpu", "reference", "cuda", "vulkan"), DeviceTestName);
 
 }  // namespace
 }  // namespace bantam::conformance

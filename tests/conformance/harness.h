@@ -208,7 +208,7 @@ inline device::Device* OpenedDevice(const std::string& name) {
 class Runner {
  public:
   Runner(const std::string& device_name, Case& c)
-      : device_(*OpenedDevice(device_name)), is_reference_(device_name == "cpu"), case_(c) {}
+      : device_(*OpenedDevice(device_name)), is_reference_(device_name == "reference"), case_(c) {}
 
   // Runs and compares every output and state.
   void Check(const Tolerance& tolerance, const Leniency& leniency = {}) {

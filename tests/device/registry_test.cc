@@ -34,7 +34,7 @@ TEST(Registry, ListsGpusBeforeCpusAndEveryProblemInOneLine) {
   // Twice: plug-ins are opened once, what was wrong with them is said each time.
   for (int round = 0; round < 2; ++round) {
     const DeviceList list = ListDevices({});
-    EXPECT_THAT(Names(list), ElementsAre("fake:1", "fake:0", "cpu"));
+    EXPECT_THAT(Names(list), ElementsAre("fake:1", "fake:0", "cpu", "reference"));
     EXPECT_THAT(
         list.problems,
         UnorderedElementsAre(
@@ -51,11 +51,9 @@ TEST(Registry, ListsGpusBeforeCpusAndEveryProblemInOneLine) {
 }
 
 TEST(Registry, OpensByDeviceNameBackendNameAndAuto) {
-  const std::pair<const char*, const char*> cases[] = {{"cpu", "cpu"},
-                                                       {"fake:0", "fake:0"},
-                                                       {"fake:1", "fake:1"},
-                                                       {"fake", "fake:1"},
-                                                       {"auto", "fake:1"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"cpu", "cpu"},       {"reference", "reference"}, {"fake:0", "fake:0"},
+      {"fake:1", "fake:1"}, {"fake", "fake:1"},         {"auto", "fake:1"}};
   for (const auto& [asked, expected] : cases) {
     auto device = OpenDevice(asked, {});
     ASSERT_TRUE(device.ok()) << device.status();
@@ -68,7 +66,8 @@ TEST(Registry, UnknownNamesListWhatThereIs) {
     const absl::Status status = OpenDevice(name, {}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << name;
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr(absl::StrCat("no device '", name, "'; there is: fake:1, fake:0, cpu")));
+                HasSubstr(absl::StrCat("no device '", name,
+                                       "'; there is: fake:1, fake:0, cpu, reference")));
     EXPECT_THAT(std::string(status.message()), HasSubstr("the driver does not answer"));
   }
 }
@@ -104,14 +103,14 @@ TEST(Registry, ASecondBackendOfANameIsAProblem) {
   };
   RegisterBackend(std::make_unique<Second>());
   const DeviceList list = ListDevices({});
-  EXPECT_THAT(Names(list), ElementsAre("fake:1", "fake:0", "cpu"));
+  EXPECT_THAT(Names(list), ElementsAre("fake:1", "fake:0", "cpu", "reference"));
   EXPECT_THAT(list.problems, ::testing::Contains(HasSubstr("cpu: a backend of this name")));
 }
 
 TEST(Registry, ManyThreadsMayAskAtOnce) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([] { EXPECT_EQ(ListDevices({}).devices.size(), 3); });
+    threads.emplace_back([] { EXPECT_EQ(ListDevices({}).devices.size(), 4); });
   }
   for (std::thread& thread : threads) thread.join();
 }

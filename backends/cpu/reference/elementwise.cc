@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/reference/activation.h"
-#include "backends/cpu/reference/step.h"
+#include "backends/cpu/reference/kernels.h"
 
 namespace bantam::cpu::reference {
 namespace {

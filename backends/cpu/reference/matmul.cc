@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/reference/activation.h"
 #include "backends/cpu/reference/dot.h"
-#include "backends/cpu/reference/step.h"
+#include "backends/cpu/reference/kernels.h"
 #include "runtime/quant/decode.h"
 
 namespace bantam::cpu::reference {

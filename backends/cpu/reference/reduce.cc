@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "backends/cpu/reference/step.h"
+#include "backends/cpu/reference/kernels.h"
 
 namespace bantam::cpu::reference {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <numbers>
 
-#include "backends/cpu/reference/step.h"
+#include "backends/cpu/reference/kernels.h"
 
 namespace bantam::cpu::reference {
 namespace {
@@ -28,13 +28,6 @@ double ExtrapolationShare(const graph::RopeAttrs& attrs, int64_t pair) {
   return attrs.ext_factor * (1 - std::clamp(ramp, 0.0, 1.0));
 }
 
-// YaRN's compensation for the flatter attention over a longer context (section 3.4).
-double Magnitude(const graph::RopeAttrs& attrs) {
-  const double correction =
-      attrs.ext_factor == 0 ? 1.0 : 1.0 + 0.1 * std::log(1.0 / double{attrs.freq_scale});
-  return attrs.attn_factor * correction;
-}
-
 // One task is a token: its sines and cosines are computed once for all heads.
 void RunRope(const Step& step, const RunContext& context) {
   const auto& attrs = std::get<graph::RopeAttrs>(step.attrs);
@@ -43,7 +36,7 @@ void RunRope(const Step& step, const RunContext& context) {
   const float* factors =
       step.inputs.size() > 2 ? reinterpret_cast<const float*>(step.inputs[2].data) : nullptr;
   const int64_t pairs = attrs.n_dims / 2, heads = x.shape[1];
-  const double magnitude = Magnitude(attrs);
+  const double magnitude = RopeMagnitude(attrs);
   const bool neox = attrs.layout == graph::RopeLayout::kNeox;
   // Element `a` of pair i is at i * step_between, its partner `partner` further on.
   const int64_t step_between = neox ? 1 : 2;
@@ -79,6 +72,12 @@ void RunRope(const Step& step, const RunContext& context) {
 }
 
 }  // namespace
+
+double RopeMagnitude(const graph::RopeAttrs& attrs) {
+  const double correction =
+      attrs.ext_factor == 0 ? 1.0 : 1.0 + 0.1 * std::log(1.0 / double{attrs.freq_scale});
+  return attrs.attn_factor * correction;
+}
 
 void PrepareRope(Step& step) {
   const auto& attrs = std::get<graph::RopeAttrs>(step.attrs);

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "backends/cpu/reference/step.h"
+#include "backends/cpu/reference/kernels.h"
 #include "runtime/quant/decode.h"
 #include "runtime/quant/float16.h"
 

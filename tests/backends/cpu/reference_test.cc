@@ -25,7 +25,7 @@ using conformance::ValueId;
 using ::testing::HasSubstr;
 
 std::unique_ptr<device::Device> Open(int threads) {
-  auto device = device::OpenDevice("cpu", {.threads = threads});
+  auto device = device::OpenDevice("reference", {.threads = threads});
   EXPECT_TRUE(device.ok()) << device.status();
   return device.ok() ? *std::move(device) : nullptr;
 }

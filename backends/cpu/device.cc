@@ -1,4 +1,5 @@
-// Device "cpu": the reference backend, plain C++ that the others are judged by.
+// The devices: "cpu", with the fastest kernels this processor has, and "reference", plain C++ that
+// the others are judged by.
 
 #include <memory>
 #include <mutex>
@@ -7,11 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/host_info.h"
-#include "backends/cpu/reference/executable.h"
+#include "backends/cpu/kernel_sets.h"
+#include "backends/cpu/plan/executable.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 
-namespace bantam::cpu::reference {
+namespace bantam::cpu {
 namespace {
 
 constexpr int kMaxThreads = 1024;
@@ -33,11 +35,13 @@ class HostStream : public device::Stream {
 
 class CpuDevice : public device::Device {
  public:
-  explicit CpuDevice(int threads) : threads_(threads) {}
+  CpuDevice(std::string name, absl::string_view isa, const KernelSet& kernels, int threads)
+      : name_(std::move(name)), isa_(isa), kernels_(kernels), threads_(threads) {}
 
-  std::string name() const override { return "cpu"; }
+  std::string name() const override { return name_; }
   std::string description() const override {
-    return absl::StrCat(CpuModelName(), ", ", threads_, threads_ == 1 ? " thread" : " threads");
+    return absl::StrCat(CpuModelName(), ", ", isa_, ", ", threads_,
+                        threads_ == 1 ? " thread" : " threads");
   }
   device::Kind kind() const override { return device::Kind::kCpu; }
   device::MemoryInfo memory() const override { return HostMemory(); }
@@ -69,7 +73,7 @@ class CpuDevice : public device::Device {
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
     BANTAM_ASSIGN_OR_RETURN(auto workers, GetWorkers());
-    return Executable::Compile(args, std::move(workers));
+    return Executable::Compile(args, kernels_, std::move(workers));
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return std::make_unique<HostStream>();
@@ -90,29 +94,52 @@ class CpuDevice : public device::Device {
     return workers_;
   }
 
+  const std::string name_;
+  const std::string isa_;
+  const KernelSet& kernels_;
   const int threads_;
   std::mutex mutex_;
   std::shared_ptr<Workers> workers_;
 };
 
+absl::StatusOr<int> ThreadsOf(const device::BackendOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads,
+                                                   "; expected 1 to ", kMaxThreads,
+                                                   ", or 0 for as many as the process may use"));
+  }
+  return options.threads == 0 ? ThreadPool::DefaultSize() : options.threads;
+}
+
+using Devices = std::vector<std::unique_ptr<device::Device>>;
+
 class CpuBackend : public device::Backend {
  public:
   std::string name() const override { return "cpu"; }
-  absl::StatusOr<std::vector<std::unique_ptr<device::Device>>> Enumerate(
-      const device::BackendOptions& options) override {
-    if (options.threads < 0 || options.threads > kMaxThreads) {
-      return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads,
-                                                     "; expected 1 to ", kMaxThreads,
-                                                     ", or 0 for as many as the process may use"));
-    }
-    std::vector<std::unique_ptr<device::Device>> devices;
-    devices.push_back(std::make_unique<CpuDevice>(options.threads == 0 ? ThreadPool::DefaultSize()
-                                                                       : options.threads));
+  absl::StatusOr<Devices> Enumerate(const device::BackendOptions& options) override {
+    BANTAM_ASSIGN_OR_RETURN(const int threads, ThreadsOf(options));
+    BANTAM_ASSIGN_OR_RETURN(const KernelSet* kernels, ChooseKernels(options.cpu_isa));
+    Devices devices;
+    devices.push_back(std::make_unique<CpuDevice>("cpu", kernels->isa, *kernels, threads));
     return devices;
   }
 };
 
-const device::BackendRegistration kRegistration(std::make_unique<CpuBackend>());
+// Behind the others: backends are asked in the order of their names.
+class ReferenceBackend : public device::Backend {
+ public:
+  std::string name() const override { return "reference"; }
+  absl::StatusOr<Devices> Enumerate(const device::BackendOptions& options) override {
+    BANTAM_ASSIGN_OR_RETURN(const int threads, ThreadsOf(options));
+    Devices devices;
+    devices.push_back(
+        std::make_unique<CpuDevice>("reference", "reference", PortableKernels(), threads));
+    return devices;
+  }
+};
+
+const device::BackendRegistration kCpu(std::make_unique<CpuBackend>());
+const device::BackendRegistration kReference(std::make_unique<ReferenceBackend>());
 
 }  // namespace
-}  // namespace bantam::cpu::reference
+}  // namespace bantam::cpu

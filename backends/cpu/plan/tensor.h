@@ -6,7 +6,7 @@
 
 #include "runtime/graph/graph.h"
 
-namespace bantam::cpu::reference {
+namespace bantam::cpu {
 
 struct Tensor {
   std::byte* data = nullptr;
@@ -30,4 +30,4 @@ struct Tensor {
   }
 };
 
-}  // namespace bantam::cpu::reference
+}  // namespace bantam::cpu

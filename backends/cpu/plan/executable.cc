@@ -1,4 +1,4 @@
-#include "backends/cpu/reference/executable.h"
+#include "backends/cpu/plan/executable.h"
 
 #include <cstdint>
 #include <utility>
@@ -9,7 +9,7 @@
 #include "runtime/base/status.h"
 #include "runtime/graph/infer.h"
 
-namespace bantam::cpu::reference {
+namespace bantam::cpu {
 namespace {
 
 using graph::Graph;
@@ -18,25 +18,6 @@ using graph::Op;
 using graph::Storage;
 using graph::Value;
 using graph::ValueId;
-
-// By Op. Reshape and view move no data and have no step.
-constexpr void (*kPrepare[graph::kOpCount])(Step&) = {&PrepareGatherRows,
-                                                      &PrepareMatMul,
-                                                      &PrepareMatMulExpert,
-                                                      &PrepareDequantize,
-                                                      &PrepareNorm,
-                                                      &PrepareRope,
-                                                      &PrepareAttention,
-                                                      &PrepareKvWrite,
-                                                      &PrepareUnary,
-                                                      &PrepareGated,
-                                                      &PrepareBinary,
-                                                      &PrepareScale,
-                                                      &PrepareSoftmax,
-                                                      &PrepareTopK,
-                                                      nullptr,
-                                                      nullptr,
-                                                      &PrepareTransfer};
 
 // The alignment the kernels and decoders need. Decoders take blocks at any address.
 uint64_t AlignmentOf(quant::Type type) {
@@ -123,6 +104,7 @@ absl::Status CheckSupported(const Graph& graph, const Node& node) {
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,
+                                                                const KernelSet& kernels,
                                                                 std::shared_ptr<Workers> workers) {
   Graph graph = args.graph;
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
@@ -132,7 +114,7 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   steps.reserve(graph.nodes().size());
   for (const Node& node : graph.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
-    const auto prepare = kPrepare[static_cast<size_t>(node.op)];
+    const Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
     // An empty output needs no work; a KV write's is the cache.
     if (prepare == nullptr || graph::ElementCount(graph.value(node.output).shape) == 0) continue;
     Step step;
@@ -145,13 +127,17 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output, /*write=*/true));
     prepare(step);
     executable->worker_scratch_ = std::max(executable->worker_scratch_, step.worker_scratch);
+    executable->shared_scratch_ = std::max(executable->shared_scratch_, step.shared_scratch);
     steps.push_back(std::move(step));
   }
   steps.shrink_to_fit();
   // Workers must not share cache lines.
   constexpr int64_t kLine = 64;
-  executable->worker_scratch_ = (executable->worker_scratch_ + kLine - 1) / kLine * kLine;
-  const int64_t scratch = executable->worker_scratch_ * executable->workers_->pool.size();
+  auto lines = [](int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; };
+  executable->worker_scratch_ = lines(executable->worker_scratch_);
+  executable->shared_scratch_ = lines(executable->shared_scratch_);
+  const int64_t scratch =
+      executable->shared_scratch_ + executable->worker_scratch_ * executable->workers_->pool.size();
   BANTAM_ASSIGN_OR_RETURN(executable->scratch_, HostBuffer::Allocate(scratch));
   executable->scratch_bytes_ = sizeof(Executable) + steps.capacity() * sizeof(Step) + scratch;
   for (const Step& step : steps) executable->scratch_bytes_ += HeapBytes(step);
@@ -162,7 +148,8 @@ Executable::~Executable() = default;
 
 absl::Status Executable::Run(device::Stream&) {
   std::lock_guard lock(workers_->mutex);
-  const RunContext context{workers_->pool, scratch_->host().data(), worker_scratch_};
+  std::byte* const shared = scratch_->host().data();
+  const RunContext context{workers_->pool, shared + shared_scratch_, worker_scratch_, shared};
   for (const Step& step : steps_) step.run(step, context);
   return absl::OkStatus();
 }
@@ -171,14 +158,15 @@ std::string Executable::Describe() const {
   std::vector<std::string> kernels;  // in order of first use
   absl::flat_hash_map<std::string, int64_t> counts;
   for (const Step& step : steps_) {
-    if (counts[step.kernel]++ == 0) kernels.push_back(step.kernel);
+    const std::string kernel = absl::StrCat(step.origin, " ", step.kernel);
+    if (counts[kernel]++ == 0) kernels.push_back(kernel);
   }
   std::string text;
   for (const std::string& kernel : kernels) {
-    absl::StrAppend(&text, "reference ", kernel, ": ", counts[kernel],
+    absl::StrAppend(&text, kernel, ": ", counts[kernel],
                     counts[kernel] == 1 ? " node\n" : " nodes\n");
   }
   return text;
 }
 
-}  // namespace bantam::cpu::reference
+}  // namespace bantam::cpu
