@@ -135,7 +135,9 @@ class Conversation {
     }
     BANTAM_RETURN_IF_ERROR(answer.status());
     counts_.Add(answer->counts);
-    BANTAM_RETURN_IF_ERROR(EndAnswer(answer->text));
+    // After Ctrl-C the terminal's ^C stands on the line, whatever the answer ended with.
+    BANTAM_RETURN_IF_ERROR(answer->stop == StopReason::kInterrupted ? WriteStdout("\n")
+                                                                    : EndAnswer(answer->text));
     if (answer->stop == StopReason::kContextFull) {
       WriteStderr("context full: /clear starts over, -c gives more room\n");
     }

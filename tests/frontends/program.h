@@ -160,6 +160,15 @@ class Terminal {
     }
   }
 
+  // Reads until there are `bytes` after what earlier calls waited for; false as above.
+  bool WaitForBytes(size_t bytes) {
+    while (shown_.size() < seen_ + bytes) {
+      if (!ReadSome()) return false;
+    }
+    seen_ += bytes;
+    return true;
+  }
+
   // Everything until the program's end.
   Outcome Wait() {
     while (ReadSome()) {
