@@ -23,7 +23,8 @@ int InspectMain(int argc, char** argv);
 int PerplexityMain(int argc, char** argv);
 int DevicesMain(int argc, char** argv);
 
-// Prints "bantam: <message>" on one line of stderr; returns kFailed.
+// Prints "bantam: <message>" on one line of stderr; returns kFailed. Says nothing of kCancelled,
+// which is that the reader of stdout went away (output.h).
 int Fail(const absl::Status& status);
 
 }  // namespace bantam::cli

@@ -12,30 +12,37 @@
 namespace bantam {
 
 // Writes to a temporary file beside `path` and renames it on Commit. Destroyed without Commit, it
-// removes the temporary and leaves whatever stood at `path` untouched. Not thread-safe.
+// removes the temporary and leaves whatever stood at `path` untouched. When `path` is a symbolic
+// link to a file, that file is replaced and the link stays. Not thread-safe.
 class AtomicFile {
  public:
+  // kInvalidArgument when `path` is a folder, a device or anything else that is not a file.
   static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  // After a failure every later call fails the same way, so that a file with a hole is never
+  // committed. Large spans are written from where they lie, not copied.
   absl::Status Append(std::span<const std::byte> bytes);
   // Bytes appended so far.
   uint64_t size() const { return size_; }
-  // Flushes to disk and gives the file its name.
+  // Flushes to disk and gives the file its name. Nothing can be appended afterwards.
   absl::Status Commit();
 
  private:
   AtomicFile(std::string path, std::string temporary, int fd)
       : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+  absl::Status WriteAll(std::span<const std::byte> bytes);
   absl::Status FlushBuffer();
+  absl::Status Fail(const char* what);
 
   std::string path_;
   std::string temporary_;
   std::string buffer_;
   int fd_;
   uint64_t size_ = 0;
+  absl::Status status_;  // of the first failure
 };
 
 }  // namespace bantam

@@ -11,10 +11,15 @@
 namespace bantam {
 
 // Owns the mapping; the pages are shared with the page cache and cost memory only when read.
-// Thread-safe after construction. The file must not be truncated by others while it is mapped.
+// Thread-safe after construction.
+//
+// The file must not be shortened or overwritten in place by others while it is mapped: reading a
+// page that is gone raises SIGBUS, as does a failing disk. Replacing it by rename (AtomicFile)
+// or deleting it is safe, the mapping keeps the old contents.
 class MappedFile {
  public:
-  // kNotFound when there is no such file, kInvalidArgument for a folder or an empty file.
+  // kNotFound when there is no such file, kInvalidArgument for a folder, an empty file or anything
+  // that is not a regular file (a pipe is refused, never waited on).
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

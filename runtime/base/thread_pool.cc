@@ -5,14 +5,34 @@
 #include <algorithm>
 
 namespace bantam {
+namespace {
+
+inline void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int size) {
-  for (int worker = 1; worker < size; ++worker) {
-    threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+  // With more threads than processors, one that spins may hold up one that works.
+  spins_ = size <= DefaultSize();
+  try {
+    for (int worker = 1; worker < std::min<int>(size, kInside); ++worker) {
+      threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+    }
+  } catch (...) {
+    Stop();  // a running thread must not be destroyed
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
@@ -21,50 +41,89 @@ ThreadPool::~ThreadPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+template <typename Done>
+bool ThreadPool::Spin(const Done& done) const {
+  if (done()) return true;
+  if (!spins_) return false;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (done()) return true;
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
 void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   if (threads_.empty() || count <= grain) {
-    for (int64_t begin = 0; begin < count; begin += grain) {
-      body(begin, std::min(begin + grain, count), 0);
+    for (int64_t begin = 0; begin < count;) {
+      const int64_t end = begin + std::min(grain, count - begin);
+      body(begin, end, 0);
+      begin = end;
     }
     return;
   }
-  {
-    std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    grain_ = grain;
-    next_.store(0, std::memory_order_relaxed);
-    running_ = static_cast<int>(threads_.size());
-    ++generation_;
+  body_ = &body;
+  count_ = count;
+  grain_ = grain;
+  next_.store(0, std::memory_order_relaxed);
+  // Sequentially consistent, here and where a thread goes to sleep: either this sees that a worker
+  // sleeps, or the worker sees the new loop.
+  state_ = (state_.load() & ~(kClosed | kInside)) + kNumber;
+  if (sleeping_ != 0) {
+    { std::lock_guard lock(mutex_); }
+    start_.notify_all();
   }
-  start_.notify_all();
   RunChunks(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return running_ == 0; });
+  state_ |= kClosed;
+  auto empty = [this] { return (state_ & kInside) == 0; };
+  if (Spin(empty)) return;
+  caller_sleeps_ = true;
+  {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, empty);
+  }
+  caller_sleeps_ = false;
 }
 
 void ThreadPool::WorkerLoop(int worker) {
-  uint64_t seen = 0;
+  uint64_t seen = 0;  // number of the last loop joined
+  auto is_open = [&](uint64_t state) { return (state & kClosed) == 0 && state / kNumber != seen; };
+  auto ready = [&] { return stop_ || is_open(state_); };
   while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      start_.wait(lock, [&] { return stop_ || generation_ != seen; });
-      if (stop_) return;
-      seen = generation_;
+    if (!Spin(ready)) {
+      ++sleeping_;
+      {
+        std::unique_lock lock(mutex_);
+        start_.wait(lock, ready);
+      }
+      --sleeping_;
     }
+    if (stop_) return;
+    uint64_t state = state_;
+    while (is_open(state) && !state_.compare_exchange_weak(state, state + 1)) {
+    }
+    if (!is_open(state)) continue;
+    seen = state / kNumber;
     RunChunks(worker);
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) done_.notify_one();
+    if ((--state_ & kInside) == 0 && caller_sleeps_) {
+      { std::lock_guard lock(mutex_); }
+      done_.notify_one();
+    }
   }
 }
 
 void ThreadPool::RunChunks(int worker) {
+  // Counted in chunks: a count of elements could overflow when every thread steps past the end.
+  const int64_t chunks = (count_ - 1) / grain_ + 1;
   while (true) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= count_) return;
-    (*body_)(begin, std::min(begin + grain_, count_), worker);
+    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
+    if (chunk >= chunks) return;
+    const int64_t begin = chunk * grain_;
+    (*body_)(begin, begin + std::min(grain_, count_ - begin), worker);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -13,10 +14,15 @@
 namespace bantam {
 
 // The calling thread takes part, so a pool of size 1 starts no thread. Allocates nothing per loop.
+//
+// A thread that has nothing to do looks for work for kSpin, because loops follow each other within
+// microseconds while a model runs, and then sleeps. A loop does not wait for threads that are slow
+// to wake (a busy machine): those that come after its last chunk was taken find it closed.
 // ParallelFor may be called from one thread at a time and not from inside a loop body.
 class ThreadPool {
  public:
-  // `size` counts the caller; it is at least 1.
+  // `size` counts the caller; below 1 means 1. Throws std::system_error when a thread cannot be
+  // started.
   explicit ThreadPool(int size);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -34,20 +40,33 @@ class ThreadPool {
   static int DefaultSize();
 
  private:
+  // The loop as one word: its number, whether it is closed, and how many workers are in it.
+  static constexpr uint64_t kClosed = uint64_t{1} << 15;
+  static constexpr uint64_t kInside = kClosed - 1;
+  static constexpr uint64_t kNumber = uint64_t{1} << 16;
+  static constexpr std::chrono::microseconds kSpin{40};
+
+  void Stop();
   void WorkerLoop(int worker);
   void RunChunks(int worker);
+  // Spins until done() for at most kSpin; whether it was.
+  template <typename Done>
+  bool Spin(const Done& done) const;
 
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  uint64_t generation_ = 0;  // guarded by mutex_
-  int running_ = 0;          // guarded by mutex_
-  bool stop_ = false;        // guarded by mutex_
+  std::atomic<uint64_t> state_{kClosed};
+  std::atomic<int> sleeping_{0};  // workers
+  std::atomic<bool> caller_sleeps_{false};
+  std::atomic<bool> stop_{false};
+  bool spins_ = true;
+  // Of the open loop. Written while it is closed and empty, read by those inside.
   const Body* body_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;
-  std::atomic<int64_t> next_{0};
+  std::atomic<int64_t> next_{0};  // index of the next chunk
 };
 
 }  // namespace bantam

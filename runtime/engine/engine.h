@@ -23,6 +23,7 @@ using tokenizer::TokenId;
 struct LoadOptions {
   std::string device = "auto";  // as --device takes it
   int threads = 0;              // 0: as many as the process may use
+  std::string cpu_isa;          // instruction set of the device cpu; "": the fastest there is
   // Called from the loading thread with the share done, 0 to 1.
   std::function<void(double)> progress;
 };
@@ -110,6 +111,8 @@ class Session {
   int64_t position() const;
   int64_t context() const;
   int64_t ubatch() const;
+  // Token counts of the steps that were compiled, increasing: the shape classes.
+  std::vector<int64_t> shape_classes() const;
   // Forgets everything from `position` on. kOutOfRange past the current one.
   absl::Status Truncate(int64_t position);
 

@@ -62,6 +62,7 @@ absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
   }
   device::BackendOptions backend;
   backend.threads = options.threads;
+  backend.cpu_isa = options.cpu_isa;
   BANTAM_ASSIGN_OR_RETURN(model->device_, device::OpenDevice(options.device, backend));
   BANTAM_RETURN_IF_ERROR(model->LoadWeights(options));
   return model;

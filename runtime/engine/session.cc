@@ -357,6 +357,11 @@ std::span<const float> Session::Logits(int64_t row) const {
 int64_t Session::position() const { return impl_->position; }
 int64_t Session::context() const { return impl_->options.context; }
 int64_t Session::ubatch() const { return impl_->options.ubatch; }
+std::vector<int64_t> Session::shape_classes() const {
+  std::vector<int64_t> rows;
+  for (const Step& step : impl_->steps) rows.push_back(step.rows);
+  return rows;
+}
 const Model& Session::model() const { return *impl_->model; }
 
 absl::Status Session::Truncate(int64_t position) {

@@ -4,6 +4,7 @@
 // beside this file documents the layout down to the byte.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -68,7 +69,7 @@ struct KeyValue {
 struct TensorInfo {
   absl::string_view name;
   quant::Type type = quant::Type::kF32;
-  int n_dims = 1;
+  int n_dims = 1;                               // as stored, 0 (one value) to 4
   std::array<int64_t, 4> shape = {1, 1, 1, 1};  // innermost first, unused dimensions 1
   std::span<const std::byte> data;              // exactly the tensor's bytes, checked
   int part = 0;                                 // which file of a split model
@@ -83,7 +84,8 @@ class File {
   // Given any part of a split model (name-00002-of-00005.gguf), opens all parts. Errors name the
   // file, the key or tensor, what was found and what was expected.
   static absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path);
-  // Parses one complete file in memory that the caller keeps; `name` is used in messages.
+  // Parses one complete file in memory that the caller keeps; `name` is used in messages. Tensor
+  // data is aligned in memory only as far as `bytes` is. A part of a split model is refused.
   static absl::StatusOr<std::unique_ptr<File>> Parse(std::span<const std::byte> bytes,
                                                      absl::string_view name);
 
@@ -97,12 +99,15 @@ class File {
   const std::vector<KeyValue>& metadata() const { return metadata_; }  // of the first part
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
 
-  // nullptr when absent.
+  // nullptr when absent. Keys and tensor names are unique, not empty, and valid UTF-8 without
+  // control characters, so that they can be put into a message as they are; other strings may
+  // hold any bytes.
   const MetaValue* Find(absl::string_view key) const;
   const TensorInfo* FindTensor(absl::string_view name) const;
 
   // Typed look-ups. kNotFound when absent, kInvalidArgument when of another type or out of range.
-  // GetUint takes any integer type that holds a non-negative value; GetFloat any number.
+  // GetUint takes any integer type that holds a non-negative value; GetFloat any number. A bool is
+  // not an integer.
   absl::StatusOr<uint64_t> GetUint(absl::string_view key) const;
   absl::StatusOr<int64_t> GetInt(absl::string_view key) const;
   absl::StatusOr<double> GetFloat(absl::string_view key) const;
@@ -114,8 +119,8 @@ class File {
   absl::StatusOr<std::span<const absl::string_view>> GetStrings(absl::string_view key) const;
 
  private:
-  friend class Parser;
   File() = default;
+  absl::Status Append(struct Part part);  // internal: adds a parsed part
 
   std::string path_;
   uint32_t version_ = 0;

@@ -1,15 +1,27 @@
 #include "runtime/graph/graph.h"
 
 #include <array>
+#include <limits>
 
 namespace bantam::graph {
+namespace {
+
+// Shapes may come from damaged files and are not checked before Infer, which refuses anything near
+// the limit.
+int64_t SaturatingMultiply(int64_t a, int64_t b) {
+  int64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
+}
+
+}  // namespace
 
 Strides ContiguousStrides(quant::Type type, const Shape& shape) {
+  const quant::TypeTraits& traits = quant::Traits(type);
   Strides strides;
-  strides[0] = quant::Traits(type).block_bytes;
-  strides[1] = quant::RowBytes(type, shape[0]);
-  strides[2] = strides[1] * shape[1];
-  strides[3] = strides[2] * shape[2];
+  strides[0] = traits.block_bytes;
+  strides[1] = SaturatingMultiply(shape[0] / traits.block_size, traits.block_bytes);
+  strides[2] = SaturatingMultiply(strides[1], shape[1]);
+  strides[3] = SaturatingMultiply(strides[2], shape[2]);
   return strides;
 }
 

@@ -67,9 +67,8 @@ enum class Op : uint8_t {
   // (w0 {k, m0}, .., w[parts-1], x {k, n, b2, b3} [, bias0 {m0}, ..]) -> {m0 + m1 + .., n, b2, b3}:
   // out[i, j] = activation(sum_k w[k, i] * x[k, j] + bias[i]). Weights of any type.
   kMatMul,
-  // (w {k, m, experts}, x {k, 1 or top_k, n}, ids i32 {top_k, n}) -> {m, top_k, n}: expert ids[e,
-  // j]
-  // applied to x[:, min(e, dim1 - 1), j]. An id outside [0, experts) gives zeros.
+  // (w {k, m, experts}, x {k, 1 or top_k, n}, ids i32 {top_k, n}) -> {m, top_k, n}:
+  // expert ids[e, j] applied to x[:, min(e, dim1 - 1), j]. An id outside [0, experts) gives zeros.
   kMatMulExpert,
   // (x any type) -> f32 of the same shape, contiguous. Decodes, converts and packs.
   kDequantize,
@@ -86,6 +85,7 @@ enum class Op : uint8_t {
   kAttention,
   // (cache {d, heads, ctx} f32/f16/quantized, x f32 {d, heads, n}, slots i32 {n}) -> a view of the
   // whole cache, so that readers of the output run after the write. Slot -1: the row is dropped.
+  // The cache is the memory of a state, or a view of it; x and slots are not.
   kKvWrite,
   kUnary,    // (x) -> activation(x)
   kGated,    // (gate, up) -> activation(gate) * up
@@ -94,8 +94,10 @@ enum class Op : uint8_t {
   kSoftmax,  // (x) -> softmax over dimension 0 of x * scale
   // (x {k, n}) -> i32 {top_k, n}: indices of the largest, descending; equal values by lower index.
   kTopK,
-  kReshape,   // (x contiguous) -> a view with another shape of as many elements
-  kView,      // (x) -> a view with its own shape, strides and offset
+  kReshape,  // (x contiguous) -> a view with another shape of as many elements
+  // (x) -> a view with its own shape, strides and offset, within the bytes x spans and in whole
+  // blocks. Infer replaces the strides of dimensions of size 1, so that IsContiguous is exact.
+  kView,
   kTransfer,  // (x) -> a contiguous copy on another device
 };
 inline constexpr int kOpCount = static_cast<int>(Op::kTransfer) + 1;

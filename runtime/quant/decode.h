@@ -9,8 +9,7 @@
 namespace bantam::quant {
 
 // Decodes `n` elements (a multiple of the type's block size) at `src` to `dst`. Every type is
-// supported; integers and F64 are converted. `src` needs 2-byte alignment for blocks, and natural
-// alignment for plain types.
+// supported; integers and F64 are converted, to nearest. `src` needs no alignment.
 using DecodeFn = void (*)(const void* src, float* dst, int64_t n);
 DecodeFn Decoder(Type type);
 inline void DecodeRow(Type type, const void* src, float* dst, int64_t n) {

@@ -2,291 +2,250 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
-#include "runtime/sample/portable_math.h"
 #include "runtime/sample/random.h"
 
 namespace bantam::sample {
 namespace {
 
-struct Candidate {
-  int32_t id;
-  double logit;   // after the penalties; in double, where no penalty can make it infinite
-  double weight;  // e^(logit - the highest logit), in the stages that need it
-  double score;   // of the typical stage
-};
-
-// A total order, so that the result does not depend on how a library sorts.
-bool Likelier(const Candidate& a, const Candidate& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
-bool MoreTypical(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score < b.score : Likelier(a, b);
-}
-
-// The last tokens of the text and how often each occurs among them.
+// The tokens the penalties look back on, and how often each occurs among them.
 class History {
  public:
-  History(int64_t vocab_size, int64_t window)
-      : ring_(window), counts_(window > 0 ? vocab_size : 0) {}
+  History(int64_t vocab_size, int64_t window) : counts_(vocab_size, 0), ring_(window, -1) {}
 
-  void Add(int32_t token) {
+  void Accept(int32_t token) {
     if (ring_.empty() || token < 0 || token >= static_cast<int64_t>(counts_.size())) return;
-    if (size_ == ring_.size()) {
-      --counts_[ring_[next_]];
-    } else {
-      ++size_;
-    }
-    ring_[next_] = token;
+    int32_t& slot = ring_[next_];
+    if (slot >= 0) --counts_[slot];
+    slot = token;
     ++counts_[token];
     next_ = next_ + 1 == ring_.size() ? 0 : next_ + 1;
   }
   void Clear() {
     std::fill(counts_.begin(), counts_.end(), 0);
-    size_ = next_ = 0;
+    std::fill(ring_.begin(), ring_.end(), -1);
+    next_ = 0;
   }
-  bool empty() const { return size_ == 0; }
-  int32_t count(size_t token) const { return counts_[token]; }
+  int32_t count(int64_t token) const { return counts_[token]; }
 
  private:
-  std::vector<int32_t> ring_;
   std::vector<int32_t> counts_;
-  size_t size_ = 0;
+  std::vector<int32_t> ring_;
   size_t next_ = 0;
 };
 
-class ChainSampler final : public Sampler {
- public:
-  ChainSampler(const Params& params, int64_t vocab_size, int64_t window)
-      : params_(params),
-        vocab_size_(vocab_size),
-        history_(vocab_size, window),
-        random_(params.seed),
-        candidates_(vocab_size) {}
+struct Candidate {
+  float logit;
+  int32_t id;
+  double key;  // what the current stage computes: a weight or a distance
+};
 
-  absl::StatusOr<int32_t> Sample(std::span<const float> logits) override {
-    if (static_cast<int64_t>(logits.size()) != vocab_size_) {
-      return absl::InvalidArgumentError(absl::StrCat("the sampler was made for ", vocab_size_,
-                                                     " tokens and is given ", logits.size(),
-                                                     " logits"));
-    }
-    if (params_.temperature == 0) {
-      Collect(logits, 1);
-    } else if (params_.top_k > 0 && params_.top_k < vocab_size_) {
-      Collect(logits, params_.top_k);
-    } else {
-      CollectAll(logits);
-    }
-    if (count_ == 0) return NoFiniteLogit(logits);
-    if (params_.temperature == 0) return candidates_[0].id;
-    if (params_.typical_p < 1) KeepTypical();
-    if (params_.top_p < 1) KeepTopP();
-    if (params_.min_p > 0) KeepMinP();
-    return Draw();
+bool Likelier(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+// The tokens still in the running. Only as much of the list is sorted as a stage needs: a
+// vocabulary has 150,000 entries and nearly all of the probability is in a few.
+class Candidates {
+ public:
+  explicit Candidates(int64_t vocab_size) { list_.reserve(vocab_size); }
+
+  void Clear() {
+    list_.clear();
+    sorted_ = 0;
+    peak_ = -INFINITY;
+  }
+  void Push(float logit, int32_t id) {
+    list_.push_back({logit, id, 0});
+    peak_ = std::max(peak_, logit);
+  }
+  size_t size() const { return list_.size(); }
+
+  // The likeliest token; of equal ones the lowest id.
+  int32_t Best() const { return std::min_element(list_.begin(), list_.end(), Likelier)->id; }
+
+  void TopK(size_t k) {
+    if (k >= list_.size()) return;
+    SortPrefix(k);
+    list_.resize(k);
   }
 
-  void Accept(int32_t token) override { history_.Add(token); }
+  // The smallest set of likeliest tokens that holds at least `p` of the probability.
+  void TopP(double p) {
+    const double wanted = p * Weigh(1.0);
+    double sum = 0;
+    for (size_t i = 0; i < list_.size(); ++i) {
+      if (i == sorted_) SortPrefix(std::min(list_.size(), std::max<size_t>(64, 4 * sorted_)));
+      sum += list_[i].key;
+      if (sum < wanted) continue;
+      list_.resize(i + 1);
+      sorted_ = i + 1;
+      return;
+    }
+  }
 
-  void Reset() override {
-    history_.Clear();
-    random_.Seed(params_.seed);
+  // The tokens at least `p` times as likely as the likeliest.
+  void MinP(double p) {
+    const double least = peak_ + std::log(p);
+    auto unlikely = [least](const Candidate& c) { return c.logit < least; };
+    list_.erase(std::remove_if(list_.begin(), list_.end(), unlikely), list_.end());
+    sorted_ = std::min(sorted_, list_.size());
+  }
+
+  // The tokens whose surprise -log(p) is closest to the entropy, until they hold at least `p`.
+  void Typical(double p) {
+    const double total = Weigh(1.0);
+    double entropy = 0;
+    for (const Candidate& c : list_) {
+      const double share = c.key / total;
+      if (share > 0) entropy -= share * std::log(share);
+    }
+    const double log_total = std::log(total);
+    auto surprise = [&](const Candidate& c) { return log_total - (double{c.logit} - peak_); };
+    for (Candidate& c : list_) c.key = std::abs(surprise(c) - entropy);
+    std::sort(list_.begin(), list_.end(), [](const Candidate& a, const Candidate& b) {
+      return a.key != b.key ? a.key < b.key : Likelier(a, b);
+    });
+    double sum = 0;
+    size_t kept = 0;
+    do {
+      sum += std::exp(-surprise(list_[kept++]));
+    } while (kept < list_.size() && sum < p);
+    list_.resize(kept);
+    sorted_ = 0;
+    peak_ =
+        std::max_element(list_.begin(), list_.end(), [](const Candidate& a, const Candidate& b) {
+          return a.logit < b.logit;
+        })->logit;
+  }
+
+  // A token drawn in proportion to exp(logit / temperature); `unit` is in [0, 1).
+  int32_t Draw(double temperature, double unit) {
+    double left = unit * Weigh(temperature);
+    for (const Candidate& c : list_) {
+      left -= c.key;
+      if (left < 0) return c.id;
+    }
+    return Best();  // rounding ate the last bit of the sum
   }
 
  private:
-  static absl::Status NoFiniteLogit(std::span<const float> logits) {
-    const auto nans =
-        std::count_if(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
-    return absl::InvalidArgumentError(absl::StrCat("the model is broken: none of its ",
-                                                   logits.size(), " logits is finite, ", nans,
-                                                   " are NaN"));
-  }
-
-  double Penalized(size_t token, double logit) const {
-    const int32_t count = history_.count(token);
-    if (count == 0) return logit;
-    logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
-    return logit - static_cast<double>(count) * params_.frequency_penalty -
-           params_.presence_penalty;
-  }
-
-  // Calls visit(token, penalised logit) for every finite logit, by token.
-  template <typename Visit>
-  void ForEachFinite(std::span<const float> logits, Visit visit) const {
-    const bool penalties = !history_.empty();
-    for (size_t token = 0; token < logits.size(); ++token) {
-      if (!std::isfinite(logits[token])) continue;
-      const double logit = logits[token];
-      visit(token, penalties ? Penalized(token, logit) : logit);
-    }
-  }
-
-  void CollectAll(std::span<const float> logits) {
-    count_ = 0;
-    sorted_ = false;
-    ForEachFinite(logits, [this](size_t token, double logit) {
-      candidates_[count_++] = {.id = static_cast<int32_t>(token), .logit = logit};
-    });
-  }
-
-  // The `keep` likeliest, sorted. They stand in a heap with the least likely on top, which most
-  // tokens of a large vocabulary fail to beat in one comparison.
-  void Collect(std::span<const float> logits, int64_t keep) {
-    count_ = 0;
-    sorted_ = true;
-    const auto begin = candidates_.begin();
-    ForEachFinite(logits, [&](size_t token, double logit) {
-      const Candidate candidate{.id = static_cast<int32_t>(token), .logit = logit};
-      if (count_ == keep) {
-        if (!Likelier(candidate, *begin)) return;
-        std::pop_heap(begin, begin + count_, Likelier);
-        --count_;
-      }
-      candidates_[count_++] = candidate;
-      std::push_heap(begin, begin + count_, Likelier);
-    });
-    std::sort_heap(begin, begin + count_, Likelier);
-  }
-
-  double HighestLogit() const {
-    if (sorted_) return candidates_[0].logit;
-    double highest = candidates_[0].logit;
-    for (int64_t i = 1; i < count_; ++i) highest = std::max(highest, candidates_[i].logit);
-    return highest;
-  }
-
-  // Sets the weights for e^((logit - highest) / temperature) and returns their sum, at least 1.
+  // Sets every key to exp((logit - peak) / temperature); returns the sum.
   double Weigh(double temperature) {
-    const double highest = HighestLogit();
     double sum = 0;
-    for (int64_t i = 0; i < count_; ++i) {
-      Candidate& candidate = candidates_[i];
-      candidate.weight = Exp((candidate.logit - highest) / temperature);
-      sum += candidate.weight;
+    for (Candidate& c : list_) {
+      c.key = std::exp((double{c.logit} - peak_) / temperature);
+      sum += c.key;
     }
     return sum;
   }
 
-  // Keeps the shortest run of candidates, in the order of `before`, that holds a share of at least
-  // `share` of the weight `total`. Sorts no more than it must: the run is short as a rule.
-  template <typename Before>
-  void KeepShare(Before before, double share, double total, bool in_order) {
-    const double target = share * total;
-    const auto begin = candidates_.begin();
-    double sum = 0;
-    int64_t done = 0;
-    for (int64_t block = 256; done < count_; block *= 4) {
-      const int64_t end = std::min(count_, done + block);
-      if (!in_order) {
-        if (end < count_) std::nth_element(begin + done, begin + end, begin + count_, before);
-        std::sort(begin + done, begin + end, before);
-      }
-      for (; done < end; ++done) {
-        sum += candidates_[done].weight;
-        if (sum >= target) {
-          count_ = done + 1;
-          return;
-        }
-      }
-    }
+  // Makes the first `n` the n likeliest, in order.
+  void SortPrefix(size_t n) {
+    if (n <= sorted_) return;
+    const auto begin = list_.begin();
+    const auto from = begin + static_cast<ptrdiff_t>(sorted_);
+    const auto to = begin + static_cast<ptrdiff_t>(n);
+    if (to != list_.end()) std::nth_element(from, to, list_.end(), Likelier);
+    std::sort(from, to, Likelier);
+    sorted_ = n;
   }
 
-  // Locally typical sampling: keeps the tokens whose surprise, -log p, is nearest to the one to be
-  // expected (the entropy).
-  void KeepTypical() {
-    const double total = Weigh(1);
-    const double highest = HighestLogit();
-    const double log_total = Log(total);
-    double entropy = 0;
-    for (int64_t i = 0; i < count_; ++i) {
-      Candidate& candidate = candidates_[i];
-      const double surprise = log_total - (candidate.logit - highest);
-      candidate.score = surprise;
-      entropy += candidate.weight / total * surprise;
-    }
-    for (int64_t i = 0; i < count_; ++i) {
-      candidates_[i].score = std::fabs(candidates_[i].score - entropy);
-    }
-    KeepShare(MoreTypical, params_.typical_p, total, false);
-    sorted_ = false;
+  std::vector<Candidate> list_;
+  size_t sorted_ = 0;  // this many at the front are the likeliest, in order
+  float peak_ = 0;     // the largest logit
+};
+
+class Chain : public Sampler {
+ public:
+  Chain(const Params& params, int64_t vocab_size, int64_t window)
+      : params_(params),
+        vocab_size_(vocab_size),
+        penalties_(window > 0),
+        history_(vocab_size, window),
+        candidates_(vocab_size),
+        random_(params.seed) {}
+
+  absl::StatusOr<int32_t> Sample(std::span<const float> logits) override {
+    BANTAM_RETURN_IF_ERROR(Collect(logits));
+    if (params_.temperature == 0) return candidates_.Best();
+    if (params_.top_k > 0) candidates_.TopK(params_.top_k);
+    if (params_.typical_p < 1) candidates_.Typical(params_.typical_p);
+    if (params_.top_p < 1) candidates_.TopP(params_.top_p);
+    if (params_.min_p > 0) candidates_.MinP(params_.min_p);
+    return candidates_.Draw(params_.temperature, random_.NextUnit());
   }
 
-  void KeepTopP() {
-    KeepShare(Likelier, params_.top_p, Weigh(1), sorted_);
-    sorted_ = true;
+  void Accept(int32_t token) override { history_.Accept(token); }
+
+  void Reset() override {
+    history_.Clear();
+    random_ = Random(params_.seed);
   }
 
-  // Keeps the tokens at least min_p times as likely as the likeliest.
-  void KeepMinP() {
-    const double highest = HighestLogit();
-    const auto end = std::remove_if(
-        candidates_.begin(), candidates_.begin() + count_, [&](const Candidate& candidate) {
-          return Exp(candidate.logit - highest) < static_cast<double>(params_.min_p);
-        });
-    count_ = end - candidates_.begin();
-  }
-
-  int32_t Draw() {
-    const double target = random_.Uniform() * Weigh(params_.temperature);
-    double sum = 0;
-    int32_t last = candidates_[0].id;
-    for (int64_t i = 0; i < count_; ++i) {
-      if (candidates_[i].weight == 0) continue;
-      sum += candidates_[i].weight;
-      last = candidates_[i].id;
-      if (sum > target) break;
+ private:
+  absl::Status Collect(std::span<const float> logits) {
+    if (static_cast<int64_t>(logits.size()) != vocab_size_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "sampling got ", logits.size(), " logits; the vocabulary has ", vocab_size_, " tokens"));
     }
-    return last;
+    candidates_.Clear();
+    for (int32_t id = 0; id < vocab_size_; ++id) {
+      if (!std::isfinite(logits[id])) continue;
+      const float logit = penalties_ ? Penalized(logits[id], history_.count(id)) : logits[id];
+      if (std::isfinite(logit)) candidates_.Push(logit, id);
+    }
+    if (candidates_.size() > 0) return absl::OkStatus();
+    const auto nan = std::count_if(logits.begin(), logits.end(), [](float v) { return v != v; });
+    return absl::InvalidArgumentError(absl::StrCat("none of the ", vocab_size_,
+                                                   " logits is a finite number (", nan,
+                                                   " are NaN); the model is broken"));
+  }
+
+  float Penalized(float logit, int32_t count) const {
+    if (count == 0) return logit;
+    logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
+    return logit - static_cast<float>(count) * params_.frequency_penalty - params_.presence_penalty;
   }
 
   const Params params_;
   const int64_t vocab_size_;
+  const bool penalties_;
   History history_;
+  Candidates candidates_;
   Random random_;
-  std::vector<Candidate> candidates_;  // the first count_ are in use
-  int64_t count_ = 0;
-  bool sorted_ = false;  // by likelihood
 };
 
-absl::Status CheckParams(const Params& params) {
-  const auto check = [](bool good, absl::string_view name, auto value,
-                        absl::string_view range) -> absl::Status {
-    if (good) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", it must be ", range));
-  };
-  const auto is_share = [](float value) { return value >= 0 && value <= 1; };
-  const Params& p = params;
-  BANTAM_RETURN_IF_ERROR(check(p.temperature >= 0 && std::isfinite(p.temperature), "temperature",
-                               p.temperature, "a finite number of at least 0"));
-  BANTAM_RETURN_IF_ERROR(check(p.top_k >= 0, "top_k", p.top_k, "at least 0"));
-  BANTAM_RETURN_IF_ERROR(check(is_share(p.top_p), "top_p", p.top_p, "between 0 and 1"));
-  BANTAM_RETURN_IF_ERROR(check(is_share(p.min_p), "min_p", p.min_p, "between 0 and 1"));
-  BANTAM_RETURN_IF_ERROR(check(is_share(p.typical_p), "typical_p", p.typical_p, "between 0 and 1"));
-  BANTAM_RETURN_IF_ERROR(check(p.repeat_penalty > 0 && std::isfinite(p.repeat_penalty),
-                               "repeat_penalty", p.repeat_penalty, "a finite number above 0"));
-  BANTAM_RETURN_IF_ERROR(check(std::isfinite(p.frequency_penalty), "frequency_penalty",
-                               p.frequency_penalty, "finite"));
-  BANTAM_RETURN_IF_ERROR(
-      check(std::isfinite(p.presence_penalty), "presence_penalty", p.presence_penalty, "finite"));
-  return check(p.penalty_last_n >= -1, "penalty_last_n", p.penalty_last_n, "at least -1");
+absl::Status CheckRange(absl::string_view name, double value, double min, double max) {
+  if (value >= min && value <= max) return absl::OkStatus();  // false for NaN
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is ", value, "; expected ", min, " to ", max));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(const Params& params, int64_t vocab_size,
                                                          int64_t max_history) {
-  BANTAM_RETURN_IF_ERROR(CheckParams(params));
-  if (vocab_size <= 0 || vocab_size > std::numeric_limits<int32_t>::max()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a vocabulary of ", vocab_size, " tokens cannot be sampled from"));
-  }
+  BANTAM_RETURN_IF_ERROR(CheckRange("temperature", params.temperature, 0, 1e6));
+  BANTAM_RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, INT32_MAX));
+  BANTAM_RETURN_IF_ERROR(CheckRange("top_p", params.top_p, 0, 1));
+  BANTAM_RETURN_IF_ERROR(CheckRange("min_p", params.min_p, 0, 1));
+  BANTAM_RETURN_IF_ERROR(CheckRange("typical_p", params.typical_p, 0, 1));
+  BANTAM_RETURN_IF_ERROR(CheckRange("repeat_penalty", params.repeat_penalty, 1e-6, 1e6));
+  BANTAM_RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -1e6, 1e6));
+  BANTAM_RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -1e6, 1e6));
+  BANTAM_RETURN_IF_ERROR(CheckRange("penalty_last_n", params.penalty_last_n, -1, INT32_MAX));
+  BANTAM_RETURN_IF_ERROR(CheckRange("vocab_size", static_cast<double>(vocab_size), 1, INT32_MAX));
   const bool penalties =
       params.repeat_penalty != 1 || params.frequency_penalty != 0 || params.presence_penalty != 0;
-  int64_t window = std::max<int64_t>(max_history, 0);
-  if (params.penalty_last_n >= 0) window = std::min<int64_t>(window, params.penalty_last_n);
-  return std::make_unique<ChainSampler>(params, vocab_size, penalties ? window : 0);
+  int64_t window = 0;
+  if (penalties) {
+    window = std::max<int64_t>(max_history, 0);
+    if (params.penalty_last_n >= 0) window = std::min<int64_t>(window, params.penalty_last_n);
+  }
+  return std::unique_ptr<Sampler>(new Chain(params, vocab_size, window));
 }
 
 }  // namespace bantam::sample

@@ -24,30 +24,20 @@ struct Params {
   uint64_t seed = 0;
 };
 
-// A chain: penalties, top-k, typical, top-p, min-p, temperature, draw. Each stage takes the
-// probabilities of the tokens the stages before it left, at temperature 1, and leaves at least one;
-// of equal tokens the one with the lower id goes first. With temperature 0 the likeliest token
-// after the penalties is picked. The same parameters, logits and history give the same tokens on
-// every machine. Not thread-safe. After construction, Sample and Accept allocate nothing.
-//
-// The repetition penalty divides the positive logits of tokens seen in the last penalty_last_n and
-// multiplies the others; the frequency penalty is subtracted once per time a token was seen there,
-// the presence penalty once.
+// A chain: penalties, top-k, typical, top-p, min-p, temperature, draw. The same parameters, logits
+// and history give the same tokens on every machine. Not thread-safe. After construction, Sample
+// allocates nothing.
 class Sampler {
  public:
-  // kInvalidArgument names a parameter outside its range: temperature, top_k >= 0; top_p, min_p,
-  // typical_p in [0, 1]; repeat_penalty > 0; the other penalties finite; penalty_last_n >= -1;
-  // vocab_size > 0. The penalties look back on at most `max_history` tokens.
+  // kInvalidArgument names a parameter outside its range. `vocab_size` > 0.
   static absl::StatusOr<std::unique_ptr<Sampler>> Create(const Params& params, int64_t vocab_size,
                                                          int64_t max_history = 1 << 20);
   virtual ~Sampler() = default;
 
-  // Picks a token; does not change `logits`, of which there are vocab_size. A token whose logit is
-  // infinite or NaN is never picked; kInvalidArgument when no logit is finite (a broken model),
-  // naming how many are NaN, or when their number is not vocab_size.
+  // Picks a token; does not change `logits`. kInvalidArgument when no logit is finite (a broken
+  // model), naming how many are NaN.
   virtual absl::StatusOr<int32_t> Sample(std::span<const float> logits) = 0;
-  // Records a token of the text so far (prompt or chosen) for the penalties. One outside of the
-  // vocabulary is ignored.
+  // Records a token of the text so far (prompt or chosen) for the penalties.
   virtual void Accept(int32_t token) = 0;
   // Forgets the history and restarts the random sequence.
   virtual void Reset() = 0;

@@ -21,8 +21,9 @@ using ::bantam::testing::ReadGolden;
 using engine::LogitsMode;
 using engine::Session;
 
-std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOptions& options) {
-  auto model = engine::Model::Load(path, {.device = "cpu"});
+std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOptions& options,
+                              const std::string& device = "cpu") {
+  auto model = engine::Model::Load(path, {.device = device});
   EXPECT_TRUE(model.ok()) << model.status();
   if (!model.ok()) return nullptr;
   auto session = Session::Create(*std::move(model), options);
@@ -73,28 +74,34 @@ INSTANTIATE_TEST_SUITE_P(All, TinyLlama,
                                            "multi_query_wide_heads", "linear", "yarn", "llama3"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST(SmolLm2, LogitsAgreeWithThePeers) {
-  const std::string path = FetchedModel(testing::kSmolLm2);
-  if (path.empty()) GTEST_SKIP() << "SmolLM2 is not fetched: run tests/models/fetch.sh";
+struct Agreement {
+  double mean_kl = 0;  // of ours from the peer's, in nats
+  double top1 = 0;     // share of tokens whose likeliest next one is the same
+};
+
+// Our logits of SmolLM2 against a golden file of tests/golden/smollm2.
+Agreement CompareSmolLm2(const std::string& device, const std::string& model,
+                         const std::string& golden_name, quant::Type kv_type) {
   constexpr int64_t kRows = 512, kTop = 128;
-  const auto golden = ReadGolden<uint16_t>("smollm2/wiki512.bin");
-  ASSERT_EQ(golden.size(), kRows * (2 + kTop + kTop));
+  const auto golden = ReadGolden<uint16_t>(golden_name);
+  EXPECT_EQ(golden.size(), kRows * (2 + kTop + kTop));
+  auto session = Open(model, {.context = kRows, .kv_type = kv_type}, device);
+  if (session == nullptr || golden.size() != kRows * (2 + kTop + kTop)) return {INFINITY, 0};
   std::vector<int32_t> ids(kRows);
   std::memcpy(ids.data(), golden.data(), kRows * sizeof(int32_t));
   const uint16_t* top = golden.data() + 2 * kRows;
   const uint16_t* steps = top + kRows * kTop;
 
-  auto session = Open(path, {.context = kRows});
-  ASSERT_NE(session, nullptr);
-  ASSERT_TRUE(session->Decode(ids, LogitsMode::kAll).ok());
-  double total = 0;
-  int agree = 0;
+  const absl::Status decoded = session->Decode(ids, LogitsMode::kAll);
+  EXPECT_TRUE(decoded.ok()) << decoded;
+  if (!decoded.ok()) return {INFINITY, 0};
+  Agreement result;
   for (int64_t row = 0; row < kRows; ++row) {
     const std::span<const float> logits = session->Logits(row);
     const float peak = *std::max_element(logits.begin(), logits.end());
     double sum = 0;
     for (float v : logits) sum += std::exp(double{v} - peak);
-    // Divergence of ours from the peer's over its top tokens and the rest taken as one outcome.
+    // Over the peer's top tokens, and the rest taken as one outcome.
     double divergence = 0, p_rest = 1, q_rest = 1;
     for (int64_t k = 0; k < kTop; ++k) {
       const double log_p = -steps[row * kTop + k] / 1024.0;
@@ -104,16 +111,40 @@ TEST(SmolLm2, LogitsAgreeWithThePeers) {
       q_rest -= std::exp(log_q);
     }
     if (p_rest > 1e-6 && q_rest > 1e-6) divergence += p_rest * std::log(p_rest / q_rest);
-    total += divergence;
-    agree += logits[top[row * kTop]] == peak;
+    result.mean_kl += divergence / kRows;
+    result.top1 += logits[top[row * kTop]] == peak ? 1.0 / kRows : 0;
   }
-  RecordProperty("mean_kl", std::to_string(total / kRows));
-  RecordProperty("top1", std::to_string(100.0 * agree / kRows));
-  std::printf("mean KL divergence %.6f, top-1 agreement %.2f %%\n", total / kRows,
-              100.0 * agree / kRows);
-  // The peer rounds activations to 8 bits, this backend does not.
-  EXPECT_LE(total / kRows, 0.002);
-  EXPECT_GE(agree, kRows * 98 / 100);
+  std::printf("%s, %s: mean KL divergence %.6f, top-1 agreement %.2f %%\n", device.c_str(),
+              golden_name.c_str(), result.mean_kl, 100 * result.top1);
+  return result;
+}
+
+TEST(SmolLm2, LogitsAreThePeersOnTheSameWeightsInF32) {
+  const std::string path = FetchedModel(testing::kSmolLm2);
+  if (path.empty()) GTEST_SKIP() << "SmolLM2 is not fetched: run tests/models/fetch.sh";
+  const Agreement found =
+      CompareSmolLm2("reference", path, "smollm2/wiki512_f32.bin", quant::Type::kF32);
+  // Neither side rounds; what is left is the golden file's steps of 1/1024.
+  EXPECT_LE(found.mean_kl, 1e-4);
+  EXPECT_GE(found.top1, 0.99);
+}
+
+TEST(SmolLm2, LogitsAgreeWithThePeersOnTheQuantizedFile) {
+  const std::string path = FetchedModel(testing::kSmolLm2);
+  if (path.empty()) GTEST_SKIP() << "SmolLM2 is not fetched: run tests/models/fetch.sh";
+  // The peer rounds activations to 8 bits, which moves it 0.003 away from itself (see the golden
+  // data's README): ours can't be expected to be nearer than that. The fast CPU kernels round them
+  // too, each side its own way.
+  struct Bounds {
+    const char* device;
+    double most_kl, least_top1;
+  };
+  for (const auto& [device, most_kl, least_top1] :
+       {Bounds{"reference", 0.003, 0.98}, Bounds{"cpu", 0.006, 0.96}}) {
+    const Agreement found = CompareSmolLm2(device, path, "smollm2/wiki512.bin", quant::Type::kF16);
+    EXPECT_LE(found.mean_kl, most_kl) << device;
+    EXPECT_GE(found.top1, least_top1) << device;
+  }
 }
 
 }  // namespace

@@ -4,26 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <numeric>
 
 #include "runtime/engine/engine.h"
+#include "tests/support/allocation_counter.h"
 #include "tests/support/tiny_model.h"
-
-namespace {
-std::atomic<int64_t> allocation_count{0};
-}
-
-// Counts every allocation of the program, so that a test can show there are none.
-void* operator new(size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace bantam {
 namespace {
@@ -154,13 +139,13 @@ TEST_F(SessionTest, DecodeAllocatesNothing) {
   auto session = Open(Load());
   const std::vector<int32_t> tokens = Tokens(100);
   ASSERT_TRUE(session->Decode(tokens).ok());
-  const int64_t before = allocation_count.load();
+  const int64_t before = testing::allocation_count.load();
   for (int i = 0; i < 50; ++i) {
     const int32_t token = i;
     ASSERT_TRUE(session->Decode({&token, 1}).ok());
   }
   ASSERT_TRUE(session->Decode(tokens).ok());  // prompt steps neither
-  EXPECT_EQ(allocation_count.load() - before, 0);
+  EXPECT_EQ(testing::allocation_count.load() - before, 0);
 }
 
 TEST_F(SessionTest, RefusesWhatDoesNotFit) {

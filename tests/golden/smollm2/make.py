@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Condenses another runtime's logits of SmolLM2 into the golden file beside this script.
+"""Condenses another runtime's logits of SmolLM2 into a golden file beside this script.
 
-Usage: make.py ids.i32 logits.f32
+Usage: make.py ids.i32 logits.f32 OUT.bin
 
 logits.f32 holds 512 rows of 49152 f32 logits for the 512 ids. Kept per row: the 128 most likely
 tokens and their log probabilities in steps of 1/1024, which with the remaining probability as one
@@ -26,7 +26,7 @@ def main():
     top = np.argsort(-log_p, axis=1, kind="stable")[:, :TOP]
     steps = np.rint(-np.take_along_axis(log_p, top, axis=1) * 1024)
     assert steps.max() < 65536
-    with open(HERE / "wiki512.bin", "wb") as out:
+    with open(HERE / sys.argv[3], "wb") as out:
         ids.tofile(out)                     # i32 [512]
         top.astype(np.uint16).tofile(out)   # u16 [512][128]
         steps.astype(np.uint16).tofile(out) # u16 [512][128]: -log p * 1024

@@ -1,0 +1,323 @@
+// Attention over a KV cache with online softmax (Milakov and Gimelshein 2018; Dao et al. 2022).
+//
+// The cache is cut into ranges of kRange cells. Within a range the cells are folded, kCells at a
+// time, into a running maximum, sum and weighted sum of V that start afresh; the states of the
+// ranges are then joined in order. So a range may be a task of its own: long contexts are split
+// over the workers even when one query is decoded (Dao et al. 2023, Flash-Decoding), and the result
+// is the same whether they are or not.
+//
+// One task is one KV head, up to kMaxPairs pairs (query, query head of that KV head), and all
+// ranges or one. K and V of a block of cells are decoded to f32 once for all pairs.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/avx2/dot.h"
+#include "backends/cpu/avx2/kernels.h"
+#include "backends/cpu/avx2/vector_ops.h"
+#include "runtime/quant/decode.h"
+
+namespace bantam::cpu::avx2 {
+namespace {
+
+constexpr int64_t kMaxPairs = 64;
+constexpr int64_t kCells = 64;
+constexpr int64_t kRange = 256;
+// Ranges become tasks for so many queries at most: more make tasks enough.
+constexpr int64_t kSplitQueries = 8;
+
+int64_t KvLength(const Step& step) {
+  const int64_t length = *reinterpret_cast<const int32_t*>(step.inputs[5].data);
+  return std::clamp<int64_t>(length, 0, step.inputs[1].shape[2]);
+}
+
+int64_t RangeCount(int64_t cells) { return (cells + kRange - 1) / kRange; }
+
+struct State {
+  float highest = -INFINITY;  // score so far
+  float sum = 0;              // of exp(score - highest)
+};
+
+// Adds `part`, of other cells, to `whole`: first states, then weighted sums.
+void Join(State& whole, float* whole_out, const State& part, const float* part_out, int64_t n) {
+  if (part.sum == 0.0f) return;
+  const float highest = std::max(whole.highest, part.highest);
+  const float keep = whole.sum == 0.0f ? 0.0f : std::exp(whole.highest - highest);
+  const float take = std::exp(part.highest - highest);
+  Accumulate(whole_out, n, keep, &take, &part_out, 1);
+  whole = {highest, whole.sum * keep + part.sum * take};
+}
+
+void Finish(const State& state, float* out, int64_t n) {
+  if (state.sum != 0.0f) ScaleBy(out, 1.0f / state.sum, nullptr, out, n);  // else saw nothing
+}
+
+struct Task {
+  int64_t kv_head;
+  int64_t begin, end;  // pairs
+};
+
+class Attention {
+ public:
+  Attention(const Step& step, const Task& task, float* scratch)
+      : step_(step),
+        attrs_(std::get<graph::AttentionAttrs>(step.attrs)),
+        task_(task),
+        group_(q().shape[1] / k().shape[1]),
+        k_block_(scratch),
+        v_block_(k_block_ + kCells * k().shape[0]),
+        scores_(v_block_ + kCells * v().shape[0]),
+        part_(scores_ + kMaxPairs * kCells) {}
+
+  static int64_t ScratchBytes(int64_t head_dim, int64_t v_dim) {
+    return (kCells * (head_dim + v_dim + kMaxPairs) + kMaxPairs * v_dim) *
+           static_cast<int64_t>(sizeof(float));
+  }
+
+  // All ranges, to the output.
+  void RunAll() {
+    std::array<State, kMaxPairs> whole;
+    for (int64_t p = task_.begin; p < task_.end; ++p) {
+      whole[p - task_.begin] = First(step_, Head(p));
+      std::fill_n(Out(p), v().shape[0], 0.0f);
+    }
+    const int64_t length = KvLength(step_);
+    for (int64_t range = 0; range < RangeCount(length); ++range) {
+      RunRange(range, length);
+      for (int64_t p = task_.begin; p < task_.end; ++p) {
+        const int64_t i = p - task_.begin;
+        Join(whole[i], Out(p), states_[i], Part(p), v().shape[0]);
+      }
+    }
+    for (int64_t p = task_.begin; p < task_.end; ++p) {
+      Finish(whole[p - task_.begin], Out(p), v().shape[0]);
+    }
+  }
+
+  // One range, to states()[i] and Part(): sums of V for pair task.begin + i.
+  void RunRange(int64_t range, int64_t length) {
+    std::fill_n(states_.begin(), task_.end - task_.begin, State{});
+    std::fill_n(part_, (task_.end - task_.begin) * v().shape[0], 0.0f);
+    const int64_t end = std::min((range + 1) * kRange, length);
+    for (int64_t cell = range * kRange; cell < end; cell += kCells) {
+      RunBlock(cell, std::min(kCells, end - cell));
+    }
+  }
+  const State& state(int64_t pair) const { return states_[pair - task_.begin]; }
+  float* Part(int64_t pair) const { return part_ + (pair - task_.begin) * v().shape[0]; }
+
+  // The state before any cell: a sink is a score without a V.
+  static State First(const Step& step, int64_t head) {
+    if (step.inputs.size() <= 6) return {};
+    return {reinterpret_cast<const float*>(step.inputs[6].data)[head], 1.0f};
+  }
+
+ private:
+  struct Seen {  // by one query, in this block
+    int64_t count;
+    std::array<uint8_t, kCells> cells;
+  };
+
+  const Tensor& q() const { return step_.inputs[0]; }
+  const Tensor& k() const { return step_.inputs[1]; }
+  const Tensor& v() const { return step_.inputs[2]; }
+  int64_t Query(int64_t pair) const { return pair / group_; }
+  int64_t Head(int64_t pair) const { return task_.kv_head * group_ + pair % group_; }
+  float* Out(int64_t pair) const {
+    return reinterpret_cast<float*>(step_.output.Row(Head(pair), Query(pair), 0));
+  }
+
+  void FindSeen(int64_t query, int64_t first, int64_t count, Seen& seen) const {
+    const auto* of_query = step_.inputs[3].RowAs<const int32_t>(query);
+    const int64_t position = of_query[0];
+    seen.count = 0;
+    if (of_query[1] == -1) return;
+    for (int64_t c = 0; c < count; ++c) {
+      const auto* cell = step_.inputs[4].RowAs<const int32_t>(first + c);
+      const bool sees = cell[1] == of_query[1] && (!attrs_.causal || cell[0] <= position) &&
+                        (attrs_.window == 0 || cell[0] > position - attrs_.window);
+      seen.cells[seen.count] = static_cast<uint8_t>(c);
+      seen.count += sees;
+    }
+  }
+
+  void Decode(const Tensor& t, int64_t first, int64_t count, float* to) const {
+    const int64_t n = t.shape[0];
+    for (int64_t c = 0; c < count; ++c) {
+      const std::byte* row = t.Row(task_.kv_head, first + c, 0);
+      if (t.type == quant::Type::kF16) {
+        HalvesToFloats(reinterpret_cast<const uint16_t*>(row), to + c * n, n);
+      } else {
+        quant::DecodeRow(t.type, row, to + c * n, n);
+      }
+    }
+  }
+
+  // scores_ of every pair and every cell of the block.
+  void Score(int64_t count) {
+    const int64_t head_dim = k().shape[0];
+    for (int64_t p = task_.begin; p < task_.end; p += kDotColumns) {
+      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task_.end - p));
+      const float* queries[kDotColumns];
+      for (int j = 0; j < width; ++j) {
+        queries[j] = reinterpret_cast<const float*>(q().Row(Head(p + j), Query(p + j), 0));
+        std::fill_n(ScoresOf(p + j), count, 0.0f);
+      }
+      for (int64_t c = 0; c < count; c += kDotRows) {
+        const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - c));
+        const uint8_t* rows[kDotRows];
+        float* to[kDotColumns];
+        for (int r = 0; r < height; ++r) {
+          rows[r] = reinterpret_cast<const uint8_t*>(k_block_ + (c + r) * head_dim);
+        }
+        for (int j = 0; j < width; ++j) to[j] = ScoresOf(p + j) + c;
+        DotOf(quant::Type::kF32, height, width)(rows, queries, to, head_dim);
+      }
+    }
+  }
+  float* ScoresOf(int64_t pair) const { return scores_ + (pair - task_.begin) * kCells; }
+
+  void RunBlock(int64_t first, int64_t count) {
+    const int64_t first_query = Query(task_.begin);
+    const int64_t last_query = Query(task_.end - 1);
+    bool any = false;
+    for (int64_t i = first_query; i <= last_query; ++i) {
+      FindSeen(i, first, count, seen_[i - first_query]);
+      any |= seen_[i - first_query].count != 0;
+    }
+    if (!any) return;
+    Decode(k(), first, count, k_block_);
+    Decode(v(), first, count, v_block_);
+    Score(count);
+    for (int64_t p = task_.begin; p < task_.end; ++p) Fold(p, seen_[Query(p) - first_query]);
+  }
+
+  // Adds the block's cells to the state of a pair.
+  void Fold(int64_t pair, const Seen& seen) {
+    if (seen.count == 0) return;
+    State& state = states_[pair - task_.begin];
+    const float* scores = ScoresOf(pair);
+    alignas(32) float p[kCells];
+    const float* rows[kCells];
+    float highest = state.highest;
+    for (int64_t c = 0; c < seen.count; ++c) {
+      float score = scores[seen.cells[c]] * attrs_.scale;
+      if (attrs_.softcap != 0) score = attrs_.softcap * std::tanh(score / attrs_.softcap);
+      p[c] = score;
+      highest = std::max(highest, score);
+      rows[c] = v_block_ + seen.cells[c] * v().shape[0];
+    }
+    const float keep = state.sum == 0.0f ? 0.0f : std::exp(state.highest - highest);
+    const float sum = Exponentials(p, seen.count, highest);
+    Accumulate(Part(pair), v().shape[0], keep, p, rows, seen.count);
+    state = {highest, state.sum * keep + sum};
+  }
+
+  const Step& step_;
+  const graph::AttentionAttrs& attrs_;
+  const Task task_;
+  const int64_t group_;  // query heads of a KV head
+  float* const k_block_;
+  float* const v_block_;
+  float* const scores_;
+  float* const part_;
+  std::array<State, kMaxPairs> states_;
+  std::array<Seen, kMaxPairs> seen_;  // by query
+};
+
+// The state of one range and pair, followed by its sums of V, in the shared scratch.
+struct Stored {
+  State* state;
+  float* out;
+};
+int64_t StoredFloats(int64_t v_dim) { return static_cast<int64_t>(sizeof(State) / 4) + v_dim; }
+
+Stored StoredAt(const RunContext& context, int64_t index, int64_t v_dim) {
+  auto* at = reinterpret_cast<float*>(context.shared) + index * StoredFloats(v_dim);
+  return {reinterpret_cast<State*>(at), at + sizeof(State) / 4};
+}
+
+void RunSplit(const Step& step, const RunContext& context) {
+  const int64_t kv_heads = step.inputs[1].shape[1], v_dim = step.inputs[2].shape[0];
+  const int64_t heads = step.inputs[0].shape[1], group = heads / kv_heads;
+  const int64_t pairs = group * step.inputs[0].shape[2];
+  const int64_t length = KvLength(step), ranges = RangeCount(length);
+  const int64_t pieces = (pairs + kMaxPairs - 1) / kMaxPairs;
+  context.pool.ParallelFor(
+      ranges * kv_heads * pieces, 1, [&](int64_t begin, int64_t end, int worker) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t range = t / (kv_heads * pieces), kv_head = t / pieces % kv_heads;
+          const int64_t first = t % pieces * kMaxPairs;
+          const Task task = {kv_head, first, std::min(first + kMaxPairs, pairs)};
+          Attention attention(step, task, context.Scratch(worker));
+          attention.RunRange(range, length);
+          for (int64_t p = task.begin; p < task.end; ++p) {
+            const Stored to = StoredAt(context, (range * kv_heads + kv_head) * pairs + p, v_dim);
+            *to.state = attention.state(p);
+            std::copy_n(attention.Part(p), v_dim, to.out);
+          }
+        }
+      });
+  context.pool.ParallelFor(
+      kv_heads * pairs, Grain(ranges * v_dim), [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t kv_head = i / pairs, pair = i % pairs;
+          const int64_t head = kv_head * group + pair % group;
+          State whole = Attention::First(step, head);
+          auto* out = reinterpret_cast<float*>(step.output.Row(head, pair / group, 0));
+          std::fill_n(out, v_dim, 0.0f);
+          for (int64_t range = 0; range < ranges; ++range) {
+            const Stored part =
+                StoredAt(context, (range * kv_heads + kv_head) * pairs + pair, v_dim);
+            Join(whole, out, *part.state, part.out, v_dim);
+          }
+          Finish(whole, out, v_dim);
+        }
+      });
+}
+
+void RunAttention(const Step& step, const RunContext& context) {
+  const Tensor& q = step.inputs[0];
+  const int64_t kv_heads = step.inputs[1].shape[1];
+  const int64_t pairs = q.shape[1] / kv_heads * q.shape[2];
+  const int64_t length = KvLength(step);
+  // Large tasks decode the cache less often, small ones keep every worker busy.
+  constexpr int64_t kLeastPairs = 8, kTasksPerWorker = 4;
+  const int64_t wanted = kTasksPerWorker * context.pool.size();
+  const int64_t size = std::clamp((kv_heads * pairs + wanted - 1) / wanted, kLeastPairs, kMaxPairs);
+  const int64_t tasks_per_head = (pairs + size - 1) / size;
+  if (step.shared_scratch != 0 && kv_heads * tasks_per_head < wanted && RangeCount(length) > 1) {
+    RunSplit(step, context);
+    return;
+  }
+  const int64_t task_cost = std::min(size, pairs) * length * q.shape[0] / 4;
+  context.pool.ParallelFor(
+      kv_heads * tasks_per_head, Grain(task_cost), [&](int64_t begin, int64_t end, int worker) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t first = t % tasks_per_head * size;
+          const Task task = {t / tasks_per_head, first, std::min(first + size, pairs)};
+          Attention(step, task, context.Scratch(worker)).RunAll();
+        }
+      });
+}
+
+}  // namespace
+
+void PrepareAttention(Step& step) {
+  const Tensor& q = step.inputs[0];
+  const Tensor& k = step.inputs[1];
+  const Tensor& v = step.inputs[2];
+  step.origin = "avx2";
+  step.run = &RunAttention;
+  step.kernel = absl::StrCat("attention K ", quant::Name(k.type), " V ", quant::Name(v.type));
+  step.worker_scratch = Attention::ScratchBytes(k.shape[0], v.shape[0]);
+  if (q.shape[2] <= kSplitQueries && RangeCount(k.shape[2]) > 1) {
+    step.shared_scratch = RangeCount(k.shape[2]) * q.shape[1] * q.shape[2] *
+                          StoredFloats(v.shape[0]) * static_cast<int64_t>(sizeof(float));
+  }
+}
+
+}  // namespace bantam::cpu::avx2

@@ -1,0 +1,35 @@
+#include "backends/cpu/avx2/kernels.h"
+
+#include "backends/cpu/reference/kernels.h"
+
+namespace bantam::cpu::avx2 {
+namespace {
+
+bool RunsHere() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+
+KernelSet MakeKernels() {
+  KernelSet set = {"avx2", "AVX2+FMA", reference::kKernels.prepare, &RunsHere};
+  const auto use = [&set](graph::Op op, Prepare prepare) {
+    set.prepare[static_cast<size_t>(op)] = prepare;
+  };
+  use(graph::Op::kMatMul, &PrepareMatMul);
+  use(graph::Op::kMatMulExpert, &PrepareMatMulExpert);
+  use(graph::Op::kNorm, &PrepareNorm);
+  use(graph::Op::kRope, &PrepareRope);
+  use(graph::Op::kAttention, &PrepareAttention);
+  use(graph::Op::kKvWrite, &PrepareKvWrite);
+  use(graph::Op::kGated, &PrepareGated);
+  return set;
+}
+
+}  // namespace
+
+const KernelSet& Kernels() {
+  static const KernelSet kKernels = MakeKernels();
+  return kKernels;
+}
+
+}  // namespace bantam::cpu::avx2

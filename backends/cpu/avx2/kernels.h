@@ -1,0 +1,19 @@
+// Kernels for x86-64 processors with AVX2, FMA and F16C (Intel since 2013, AMD since 2015). Ops
+// without one of their own run the reference's.
+#pragma once
+
+#include "backends/cpu/plan/kernels.h"
+
+namespace bantam::cpu::avx2 {
+
+void PrepareMatMul(Step& step);
+void PrepareMatMulExpert(Step& step);
+void PrepareNorm(Step& step);
+void PrepareRope(Step& step);
+void PrepareAttention(Step& step);
+void PrepareKvWrite(Step& step);
+void PrepareGated(Step& step);
+
+const KernelSet& Kernels();
+
+}  // namespace bantam::cpu::avx2

@@ -1,0 +1,240 @@
+#include "backends/cpu/avx2/matmul_int8.h"
+
+#include <array>
+#include <type_traits>
+
+#include "backends/cpu/avx2/isa.h"
+#include "backends/cpu/avx2/unpack.h"
+
+BANTAM_AVX2_BEGIN
+
+namespace bantam::cpu::avx2 {
+namespace {
+
+template <typename T>
+constexpr bool kSigned = T::kMost == 0;
+
+// Products of weights and activations summed in pairs: 16 sums of 16 bits.
+template <typename T>
+inline __m256i PairSums(__m256i weights, __m256i x) {
+  if constexpr (kSigned<T>) {
+    // |w| * (x with the sign of w). The sum is at most 2 * 128 * 127.
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+  } else {
+    return _mm256_maddubs_epi16(weights, x);
+  }
+}
+
+inline __m256i Widen(__m256i pair_sums) {
+  return _mm256_madd_epi16(pair_sums, _mm256_set1_epi16(1));
+}
+
+// Joins the sums of four rows within each half of the registers: lane i of a half is row i.
+inline __m256i JoinFour(const __m256i* s) {
+  const __m256i ab =
+      _mm256_add_epi32(_mm256_unpacklo_epi32(s[0], s[1]), _mm256_unpackhi_epi32(s[0], s[1]));
+  const __m256i cd =
+      _mm256_add_epi32(_mm256_unpacklo_epi32(s[2], s[3]), _mm256_unpackhi_epi32(s[2], s[3]));
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
+// One step of the outer sum, for eight rows.
+template <typename T>
+inline __m256 AddGroup(__m256 sum, __m256i products, int32_t x_sum, const float* scale,
+                       const float* min, float d, float total) {
+  if constexpr (T::kBias != 0) {
+    products = _mm256_sub_epi32(products, _mm256_set1_epi32(T::kBias * x_sum));
+  }
+  sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products),
+                        _mm256_mul_ps(_mm256_loadu_ps(scale), _mm256_set1_ps(d)), sum);
+  if constexpr (T::kHasMin) {
+    sum = _mm256_fmadd_ps(_mm256_loadu_ps(min), _mm256_set1_ps(total), sum);
+  }
+  return sum;
+}
+
+template <typename Block, int kColumns>
+void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
+            float* const* out) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32;
+  __m256 sum[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = _mm256_setzero_ps();
+  alignas(32) float scales[Block::kElements / T::kGroup * kLanes];
+  alignas(32) float mins[Block::kElements / T::kGroup * kLanes];
+  const int64_t blocks = k / Block::kElements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+    T::Scales(rows, at, scales, mins);
+    for (int run = 0; run < kRuns; ++run) {
+      __m256i weights[kLanes];
+      for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
+      for (int c = 0; c < kColumns; ++c) {
+        const int64_t i = b * kRuns + run;
+        const __m256i x = Load32(columns[c].quants + i * kRun);
+        const RunOfActivations& info = columns[c].runs[i];
+        __m256i s[kLanes];
+        for (int r = 0; r < kLanes; ++r) s[r] = Widen(PairSums<T>(weights[r], x));
+        const __m256i low = JoinFour(s), high = JoinFour(s + 4);
+        const __m256i first = _mm256_permute2x128_si256(low, high, 0x20);
+        const __m256i last = _mm256_permute2x128_si256(low, high, 0x31);
+        if constexpr (T::kGroup == 32) {
+          sum[c] = AddGroup<T>(sum[c], _mm256_add_epi32(first, last), info.sum,
+                               scales + run * kLanes, mins + run * kLanes, info.d, info.total);
+        } else {
+          const float* scale = scales + 2 * run * kLanes;
+          const float* min = mins + 2 * run * kLanes;
+          sum[c] = AddGroup<T>(sum[c], first, info.half[0], scale, min, info.d,
+                               info.d * static_cast<float>(info.half[0]));
+          sum[c] = AddGroup<T>(sum[c], last, info.half[1], scale + kLanes, min + kLanes, info.d,
+                               info.d * static_cast<float>(info.half[1]));
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) _mm256_storeu_ps(out[c], sum[c]);
+}
+
+// A panel holds, for each run, 2 x 8 registers of quants: register j of a vector of rows has the
+// bytes 4j .. 4j + 3 of the run of each row. Scales and mins: for each group two registers.
+template <typename Block>
+void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32, kGroups = Block::kElements / T::kGroup;
+  const int64_t begin = first / Block::kElements, blocks = count / Block::kElements;
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t* const* of_half = rows + half * kLanes;
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = (begin + b) * static_cast<int64_t>(sizeof(Block));
+      alignas(32) float scales[kGroups * kLanes], mins[kGroups * kLanes];
+      T::Scales(of_half, at, scales, mins);
+      for (int g = 0; g < kGroups; ++g) {
+        const int64_t to = (b * kGroups + g) * kPanelRows + half * kLanes;
+        _mm256_store_ps(panel.scales + to, _mm256_load_ps(scales + g * kLanes));
+        if constexpr (T::kHasMin) {
+          _mm256_store_ps(panel.mins + to, _mm256_load_ps(mins + g * kLanes));
+        }
+      }
+      for (int run = 0; run < kRuns; ++run) {
+        __m256 v[kLanes];
+        for (int r = 0; r < kLanes; ++r) v[r] = _mm256_castsi256_ps(T::Run(of_half[r] + at, run));
+        Transpose(v);
+        int8_t* to = panel.quants + ((b * kRuns + run) * 2 + half) * (kLanes * 32);
+        for (int j = 0; j < 8; ++j) {
+          _mm256_store_si256(reinterpret_cast<__m256i*>(to + j * 32), _mm256_castps_si256(v[j]));
+        }
+      }
+    }
+  }
+}
+
+// What a product with a panel depends on; types that agree share the code.
+template <int kMostOf, int kBiasOf, int kGroupOf, bool kHasMinOf>
+struct Format {
+  static constexpr int kMost = kMostOf, kBias = kBiasOf, kGroup = kGroupOf;
+  static constexpr bool kHasMin = kHasMinOf;
+};
+
+template <typename T, int kColumns>
+void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
+                   float* const* out) {
+  constexpr int kGroupsPerRun = 32 / T::kGroup;
+  constexpr int kSteps = T::kGroup / 4;  // of four elements, in a group
+  constexpr int kFits = kSigned<T> ? 1 : 32767 / (2 * 127 * (kSigned<T> ? 1 : T::kMost));
+  // Sums of pairs that are added in 16 bits.
+  constexpr int kChunk = kFits >= kSteps ? kSteps : kFits >= 4 ? 4 : kFits >= 2 ? 2 : 1;
+  __m256 sum[2][kColumns];
+  const int8_t* x[kColumns];
+  const RunOfActivations* info[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    sum[0][c] = _mm256_loadu_ps(out[c]);
+    sum[1][c] = _mm256_loadu_ps(out[c] + kLanes);
+    x[c] = columns[c].quants + first;
+    info[c] = columns[c].runs + first / kRun;
+  }
+  const int64_t runs = count / 32;
+  for (int64_t run = 0; run < runs; ++run) {
+    for (int g = 0; g < kGroupsPerRun; ++g) {
+      __m256i products[2][kColumns];
+      for (int v = 0; v < 2; ++v) {
+        for (int c = 0; c < kColumns; ++c) products[v][c] = _mm256_setzero_si256();
+      }
+#pragma GCC unroll 8
+      for (int step = 0; step < kSteps; step += kChunk) {
+        __m256i pairs[2][kColumns];
+#pragma GCC unroll 8
+        for (int i = 0; i < kChunk; ++i) {
+          const int j = g * kSteps + step + i;
+          __m256i w[2];
+          for (int v = 0; v < 2; ++v) {
+            w[v] = _mm256_load_si256(
+                reinterpret_cast<const __m256i*>(panel.quants + ((run * 2 + v) * 8 + j) * 32));
+          }
+          for (int c = 0; c < kColumns; ++c) {
+            const __m256i four = _mm256_set1_epi32(
+                LoadAs<int32_t>(reinterpret_cast<const uint8_t*>(x[c] + run * 32 + j * 4)));
+            for (int v = 0; v < 2; ++v) {
+              const __m256i more = PairSums<T>(w[v], four);
+              pairs[v][c] = i == 0 ? more : _mm256_add_epi16(pairs[v][c], more);
+            }
+          }
+        }
+        for (int v = 0; v < 2; ++v) {
+          for (int c = 0; c < kColumns; ++c) {
+            products[v][c] = _mm256_add_epi32(products[v][c], Widen(pairs[v][c]));
+          }
+        }
+      }
+      const float* scale = panel.scales + (run * kGroupsPerRun + g) * kPanelRows;
+      const float* min = panel.mins + (run * kGroupsPerRun + g) * kPanelRows;
+      for (int c = 0; c < kColumns; ++c) {
+        const RunOfActivations& r = info[c][run];
+        const int32_t x_sum = kGroupsPerRun == 1 ? r.sum : r.half[g];
+        const float total = kGroupsPerRun == 1 ? r.total : r.d * static_cast<float>(x_sum);
+        for (int v = 0; v < 2; ++v) {
+          sum[v][c] = AddGroup<T>(sum[v][c], products[v][c], x_sum, scale + v * kLanes,
+                                  min + v * kLanes, r.d, total);
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    _mm256_storeu_ps(out[c], sum[0][c]);
+    _mm256_storeu_ps(out[c] + kLanes, sum[1][c]);
+  }
+}
+
+template <typename T>
+concept ScalarUnpack = T::kIsScalar;
+
+template <typename Block>
+constexpr Int8Kernels KernelsOf() {
+  using T = Unpack<Block>;
+  using F = Format<T::kMost, T::kBias, T::kGroup, T::kHasMin>;
+  return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
+          &Pack<Block>,
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>},
+          ScalarUnpack<T>};
+}
+
+using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;
+
+template <typename Block>
+constexpr Int8Kernels kKernelsOf = KernelsOf<Block>();
+
+template <typename... Blocks>
+constexpr Table MakeTable(quant::BlockList<Blocks...>) {
+  Table table{};
+  ((table[static_cast<size_t>(Blocks::kType)] = &kKernelsOf<Blocks>), ...);
+  return table;
+}
+
+constexpr Table kTable = MakeTable(quant::AllBlocks{});
+
+}  // namespace
+
+const Int8Kernels* Int8KernelsOf(quant::Type type) { return kTable[static_cast<size_t>(type)]; }
+
+}  // namespace bantam::cpu::avx2
+
+BANTAM_AVX2_END

@@ -1,0 +1,378 @@
+// How each weight type gives its integers and scales to AVX2 registers, for every kernel alike.
+//
+// A weight is scale * (quant - kBias) [+ min], as in runtime/quant/blocks.h, whose layouts these
+// functions follow; scale and min are shared by kGroup consecutive elements. Quants come as bytes,
+// in runs of 32:
+//
+//   kMost > 0    unsigned, at most kMost: products with int8 are summed in 16 bits as they come
+//                (vpmaddubsw), 32767 / (2 * 127 * kMost) of them
+//   kMost == 0   signed, from -127 or -128 up
+//
+// A block is at any address.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "backends/cpu/avx2/isa.h"
+#include "runtime/quant/blocks.h"
+
+BANTAM_AVX2_BEGIN
+
+namespace bantam::cpu::avx2 {
+
+// Rows of weights that are worked on together: a lane of a register each.
+inline constexpr int kLanes = 8;
+
+template <typename T>
+inline T LoadAs(const uint8_t* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+inline __m256i Load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i Bytes(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+
+// 16 bytes to 32: the low four bits of each, then the high four.
+inline __m256i Nibbles(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes), Bytes(15));
+}
+// `width` bits of each of 32 bytes, from bit `shift` up.
+inline __m256i Field(const uint8_t* p, int shift, int mask) {
+  return _mm256_and_si256(_mm256_srli_epi16(Load32(p), shift), Bytes(mask));
+}
+// Bit i of four bytes to bit 4 of byte i.
+inline __m256i FifthBits(const uint8_t* p) {
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
+                                          2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(LoadAs<int32_t>(p)), spread);
+  return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), Bytes(16));
+}
+// Each byte, below 16, replaced by an entry of a table.
+inline __m256i LookUp(__m256i index, const int8_t* table) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), index);
+}
+
+// The f16 at `offset` of each row.
+inline __m256 HalvesOf(const uint8_t* const* rows, int64_t offset) {
+  int16_t h[kLanes];
+  for (int r = 0; r < kLanes; ++r) h[r] = LoadAs<int16_t>(rows[r] + offset);
+  return _mm256_cvtph_ps(_mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+}
+inline float HalfAt(const uint8_t* p) {
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(LoadAs<uint16_t>(p))));
+}
+inline __m256 BytesToFloats(uint64_t bytes) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))));
+}
+
+// 8 x 8 of f32 or of four bytes: column r of the result is row r.
+inline void Transpose(__m256 v[8]) {
+  __m256 t[8], u[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+  }
+}
+// Eight values of each row to out[value * kLanes + row].
+inline void StoreTransposed(__m256 of_row[kLanes], float* out) {
+  Transpose(of_row);
+  for (int i = 0; i < 8; ++i) _mm256_storeu_ps(out + i * kLanes, of_row[i]);
+}
+
+// Types with one scale for a block of 32.
+template <typename Block, int kMostOf, int kBiasOf>
+struct UnpackSimple {
+  static constexpr int kMost = kMostOf, kBias = kBiasOf, kGroup = 32;
+  static constexpr bool kHasMin = quant::HasOffset<Block>;
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    _mm256_storeu_ps(scale, HalvesOf(rows, at + offsetof(Block, d)));
+    if constexpr (kHasMin) _mm256_storeu_ps(min, HalvesOf(rows, at + offsetof(Block, m)));
+  }
+};
+
+// Types of 256 elements. Unpack<Block>::RowScales gives one row's scales and mins.
+template <typename Block, int kMostOf, int kBiasOf, int kGroupOf>
+struct UnpackSuper {
+  static constexpr int kMost = kMostOf, kBias = kBiasOf, kGroup = kGroupOf;
+  static constexpr bool kHasMin = quant::HasOffset<Block>;
+  static constexpr int kVectors = 256 / kGroup / 8;
+};
+
+template <typename Unpack>
+inline void SuperScales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+  __m256 scales[Unpack::kVectors][kLanes], mins[Unpack::kVectors][kLanes];
+  for (int r = 0; r < kLanes; ++r) {
+    __m256 s[Unpack::kVectors], m[Unpack::kVectors];
+    Unpack::RowScales(rows[r] + at, s, m);
+    for (int v = 0; v < Unpack::kVectors; ++v) {
+      scales[v][r] = s[v];
+      if constexpr (Unpack::kHasMin) mins[v][r] = m[v];
+    }
+  }
+  for (int v = 0; v < Unpack::kVectors; ++v) {
+    StoreTransposed(scales[v], scale + v * 8 * kLanes);
+    if constexpr (Unpack::kHasMin) StoreTransposed(mins[v], min + v * 8 * kLanes);
+  }
+}
+
+// Where nothing better is known: element by element, through the block's own functions.
+template <typename Block>
+struct Unpack {
+  static constexpr int kMost = 0, kBias = 0, kGroup = Block::kGroup < 32 ? 16 : 32;
+  static constexpr bool kHasMin = false;
+  static constexpr bool kIsScalar = true;
+  static_assert(!quant::HasOffset<Block>);
+
+  static Block Copy(const uint8_t* p) { return LoadAs<Block>(p); }
+  static __m256i Run(const uint8_t* p, int run) {
+    const Block block = Copy(p);
+    if constexpr (quant::HasQuants8<Block>) {
+      return _mm256_setr_epi64x(static_cast<int64_t>(block.Quants8(4 * run)),
+                                static_cast<int64_t>(block.Quants8(4 * run + 1)),
+                                static_cast<int64_t>(block.Quants8(4 * run + 2)),
+                                static_cast<int64_t>(block.Quants8(4 * run + 3)));
+    } else {
+      alignas(32) int8_t quants[32];
+      for (int i = 0; i < 32; ++i) {
+        const int at = 32 * run + i;
+        quants[i] = static_cast<int8_t>(block.Quant(at / Block::kGroup, at % Block::kGroup));
+      }
+      return Load32(quants);
+    }
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    for (int r = 0; r < kLanes; ++r) {
+      const Block block = Copy(rows[r] + at);
+      for (int g = 0; g < Block::kElements / kGroup; ++g) {
+        scale[g * kLanes + r] = block.Scale(g * kGroup / Block::kGroup);
+      }
+    }
+  }
+};
+
+template <>
+struct Unpack<quant::BlockQ4_0> : UnpackSimple<quant::BlockQ4_0, 15, 8> {
+  static __m256i Run(const uint8_t* p, int) { return Nibbles(p + offsetof(quant::BlockQ4_0, qs)); }
+};
+template <>
+struct Unpack<quant::BlockQ4_1> : UnpackSimple<quant::BlockQ4_1, 15, 0> {
+  static __m256i Run(const uint8_t* p, int) { return Nibbles(p + offsetof(quant::BlockQ4_1, qs)); }
+};
+template <>
+struct Unpack<quant::BlockQ5_0> : UnpackSimple<quant::BlockQ5_0, 31, 16> {
+  static __m256i Run(const uint8_t* p, int) {
+    return _mm256_or_si256(Nibbles(p + offsetof(quant::BlockQ5_0, qs)),
+                           FifthBits(p + offsetof(quant::BlockQ5_0, qh)));
+  }
+};
+template <>
+struct Unpack<quant::BlockQ5_1> : UnpackSimple<quant::BlockQ5_1, 31, 0> {
+  static __m256i Run(const uint8_t* p, int) {
+    return _mm256_or_si256(Nibbles(p + offsetof(quant::BlockQ5_1, qs)),
+                           FifthBits(p + offsetof(quant::BlockQ5_1, qh)));
+  }
+};
+template <>
+struct Unpack<quant::BlockQ8_0> : UnpackSimple<quant::BlockQ8_0, 0, 0> {
+  static __m256i Run(const uint8_t* p, int) { return Load32(p + offsetof(quant::BlockQ8_0, qs)); }
+};
+template <>
+struct Unpack<quant::BlockQ8_1> : UnpackSimple<quant::BlockQ8_1, 0, 0> {
+  static __m256i Run(const uint8_t* p, int) { return Load32(p + offsetof(quant::BlockQ8_1, qs)); }
+};
+
+inline constexpr int8_t kLevelsIQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+// The doubled E2M1, plus the bias of 16.
+inline constexpr int8_t kLevelsE2M1[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                           16, 15, 14, 13, 12, 10, 8,  4};
+
+template <>
+struct Unpack<quant::BlockIQ4_NL> : UnpackSimple<quant::BlockIQ4_NL, 0, 0> {
+  static __m256i Run(const uint8_t* p, int) {
+    return LookUp(Nibbles(p + offsetof(quant::BlockIQ4_NL, qs)), kLevelsIQ4);
+  }
+};
+template <>
+struct Unpack<quant::BlockMXFP4> {
+  static constexpr int kMost = 28, kBias = 16, kGroup = 32;
+  static constexpr bool kHasMin = false;
+  static __m256i Run(const uint8_t* p, int) {
+    return LookUp(Nibbles(p + offsetof(quant::BlockMXFP4, qs)), kLevelsE2M1);
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    for (int r = 0; r < kLanes; ++r) scale[r] = quant::HalfOfE8M0ToFloat(rows[r][at]);
+  }
+};
+
+// The scales and mins of Q4_K and Q5_K (SixBitScale and SixBitMin), all at once.
+template <typename Block>
+inline void SixBitScales(const uint8_t* p, __m256* scale, __m256* min) {
+  const auto a = LoadAs<uint32_t>(p + offsetof(Block, scales));
+  const auto b = LoadAs<uint32_t>(p + offsetof(Block, scales) + 4);
+  const auto c = LoadAs<uint32_t>(p + offsetof(Block, scales) + 8);
+  constexpr uint32_t kSix = 0x3F3F3F3F, kLow = 0x0F0F0F0F, kHigh = 0x30303030;
+  const uint32_t scales_4 = (c & kLow) | (a >> 2 & kHigh);
+  const uint32_t mins_4 = (c >> 4 & kLow) | (b >> 2 & kHigh);
+  *scale = _mm256_mul_ps(_mm256_set1_ps(HalfAt(p + offsetof(Block, d))),
+                         BytesToFloats((a & kSix) | static_cast<uint64_t>(scales_4) << 32));
+  *min = _mm256_mul_ps(_mm256_set1_ps(-HalfAt(p + offsetof(Block, dmin))),
+                       BytesToFloats((b & kSix) | static_cast<uint64_t>(mins_4) << 32));
+}
+
+template <>
+struct Unpack<quant::BlockQ4_K> : UnpackSuper<quant::BlockQ4_K, 15, 0, 32> {
+  static __m256i Run(const uint8_t* p, int run) {
+    return Field(p + offsetof(quant::BlockQ4_K, qs) + 32 * (run >> 1), 4 * (run & 1), 15);
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
+    SixBitScales<quant::BlockQ4_K>(p, scale, min);
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockQ5_K> : UnpackSuper<quant::BlockQ5_K, 31, 0, 32> {
+  static __m256i Run(const uint8_t* p, int run) {
+    const __m256i low =
+        Field(p + offsetof(quant::BlockQ5_K, qs) + 32 * (run >> 1), 4 * (run & 1), 15);
+    const __m256i high = Field(p + offsetof(quant::BlockQ5_K, qh), run, 1);
+    return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
+    SixBitScales<quant::BlockQ5_K>(p, scale, min);
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockQ6_K> : UnpackSuper<quant::BlockQ6_K, 63, 32, 16> {
+  static __m256i Run(const uint8_t* p, int run) {
+    const int half = run >> 2;
+    const __m256i low = Field(p + offsetof(quant::BlockQ6_K, ql) + 64 * half + 32 * (run & 1),
+                              4 * (run >> 1 & 1), 15);
+    const __m256i high = Field(p + offsetof(quant::BlockQ6_K, qh) + 32 * half, 2 * (run & 3), 3);
+    return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
+    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ6_K, d)));
+    for (int v = 0; v < 2; ++v) {
+      const uint8_t* scales = p + offsetof(quant::BlockQ6_K, scales) + 8 * v;
+      scale[v] = _mm256_mul_ps(d, BytesToFloats(LoadAs<uint64_t>(scales)));
+    }
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockQ3_K> : UnpackSuper<quant::BlockQ3_K, 7, 4, 16> {
+  static __m256i Run(const uint8_t* p, int run) {
+    const __m256i low =
+        Field(p + offsetof(quant::BlockQ3_K, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
+    const __m256i high = Field(p + offsetof(quant::BlockQ3_K, hmask), run, 1);
+    return _mm256_or_si256(low, _mm256_slli_epi16(high, 2));
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
+    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ3_K, d)));
+    const uint8_t* scales = p + offsetof(quant::BlockQ3_K, scales);
+    const auto low = LoadAs<uint64_t>(scales);
+    const uint64_t high = LoadAs<uint32_t>(scales + 8);
+    for (int v = 0; v < 2; ++v) {
+      const uint64_t pairs = high >> 4 * v | high >> (4 * v + 2) << 32;
+      const uint64_t six = (low >> 4 * v & quant::AllBytes(15)) | (pairs & quant::AllBytes(3)) << 4;
+      scale[v] = _mm256_mul_ps(d, _mm256_sub_ps(BytesToFloats(six), _mm256_set1_ps(32)));
+    }
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockQ2_K> : UnpackSuper<quant::BlockQ2_K, 3, 0, 16> {
+  static __m256i Run(const uint8_t* p, int run) {
+    return Field(p + offsetof(quant::BlockQ2_K, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
+    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ2_K, d)));
+    const __m256 dmin = _mm256_set1_ps(-HalfAt(p + offsetof(quant::BlockQ2_K, dmin)));
+    for (int v = 0; v < 2; ++v) {
+      const auto bytes = LoadAs<uint64_t>(p + offsetof(quant::BlockQ2_K, scales) + 8 * v);
+      scale[v] = _mm256_mul_ps(d, BytesToFloats(bytes & quant::AllBytes(15)));
+      min[v] = _mm256_mul_ps(dmin, BytesToFloats(bytes >> 4 & quant::AllBytes(15)));
+    }
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockIQ4_XS> : UnpackSuper<quant::BlockIQ4_XS, 0, 0, 32> {
+  static __m256i Run(const uint8_t* p, int run) {
+    return LookUp(Nibbles(p + offsetof(quant::BlockIQ4_XS, qs) + 16 * run), kLevelsIQ4);
+  }
+  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
+    const __m256i low = _mm256_srlv_epi32(
+        _mm256_set1_epi32(LoadAs<int32_t>(p + offsetof(quant::BlockIQ4_XS, scales_l))),
+        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    const __m256i high = _mm256_srlv_epi32(
+        _mm256_set1_epi32(LoadAs<uint16_t>(p + offsetof(quant::BlockIQ4_XS, scales_h))),
+        _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    const __m256i six =
+        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
+                        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
+    *scale = _mm256_mul_ps(_mm256_set1_ps(HalfAt(p + offsetof(quant::BlockIQ4_XS, d))),
+                           _mm256_cvtepi32_ps(_mm256_sub_epi32(six, _mm256_set1_epi32(32))));
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+    SuperScales<Unpack>(rows, at, scale, min);
+  }
+};
+template <>
+struct Unpack<quant::BlockTQ2_0> {
+  static constexpr int kMost = 3, kBias = 1, kGroup = 32;
+  static constexpr bool kHasMin = false;
+  static __m256i Run(const uint8_t* p, int run) {
+    return Field(p + offsetof(quant::BlockTQ2_0, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockTQ2_0, d));
+    for (int run = 0; run < 8; ++run) _mm256_storeu_ps(scale + run * kLanes, d);
+  }
+};
+template <>
+struct Unpack<quant::BlockQ8_K> {
+  static constexpr int kMost = 0, kBias = 0, kGroup = 32;
+  static constexpr bool kHasMin = false;
+  static __m256i Run(const uint8_t* p, int run) {
+    return Load32(p + offsetof(quant::BlockQ8_K, qs) + 32 * run);
+  }
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    for (int i = 0; i < 8 * kLanes; ++i) {
+      scale[i] = LoadAs<float>(rows[i % kLanes] + at + offsetof(quant::BlockQ8_K, d));
+    }
+  }
+};
+
+}  // namespace bantam::cpu::avx2
+
+BANTAM_AVX2_END

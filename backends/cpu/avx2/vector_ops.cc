@@ -1,0 +1,236 @@
+#include "backends/cpu/avx2/vector_ops.h"
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/avx2/isa.h"
+#include "backends/cpu/avx2/math.h"
+
+BANTAM_AVX2_BEGIN
+
+namespace bantam::cpu::avx2 {
+namespace {
+
+using graph::Activation;
+
+// 1 / (1 + e^-x)
+inline __m256 Sigmoid(__m256 x) {
+  const __m256 one = _mm256_set1_ps(1.0f);
+  return _mm256_div_ps(one, _mm256_add_ps(one, Exp(_mm256_sub_ps(_mm256_setzero_ps(), x))));
+}
+
+template <Activation kActivation>
+inline __m256 Activate(__m256 x) {
+  if constexpr (kActivation == Activation::kSilu) return _mm256_mul_ps(x, Sigmoid(x));
+  if constexpr (kActivation == Activation::kSigmoid) return Sigmoid(x);
+  if constexpr (kActivation == Activation::kGeluQuick) {
+    return _mm256_mul_ps(x, Sigmoid(_mm256_mul_ps(x, _mm256_set1_ps(1.702f))));
+  }
+  if constexpr (kActivation == Activation::kGeluTanh) {
+    // (1 + tanh z) / 2 = sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3)
+    const __m256 x2 = _mm256_mul_ps(x, x);
+    const __m256 inner = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(0.044715f), x2), x, x);
+    return _mm256_mul_ps(x, Sigmoid(_mm256_mul_ps(_mm256_set1_ps(1.5957691216f), inner)));
+  }
+}
+
+template <Activation kActivation>
+void ActivateAll(float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    _mm256_storeu_ps(x + i, Activate<kActivation>(_mm256_loadu_ps(x + i)));
+  }
+  if (i < n) {
+    alignas(32) float rest[8] = {};
+    std::memcpy(rest, x + i, static_cast<size_t>(n - i) * sizeof(float));
+    _mm256_store_ps(rest, Activate<kActivation>(_mm256_load_ps(rest)));
+    std::memcpy(x + i, rest, static_cast<size_t>(n - i) * sizeof(float));
+  }
+}
+
+inline float Total(__m256 v) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+// kWidth registers of the output stay put while the rows go by.
+template <int kWidth>
+inline void AccumulatePart(float* out, __m256 keep, const float* p, const float* const* rows,
+                           int64_t count, int64_t at) {
+  __m256 sum[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    sum[i] = _mm256_mul_ps(_mm256_loadu_ps(out + at + 8 * i), keep);
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    const __m256 factor = _mm256_set1_ps(p[c]);
+    const float* row = rows[c] + at;
+    for (int i = 0; i < kWidth; ++i) {
+      sum[i] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(row + 8 * i), sum[i]);
+    }
+  }
+  for (int i = 0; i < kWidth; ++i) _mm256_storeu_ps(out + at + 8 * i, sum[i]);
+}
+
+}  // namespace
+
+reference::ActivationFunction ActivationOf(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return &ActivateAll<Activation::kSilu>;
+    case Activation::kSigmoid:
+      return &ActivateAll<Activation::kSigmoid>;
+    case Activation::kGeluQuick:
+      return &ActivateAll<Activation::kGeluQuick>;
+    case Activation::kGeluTanh:
+      return &ActivateAll<Activation::kGeluTanh>;
+    default:
+      return nullptr;
+  }
+}
+
+void Multiply(float* out, const float* b, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_loadu_ps(out + i), _mm256_loadu_ps(b + i)));
+  }
+  for (; i < n; ++i) out[i] *= b[i];
+}
+
+double SumOfSquares(const float* x, int64_t n) {
+  __m256d even = _mm256_setzero_pd(), odd = _mm256_setzero_pd();
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 v = _mm256_loadu_ps(x + i);
+    const __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    const __m256d b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+    even = _mm256_fmadd_pd(a, a, even);
+    odd = _mm256_fmadd_pd(b, b, odd);
+  }
+  const __m256d sum = _mm256_add_pd(even, odd);
+  const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(sum), _mm256_extractf128_pd(sum, 1));
+  double total = _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+  for (; i < n; ++i) total += double{x[i]} * x[i];
+  return total;
+}
+
+void ScaleBy(const float* x, float scale, const float* weight, float* out, int64_t n) {
+  const __m256 factor = _mm256_set1_ps(scale);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), factor);
+    if (weight != nullptr) v = _mm256_mul_ps(v, _mm256_loadu_ps(weight + i));
+    _mm256_storeu_ps(out + i, v);
+  }
+  for (; i < n; ++i) out[i] = x[i] * scale * (weight == nullptr ? 1.0f : weight[i]);
+}
+
+void FloatsToHalves(const float* x, uint16_t* out, int64_t n) {
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(x + i), kNearest));
+  }
+  for (; i < n; ++i) {
+    out[i] = static_cast<uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x[i]), kNearest)));
+  }
+}
+
+void HalvesToFloats(const uint16_t* x, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    _mm256_storeu_ps(out + i,
+                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+  }
+  for (; i < n; ++i) out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x[i])));
+}
+
+float Exponentials(float* p, int64_t n, float highest) {
+  for (int64_t i = n; i % 8 != 0; ++i) p[i] = -INFINITY;
+  const __m256 shift = _mm256_set1_ps(highest);
+  __m256 sum = _mm256_setzero_ps();
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 e = Exp(_mm256_sub_ps(_mm256_loadu_ps(p + i), shift));
+    _mm256_storeu_ps(p + i, e);
+    sum = _mm256_add_ps(sum, e);
+  }
+  return Total(sum);
+}
+
+void Accumulate(float* out, int64_t n, float keep, const float* p, const float* const* rows,
+                int64_t count) {
+  const __m256 factor = _mm256_set1_ps(keep);
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) AccumulatePart<8>(out, factor, p, rows, count, i);
+  for (; i + 8 <= n; i += 8) AccumulatePart<1>(out, factor, p, rows, count, i);
+  for (; i < n; ++i) {
+    float sum = out[i] * keep;
+    for (int64_t c = 0; c < count; ++c) sum += p[c] * rows[c][i];
+    out[i] = sum;
+  }
+}
+
+void Angles(double position, const double* frequencies, const float* factors, double magnitude,
+            int64_t pairs, float* cosines, float* sines) {
+  for (int64_t i = 0; i < pairs; i += 4) {
+    alignas(32) double theta[4] = {};
+    for (int64_t j = 0; j < 4 && i + j < pairs; ++j) {
+      theta[j] = position * frequencies[i + j];
+      if (factors != nullptr) theta[j] /= factors[i + j];
+    }
+    __m256d sine, cosine;
+    SinCos(_mm256_load_pd(theta), &sine, &cosine);
+    const __m256d factor = _mm256_set1_pd(magnitude);
+    float s[4], c[4];
+    _mm_storeu_ps(s, _mm256_cvtpd_ps(_mm256_mul_pd(sine, factor)));
+    _mm_storeu_ps(c, _mm256_cvtpd_ps(_mm256_mul_pd(cosine, factor)));
+    for (int64_t j = 0; j < 4 && i + j < pairs; ++j) {
+      sines[i + j] = s[j];
+      cosines[i + j] = c[j];
+    }
+  }
+}
+
+void RotateHalves(const float* a, const float* b, const float* cosines, const float* sines,
+                  int64_t pairs, float* out_a, float* out_b) {
+  int64_t i = 0;
+  for (; i + 8 <= pairs; i += 8) {
+    const __m256 x = _mm256_loadu_ps(a + i), y = _mm256_loadu_ps(b + i);
+    const __m256 c = _mm256_loadu_ps(cosines + i), s = _mm256_loadu_ps(sines + i);
+    _mm256_storeu_ps(out_a + i, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, s)));
+    _mm256_storeu_ps(out_b + i, _mm256_fmadd_ps(x, s, _mm256_mul_ps(y, c)));
+  }
+  for (; i < pairs; ++i) {
+    const float x = a[i], y = b[i];
+    out_a[i] = x * cosines[i] - y * sines[i];
+    out_b[i] = x * sines[i] + y * cosines[i];
+  }
+}
+
+void RotateNeighbours(const float* a, const float* cosines, const float* sines, int64_t pairs,
+                      float* out) {
+  int64_t i = 0;
+  const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  for (; i + 4 <= pairs; i += 4) {
+    const __m256 x = _mm256_loadu_ps(a + 2 * i);
+    const __m256 c =
+        _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cosines + i)), twice);
+    const __m256 s =
+        _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sines + i)), twice);
+    // Even lanes x c - y s, odd ones y c + x s.
+    const __m256 swapped = _mm256_mul_ps(_mm256_permute_ps(x, 0xB1), s);
+    _mm256_storeu_ps(out + 2 * i, _mm256_fmaddsub_ps(x, c, swapped));
+  }
+  for (; i < pairs; ++i) {
+    const float x = a[2 * i], y = a[2 * i + 1];
+    out[2 * i] = x * cosines[i] - y * sines[i];
+    out[2 * i + 1] = x * sines[i] + y * cosines[i];
+  }
+}
+
+}  // namespace bantam::cpu::avx2
+
+BANTAM_AVX2_END

@@ -1,0 +1,17 @@
+// What the operating system says about the processor and memory of this machine.
+#pragma once
+
+#include <string>
+
+#include "runtime/device/device.h"
+
+namespace bantam::cpu {
+
+// "AMD EPYC", "Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz"; "CPU" where the system does not say.
+std::string CpuModelName();
+
+// Physical memory and what of it could be used now without swapping, both cut to what the control
+// group this process runs in (a container) may use.
+device::MemoryInfo HostMemory();
+
+}  // namespace bantam::cpu

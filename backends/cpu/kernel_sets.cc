@@ -1,0 +1,42 @@
+#include "backends/cpu/kernel_sets.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/reference/kernels.h"
+#ifdef BANTAM_CPU_AVX2
+#include "backends/cpu/avx2/kernels.h"
+#endif
+
+namespace bantam::cpu {
+namespace {
+
+// The slowest first.
+std::vector<const KernelSet*> All() {
+  return {
+      &reference::kKernels,
+#ifdef BANTAM_CPU_AVX2
+      &avx2::Kernels(),
+#endif
+  };
+}
+
+}  // namespace
+
+const KernelSet& PortableKernels() { return reference::kKernels; }
+
+absl::StatusOr<const KernelSet*> ChooseKernels(absl::string_view name) {
+  const KernelSet* fastest = nullptr;
+  std::string names;
+  for (const KernelSet* set : All()) {
+    if (!set->runs_here()) continue;
+    if (set->name == name) return set;
+    fastest = set;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", set->name);
+  }
+  if (name.empty()) return fastest;
+  return absl::InvalidArgumentError(
+      absl::StrCat("no instruction set '", name, "' on this processor; there is: ", names));
+}
+
+}  // namespace bantam::cpu

@@ -1,0 +1,172 @@
+#include "backends/cpu/plan/executable.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/host_buffer.h"
+#include "runtime/base/status.h"
+#include "runtime/graph/infer.h"
+
+namespace bantam::cpu {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+using graph::Op;
+using graph::Storage;
+using graph::Value;
+using graph::ValueId;
+
+// The alignment the kernels and decoders need. Decoders take blocks at any address.
+uint64_t AlignmentOf(quant::Type type) {
+  const quant::TypeTraits& traits = quant::Traits(type);
+  return traits.is_quantized ? 1 : static_cast<uint64_t>(traits.block_bytes);
+}
+
+// Resolves the values of a graph to host memory.
+class Resolver {
+ public:
+  Resolver(const Graph& graph, const device::CompileArgs& args) : graph_(graph), args_(args) {}
+
+  absl::StatusOr<Tensor> Resolve(ValueId id, bool write) const {
+    const Value& value = graph_.value(id);
+    const ValueId root_id = graph_.RootOf(id);
+    Tensor tensor{nullptr, value.type, value.shape, value.strides};
+    if (graph::ElementCount(value.shape) == 0) return tensor;
+    BANTAM_ASSIGN_OR_RETURN(std::byte* const root, ResolveRoot(root_id, write));
+    tensor.data = root + value.byte_offset;
+    // A graph is inferred, so a view lies within its root, in whole elements of its root's type.
+    if (reinterpret_cast<uintptr_t>(tensor.data) % AlignmentOf(value.type) != 0) {
+      return Error(root_id,
+                   absl::StrCat("is bound to an address that is not aligned to the ",
+                                AlignmentOf(value.type), " bytes of ", quant::Name(value.type)));
+    }
+    return tensor;
+  }
+
+ private:
+  absl::Status Error(ValueId id, absl::string_view message) const {
+    return absl::InvalidArgumentError(
+        absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  }
+
+  absl::StatusOr<std::byte*> ResolveRoot(ValueId id, bool write) const {
+    const Value& value = graph_.value(id);
+    device::Binding binding;
+    if (value.storage == Storage::kTemp) {
+      const int64_t offset =
+          static_cast<size_t>(id) < args_.plan.offsets.size() ? args_.plan.offsets[id] : -1;
+      if (offset < 0 || offset > args_.plan.size - value.SpanBytes()) {
+        return Error(id,
+                     absl::StrCat("has no place in the memory plan of ", args_.plan.size,
+                                  " bytes (offset ", offset, ", ", value.SpanBytes(), " bytes)"));
+      }
+      binding = {args_.temp.buffer, args_.temp.offset + static_cast<uint64_t>(offset)};
+    } else if (static_cast<size_t>(id) < args_.bindings.size()) {
+      binding = args_.bindings[id];
+    }
+    if (binding.buffer == nullptr) return Error(id, "is bound to no buffer");
+    const std::span<std::byte> memory = binding.buffer->host();
+    const auto needed = static_cast<uint64_t>(value.SpanBytes());
+    if (binding.offset > memory.size() || needed > memory.size() - binding.offset) {
+      return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,
+                                    "; its buffer has ", memory.size(), " the host can address"));
+    }
+    if (write) {
+      const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
+      if (host != nullptr && !host->writable()) {
+        return Error(id, "is written, but bound to a read-only buffer");
+      }
+    }
+    return memory.data() + binding.offset;
+  }
+
+  const Graph& graph_;
+  const device::CompileArgs& args_;
+};
+
+uint64_t HeapBytes(const Step& step) {
+  return step.inputs.capacity() * sizeof(Tensor) + step.table.capacity() * sizeof(double) +
+         step.kernel.capacity();
+}
+
+}  // namespace
+
+absl::Status CheckSupported(const Graph& graph, const Node& node) {
+  if (node.op != Op::kKvWrite) return absl::OkStatus();
+  const quant::Type type = graph.value(node.inputs[0]).type;
+  if (type == quant::Type::kF32 || type == quant::Type::kF16) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat("kv_write '", graph.value(node.output).name, "': a cache of type ",
+                   quant::Name(type), " is not supported by the CPU; supported: F32, F16"));
+}
+
+absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,
+                                                                const KernelSet& kernels,
+                                                                std::shared_ptr<Workers> workers) {
+  Graph graph = args.graph;
+  BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
+  const Resolver resolver(graph, args);
+  std::unique_ptr<Executable> executable(new Executable(std::move(workers)));
+  auto& steps = executable->steps_;
+  steps.reserve(graph.nodes().size());
+  for (const Node& node : graph.nodes()) {
+    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
+    const Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
+    // An empty output needs no work; a KV write's is the cache.
+    if (prepare == nullptr || graph::ElementCount(graph.value(node.output).shape) == 0) continue;
+    Step step;
+    step.attrs = node.attrs;
+    step.inputs.reserve(node.inputs.size());
+    for (ValueId id : node.inputs) {
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id, /*write=*/false));
+      step.inputs.push_back(input);
+    }
+    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output, /*write=*/true));
+    prepare(step);
+    executable->worker_scratch_ = std::max(executable->worker_scratch_, step.worker_scratch);
+    executable->shared_scratch_ = std::max(executable->shared_scratch_, step.shared_scratch);
+    steps.push_back(std::move(step));
+  }
+  steps.shrink_to_fit();
+  // Workers must not share cache lines.
+  constexpr int64_t kLine = 64;
+  auto lines = [](int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; };
+  executable->worker_scratch_ = lines(executable->worker_scratch_);
+  executable->shared_scratch_ = lines(executable->shared_scratch_);
+  const int64_t scratch =
+      executable->shared_scratch_ + executable->worker_scratch_ * executable->workers_->pool.size();
+  BANTAM_ASSIGN_OR_RETURN(executable->scratch_, HostBuffer::Allocate(scratch));
+  executable->scratch_bytes_ = sizeof(Executable) + steps.capacity() * sizeof(Step) + scratch;
+  for (const Step& step : steps) executable->scratch_bytes_ += HeapBytes(step);
+  return executable;
+}
+
+Executable::~Executable() = default;
+
+absl::Status Executable::Run(device::Stream&) {
+  std::lock_guard lock(workers_->mutex);
+  std::byte* const shared = scratch_->host().data();
+  const RunContext context{workers_->pool, shared + shared_scratch_, worker_scratch_, shared};
+  for (const Step& step : steps_) step.run(step, context);
+  return absl::OkStatus();
+}
+
+std::string Executable::Describe() const {
+  std::vector<std::string> kernels;  // in order of first use
+  absl::flat_hash_map<std::string, int64_t> counts;
+  for (const Step& step : steps_) {
+    const std::string kernel = absl::StrCat(step.origin, " ", step.kernel);
+    if (counts[kernel]++ == 0) kernels.push_back(kernel);
+  }
+  std::string text;
+  for (const std::string& kernel : kernels) {
+    absl::StrAppend(&text, kernel, ": ", counts[kernel],
+                    counts[kernel] == 1 ? " node\n" : " nodes\n");
+  }
+  return text;
+}
+
+}  // namespace bantam::cpu

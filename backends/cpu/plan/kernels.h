@@ -1,0 +1,22 @@
+// Which function runs which op: one set for each instruction set.
+#pragma once
+
+#include <array>
+
+#include "absl/strings/string_view.h"
+#include "backends/cpu/plan/step.h"
+
+namespace bantam::cpu {
+
+// Picks the kernel of a step and states its scratch; the other fields of the step are set, and
+// types, shapes, pointers and alignment have been checked (executable.cc).
+using Prepare = void (*)(Step& step);
+
+struct KernelSet {
+  absl::string_view name;                        // as --cpu-isa takes it
+  absl::string_view isa;                         // for people: "AVX2+FMA"
+  std::array<Prepare, graph::kOpCount> prepare;  // by Op; null: moves no data, has no step
+  bool (*runs_here)();                           // whether this processor has the instructions
+};
+
+}  // namespace bantam::cpu

@@ -1,0 +1,13 @@
+#include "backends/cpu/reference/kernels.h"
+
+namespace bantam::cpu::reference {
+
+constinit const KernelSet kKernels = {
+    "portable",
+    "portable",
+    {&PrepareGatherRows, &PrepareMatMul, &PrepareMatMulExpert, &PrepareDequantize, &PrepareNorm,
+     &PrepareRope, &PrepareAttention, &PrepareKvWrite, &PrepareUnary, &PrepareGated, &PrepareBinary,
+     &PrepareScale, &PrepareSoftmax, &PrepareTopK, nullptr, nullptr, &PrepareTransfer},
+    [] { return true; }};
+
+}  // namespace bantam::cpu::reference

@@ -1,0 +1,102 @@
+// Ops that move rows: gather, dequantize, write to the KV cache, transfer.
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/reference/kernels.h"
+#include "runtime/quant/decode.h"
+#include "runtime/quant/float16.h"
+
+namespace bantam::cpu::reference {
+namespace {
+
+constexpr int64_t kDecodeCost = 4;  // of one element, in additions
+
+void RunGatherRows(const Step& step, const RunContext& context) {
+  const Tensor& table = step.inputs[0];
+  const auto* ids = reinterpret_cast<const int32_t*>(step.inputs[1].data);
+  const int64_t k = table.shape[0];
+  const quant::DecodeFn decode = quant::Decoder(table.type);
+  context.pool.ParallelFor(step.output.rows(), Grain(k * kDecodeCost),
+                           [&](int64_t begin, int64_t end, int) {
+                             for (int64_t r = begin; r < end; ++r) {
+                               float* out = step.output.RowAs<float>(r);
+                               if (ids[r] >= 0 && ids[r] < table.shape[1]) {
+                                 decode(table.Row(ids[r], 0, 0), out, k);
+                               } else {
+                                 std::memset(out, 0, k * sizeof(float));
+                               }
+                             }
+                           });
+}
+
+void RunDequantize(const Step& step, const RunContext& context) {
+  const Tensor& x = step.inputs[0];
+  const quant::DecodeFn decode = quant::Decoder(x.type);
+  context.pool.ParallelFor(x.rows(), Grain(x.shape[0] * kDecodeCost),
+                           [&](int64_t begin, int64_t end, int) {
+                             for (int64_t r = begin; r < end; ++r) {
+                               decode(x.Row(r), step.output.RowAs<float>(r), x.shape[0]);
+                             }
+                           });
+}
+
+void StoreF32(const float* from, std::byte* to, int64_t n) {
+  std::memcpy(to, from, n * sizeof(float));
+}
+
+void StoreF16(const float* from, std::byte* to, int64_t n) {
+  auto* out = reinterpret_cast<uint16_t*>(to);
+  for (int64_t i = 0; i < n; ++i) out[i] = quant::FloatToHalf(from[i]);
+}
+
+template <void (*kStore)(const float*, std::byte*, int64_t)>
+void RunKvWrite(const Step& step, const RunContext& context) {
+  const Tensor& cache = step.inputs[0];
+  const Tensor& x = step.inputs[1];
+  const Tensor& slots = step.inputs[2];
+  const int64_t d = x.shape[0], heads = x.shape[1], n = x.shape[2];
+  // By head, so that two rows for one slot are written in order by one thread.
+  context.pool.ParallelFor(heads, Grain(n * d * kDecodeCost), [&](int64_t begin, int64_t end, int) {
+    for (int64_t head = begin; head < end; ++head) {
+      for (int64_t i = 0; i < n; ++i) {
+        const int32_t slot = reinterpret_cast<const int32_t*>(slots.data)[i];
+        if (slot < 0 || slot >= cache.shape[2]) continue;
+        kStore(reinterpret_cast<const float*>(x.Row(head, i, 0)), cache.Row(head, slot, 0), d);
+      }
+    }
+  });
+}
+
+void RunTransfer(const Step& step, const RunContext& context) {
+  const Tensor& x = step.inputs[0];
+  const int64_t bytes = quant::RowBytes(x.type, x.shape[0]);
+  context.pool.ParallelFor(x.rows(), Grain(bytes / 16), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) std::memcpy(step.output.Row(r), x.Row(r), bytes);
+  });
+}
+
+}  // namespace
+
+void PrepareGatherRows(Step& step) {
+  step.run = &RunGatherRows;
+  step.kernel = absl::StrCat("gather_rows ", quant::Name(step.inputs[0].type));
+}
+
+void PrepareDequantize(Step& step) {
+  step.run = &RunDequantize;
+  step.kernel = absl::StrCat("dequantize ", quant::Name(step.inputs[0].type));
+}
+
+void PrepareKvWrite(Step& step) {
+  const quant::Type type = step.inputs[0].type;
+  step.kernel = absl::StrCat("kv_write ", quant::Name(type));
+  step.run = type == quant::Type::kF32 ? &RunKvWrite<&StoreF32> : &RunKvWrite<&StoreF16>;
+}
+
+void PrepareTransfer(Step& step) {
+  step.run = &RunTransfer;
+  step.kernel = absl::StrCat("copy ", quant::Name(step.inputs[0].type));
+}
+
+}  // namespace bantam::cpu::reference

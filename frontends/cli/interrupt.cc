@@ -1,0 +1,69 @@
+#include "frontends/cli/interrupt.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+
+namespace bantam::cli {
+namespace {
+
+// The handler may run on any thread, so that a blocked read or poll of the main thread is not sure
+// to return with EINTR. A pipe in its poll set is.
+std::atomic<bool> pending{false};
+int pipe_fds[2] = {-1, -1};
+
+void OnSignal(int) {
+  const int saved = errno;
+  pending.store(true, std::memory_order_relaxed);
+  const char byte = 0;
+  // A full pipe is as readable as one more byte would make it.
+  [[maybe_unused]] const ssize_t written = write(pipe_fds[1], &byte, 1);
+  errno = saved;
+}
+
+void SetHandler(void (*handler)(int)) {
+  struct sigaction action = {};
+  action.sa_handler = handler;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: blocking calls are to return
+}
+
+}  // namespace
+
+InterruptScope::InterruptScope() {
+  // Without a pipe (no descriptors left) the flag alone still works, if a little late.
+  if (pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC) != 0) pipe_fds[0] = pipe_fds[1] = -1;
+  pending = false;
+  SetHandler(OnSignal);
+}
+
+InterruptScope::~InterruptScope() {
+  SetHandler(SIG_DFL);
+  for (int& fd : pipe_fds) {
+    if (fd >= 0) close(fd);
+    fd = -1;
+  }
+}
+
+bool InterruptScope::Pending() const { return pending.load(std::memory_order_relaxed); }
+
+bool InterruptScope::Take() {
+  char drained[64];
+  while (read(pipe_fds[0], drained, sizeof(drained)) > 0) {
+  }
+  return pending.exchange(false, std::memory_order_relaxed);
+}
+
+int InterruptScope::fd() const { return pipe_fds[0]; }
+
+void DieInterrupted() {
+  SetHandler(SIG_DFL);
+  raise(SIGINT);
+  std::_Exit(130);  // where SIGINT is blocked
+}
+
+}  // namespace bantam::cli

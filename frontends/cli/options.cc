@@ -1,0 +1,242 @@
+#include "frontends/cli/options.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "frontends/cli/command.h"
+#include "frontends/cli/output.h"
+#include "runtime/base/byte_size.h"
+#include "runtime/base/status.h"
+
+namespace bantam::cli {
+namespace {
+
+// Ctrl-C is noticed between steps, and a CPU takes seconds for one of 512 tokens.
+constexpr int64_t kCpuUbatch = 128;
+constexpr int64_t kGpuUbatch = 512;
+constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxTokens = int64_t{1} << 31;
+
+// The help says in words what the range means.
+CLI::Validator Between(int64_t low, int64_t high) { return CLI::Range(low, high).description(""); }
+
+std::string CheckGpuLayers(const std::string& text) {
+  int64_t layers = 0;
+  if (text == "auto" || (absl::SimpleAtoi(text, &layers) && layers >= 0)) return "";
+  return absl::StrCat("'", text, "' is neither a number of layers nor auto");
+}
+
+std::string CheckByteSize(const std::string& text) {
+  const auto size = ParseByteSize(text);
+  return size.ok() ? "" : std::string(size.status().message());
+}
+
+absl::Status CheckPlacement(const Options& options, const device::Device& device) {
+  int64_t layers = 0;
+  uint64_t vram = 0;
+  const bool wants_layers = absl::SimpleAtoi(options.gpu_layers, &layers);
+  if (!options.vram.empty()) {
+    BANTAM_ASSIGN_OR_RETURN(vram, ParseByteSize(options.vram));
+  }
+  if (device.kind() == device::Kind::kCpu) {
+    if (wants_layers && layers > 0) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("--gpu-layers %d: device %s is no GPU, so no layer can go to one; see "
+                          "bantam devices",
+                          layers, device.name()));
+    }
+    if (vram > 0) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("--vram %s: device %s has no memory of its own; see bantam devices",
+                          options.vram, device.name()));
+    }
+  } else if (wants_layers || !options.vram.empty()) {
+    return absl::UnimplementedError(
+        absl::StrFormat("a model is not yet split between devices: it runs on %s as a whole, so "
+                        "%s cannot be honoured",
+                        device.name(), wants_layers ? "--gpu-layers" : "--vram"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddModelOption(CLI::App& app, Options& options) {
+  app.add_option("-m,--model", options.model, "The model: a GGUF file, or any part of a split one")
+      ->required()
+      ->type_name("FILE");
+}
+
+void AddPromptOptions(CLI::App& app, Options& options) {
+  auto* prompt = app.add_option("-p,--prompt", options.prompt, "The prompt")->type_name("TEXT");
+  app.add_option("-f,--file", options.file, "Read the prompt from a file; - is standard input")
+      ->type_name("FILE")
+      ->excludes(prompt);
+  app.add_option("-n,--tokens", options.tokens, "Most tokens to generate; -1: no limit")
+      ->type_name("TOKENS")
+      ->check(Between(-1, kMaxTokens))
+      ->capture_default_str();
+}
+
+void AddDeviceOptions(CLI::App& app, Options& options) {
+  app.add_option("-t,--threads", options.threads,
+                 "CPU threads; default: as many as the process may use")
+      ->type_name("THREADS")
+      ->check(Between(1, kMaxThreads));
+  app.add_option("--device", options.device, "Where to compute, as bantam devices names it")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--cpu-isa", options.cpu_isa,
+                 "Instruction set of the device cpu: portable or avx2; default: the fastest")
+      ->type_name("NAME");
+  app.add_option("--gpu-layers", options.gpu_layers,
+                 "Layers whose weights go to the GPU: a number or auto")
+      ->type_name("N|auto")
+      ->check(CheckGpuLayers)
+      ->capture_default_str();
+  app.add_option("--vram", options.vram, "Most GPU memory to use, such as 6GiB")
+      ->type_name("SIZE")
+      ->check(CheckByteSize);
+}
+
+void AddContextOptions(CLI::App& app, Options& options) {
+  app.add_option("-c,--ctx", options.context, "Tokens of context")
+      ->type_name("CONTEXT")
+      ->check(Between(1, kMaxTokens));
+  app.add_option("--ubatch", options.ubatch,
+                 absl::StrFormat("Most tokens of a prompt to process in one step; default: %d on a "
+                                 "CPU, %d elsewhere",
+                                 kCpuUbatch, kGpuUbatch))
+      ->type_name("TOKENS")
+      ->check(Between(1, kMaxTokens));
+  app.add_option("--kv-type", options.kv_type, "Number format of the KV cache: f16 or f32")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"f16", "f32"}).description(""))
+      ->capture_default_str();
+}
+
+void AddOutputOptions(CLI::App& app, Options& options) {
+  app.add_flag("--verbose", options.verbose,
+               "Tell on standard error what is used: device, kernels, seed");
+  app.add_flag("--json", options.json, "Print one JSON object on standard output");
+}
+
+std::optional<int> Parse(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const absl::Status printed = WriteStdout(app.help());
+    return printed.ok() ? kOk : Fail(printed);
+  } catch (const CLI::ParseError& error) {
+    return UsageError(argv[0], absl::StrCat(error.what(), "; see ", argv[0], " --help"));
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options) {
+  StatusLine status;
+  engine::LoadOptions load;
+  load.device = options.device;
+  load.threads = options.threads;
+  load.cpu_isa = options.cpu_isa;
+  int shown = -1;
+  load.progress = [&](double done) {
+    const int percent = static_cast<int>(done * 100);
+    if (percent == shown) return;
+    shown = percent;
+    status.Show(absl::StrFormat("loading %3d %%", percent));
+  };
+  BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<engine::Model> model,
+                          engine::Model::Load(options.model, load));
+  BANTAM_RETURN_IF_ERROR(CheckPlacement(options, model->device()));
+  return model;
+}
+
+engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device) {
+  engine::SessionOptions session;
+  session.context = options.context;
+  session.ubatch = options.ubatch;
+  if (options.ubatch == 0) {
+    session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
+  }
+  session.kv_type = options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
+  return session;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  constexpr size_t kMost = size_t{1} << 30;
+  const bool is_stdin = path == "-";
+  const std::string name = is_stdin ? "standard input" : path;
+  auto failed = [&] {
+    const std::string message = absl::StrCat("cannot read ", name, ": ", std::strerror(errno));
+    return errno == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
+  };
+  std::FILE* file = is_stdin ? stdin : std::fopen(path.c_str(), "rb");
+  if (file == nullptr) return failed();
+  absl::Cleanup close = [&] {
+    if (!is_stdin) std::fclose(file);
+  };
+  std::string text;
+  char chunk[1 << 16];
+  while (const size_t read = std::fread(chunk, 1, sizeof(chunk), file)) {
+    text.append(chunk, read);
+    if (text.size() > kMost) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, " is larger than ", FormatByteSize(kMost)));
+    }
+  }
+  if (std::ferror(file)) return failed();
+  return text;
+}
+
+absl::StatusOr<std::string> ReadPrompt(const std::string& path) {
+  BANTAM_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+std::string DescribeSession(const engine::Session& session) {
+  const engine::Model& model = session.model();
+  const auto type = model.file().GetString("general.architecture");
+  return absl::StrFormat(
+      "model     %s: %s, %d tensors, %s of weights\ndevice    %s: %s\n"
+      "context   %d tokens, trained for %d\nsteps of  %s tokens\nkernels of a decode step:\n%s\n",
+      OneLine(model.file().path()), OneLine(type.value_or("?")), model.file().tensors().size(),
+      FormatByteSize(model.weight_bytes()), model.device().name(), model.device().description(),
+      session.context(), model.config().context_length, absl::StrJoin(session.shape_classes(), " "),
+      absl::StripTrailingAsciiWhitespace(session.Describe()));
+}
+
+std::string DescribeMemory(const engine::Session& session) {
+  const engine::MemoryUse use = session.memory();
+  const uint64_t mapped = session.model().mapped_bytes();
+  std::string how;
+  if (mapped == use.weights) {
+    how = " (mapped)";
+  } else if (mapped > 0) {
+    how = absl::StrFormat(" (%s of them mapped)", FormatByteSize(mapped));
+  }
+  return absl::StrFormat("weights %s%s, KV %s, compute %s, peak resident %s",
+                         FormatByteSize(use.weights), how, FormatByteSize(use.kv_cache),
+                         FormatByteSize(use.compute), FormatByteSize(PeakResidentBytes()));
+}
+
+nlohmann::ordered_json MemoryJson(const engine::Session& session) {
+  const engine::MemoryUse use = session.memory();
+  return {{"weights", use.weights},
+          {"weights_mapped", session.model().mapped_bytes()},
+          {"kv_cache", use.kv_cache},
+          {"compute", use.compute},
+          {"peak_resident", PeakResidentBytes()}};
+}
+
+}  // namespace bantam::cli

@@ -1,0 +1,22 @@
+// Rows of f32 to any tensor type that can be encoded, on the host.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "runtime/quant/type.h"
+
+namespace bantam::quant {
+
+// Encodes `n` elements at `src` to RowBytes(type, n) bytes at `dst`, which needs no alignment. Each
+// element goes to its nearest representable value, under scales taken from the extremes of its
+// block: quick and predictable, but not the least error a type can reach.
+//
+// Errors, after which `dst` holds nothing of use:
+//   kUnimplemented    the type has no encoder (the IQ1, IQ2 and IQ3 types)
+//   kInvalidArgument  n is no multiple of the block size, or an element is not finite and the type
+//                     cannot say so (all but F32 F16 BF16 F64)
+//   kOutOfRange       elements too large for the type's scales, or for an integer type
+absl::Status EncodeRow(Type type, const float* src, void* dst, int64_t n);
+
+}  // namespace bantam::quant

@@ -1,0 +1,96 @@
+// The elementary functions of the AVX2 kernels, against double precision.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#if defined(__x86_64__)
+#include "backends/cpu/avx2/vector_ops.h"
+
+namespace bantam::cpu::avx2 {
+namespace {
+
+class VectorMath : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+      GTEST_SKIP() << "this processor has no AVX2";
+    }
+  }
+};
+
+TEST_F(VectorMath, ExponentialIsWithinTwoUlp) {
+  // Every 4096th float of the range where e^x is a normal f32.
+  for (float x = -87.33f; x < 88.72f; x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
+    float p[8] = {x};
+    const float sum = Exponentials(p, 1, 0.0f);
+    const double expected = std::exp(double{x});
+    ASSERT_NEAR(p[0] / expected, 1, 2 * 1.2e-7) << x;
+    ASSERT_EQ(sum, p[0]);
+  }
+}
+
+TEST_F(VectorMath, ExponentialsEdges) {
+  float p[8] = {-88.0f, -INFINITY, 89.0f, INFINITY, NAN, 0.0f, -0.0f};
+  Exponentials(p, 7, 0.0f);
+  EXPECT_EQ(p[0], 0);
+  EXPECT_EQ(p[1], 0);
+  EXPECT_EQ(p[2], INFINITY);
+  EXPECT_EQ(p[3], INFINITY);
+  EXPECT_TRUE(std::isnan(p[4]));
+  EXPECT_EQ(p[5], 1);
+  EXPECT_EQ(p[6], 1);
+}
+
+TEST_F(VectorMath, AnglesAreRoundedOnce) {
+  std::mt19937 random(1);
+  std::vector<double> frequencies(37);
+  for (double& f : frequencies) f = std::exp(-10.0 * (random() % 1000) / 1000.0);
+  std::vector<float> cosines(37), sines(37);
+  for (double position : {0.0, 1.0, -3.0, 4096.0, 131071.0, 2147483647.0}) {
+    Angles(position, frequencies.data(), nullptr, 1.0, 37, cosines.data(), sines.data());
+    for (int i = 0; i < 37; ++i) {
+      const double theta = position * frequencies[i];
+      // Half an ulp of f32, and what the argument of 2^31 is uncertain by.
+      EXPECT_NEAR(cosines[i], std::cos(theta), 6e-8 + std::abs(theta) * 1e-15) << theta;
+      EXPECT_NEAR(sines[i], std::sin(theta), 6e-8 + std::abs(theta) * 1e-15) << theta;
+    }
+  }
+}
+
+TEST_F(VectorMath, ActivationsOfEveryLength) {
+  struct Function {
+    graph::Activation activation;
+    double (*exact)(double);
+  };
+  const Function functions[] = {
+      {graph::Activation::kSilu, [](double x) { return x / (1 + std::exp(-x)); }},
+      {graph::Activation::kSigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }},
+      {graph::Activation::kGeluQuick, [](double x) { return x / (1 + std::exp(-1.702 * x)); }},
+      {graph::Activation::kGeluTanh, [](double x) {
+         return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+       }}};
+  std::mt19937 random(2);
+  for (const Function& f : functions) {
+    const auto activate = ActivationOf(f.activation);
+    ASSERT_NE(activate, nullptr);
+    for (int n : {0, 1, 7, 8, 9, 64, 101}) {
+      std::vector<float> x(n + 1, 77.0f);
+      for (int i = 0; i < n; ++i) x[i] = static_cast<float>(random() % 20000) / 1000.0f - 10.0f;
+      const std::vector<float> before = x;
+      activate(x.data(), n);
+      for (int i = 0; i < n; ++i) {
+        // The argument of e^x is itself rounded: an error of up to 20 half ulps.
+        EXPECT_NEAR(x[i], f.exact(before[i]), 3e-6 * std::abs(f.exact(before[i])) + 1e-7);
+      }
+      EXPECT_EQ(x[n], 77.0f);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bantam::cpu::avx2
+#endif

@@ -1,0 +1,249 @@
+// What the device "cpu" promises beyond the device contract, with each instruction set this machine
+// has: the same bits whatever the threads and the batch, and that the choice of kernels can be made
+// and read. That results are right is in tests/conformance.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/conformance/harness.h"
+#include "tests/support/allocation_counter.h"
+
+namespace bantam::cpu {
+namespace {
+
+using conformance::Case;
+using conformance::Op;
+using conformance::Type;
+using conformance::ValueId;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::vector<std::string> InstructionSets() {
+  std::vector<std::string> names = {"portable"};
+  for (const char* name : {"avx2"}) {
+    if (device::OpenDevice("cpu", {.cpu_isa = name}).ok()) names.push_back(name);
+  }
+  return names;
+}
+
+std::unique_ptr<device::Device> Open(const std::string& isa, int threads) {
+  auto device = device::OpenDevice("cpu", {.threads = threads, .cpu_isa = isa});
+  EXPECT_TRUE(device.ok()) << device.status();
+  return device.ok() ? *std::move(device) : nullptr;
+}
+
+// A compiled case and the memory it works on.
+struct Compiled {
+  std::unique_ptr<device::Buffer> memory, temp;
+  std::vector<device::Binding> bindings;
+  graph::MemoryPlan plan;
+  std::unique_ptr<device::Executable> executable;
+  std::unique_ptr<device::Stream> stream;
+};
+
+absl::StatusOr<Compiled> Compile(device::Device& device, Case& c) {
+  Compiled compiled;
+  BANTAM_RETURN_IF_ERROR(graph::Infer(c.graph));
+  compiled.plan = graph::PlanMemory(c.graph);
+  compiled.bindings.resize(c.graph.values().size());
+  uint64_t size = 0;
+  for (const auto& [id, bytes] : c.data) {
+    compiled.bindings[id].offset = size;
+    size += (bytes.size() + 63) / 64 * 64;
+  }
+  BANTAM_ASSIGN_OR_RETURN(compiled.memory, device.Allocate(size));
+  BANTAM_ASSIGN_OR_RETURN(compiled.temp, device.Allocate(compiled.plan.size));
+  for (const auto& [id, bytes] : c.data) {
+    compiled.bindings[id].buffer = compiled.memory.get();
+    BANTAM_RETURN_IF_ERROR(compiled.memory->Upload(compiled.bindings[id].offset, bytes));
+  }
+  BANTAM_ASSIGN_OR_RETURN(compiled.stream, device.NewStream());
+  BANTAM_ASSIGN_OR_RETURN(
+      compiled.executable,
+      device.Compile({c.graph, compiled.plan, compiled.bindings, {compiled.temp.get(), 0}}));
+  return compiled;
+}
+
+std::vector<float> RunAndRead(device::Device& device, Case& c) {
+  auto compiled = Compile(device, c);
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  if (!compiled.ok()) return {};
+  EXPECT_TRUE(compiled->executable->Run(*compiled->stream).ok());
+  const ValueId out = c.graph.outputs()[0];
+  std::vector<float> values(graph::ElementCount(c.graph.value(out).shape));
+  EXPECT_TRUE(compiled->temp
+                  ->Download(compiled->plan.offsets[out], std::as_writable_bytes(std::span(values)))
+                  .ok());
+  return values;
+}
+
+// Rows `first` .. `first + n - 1` of 40 rows of x; all data is drawn for all of them.
+Case MatMul(Type type, int64_t k, int64_t m, int64_t first, int64_t n) {
+  Case c;
+  const ValueId w = c.Weight(type, {k, m, 1, 1});
+  const ValueId x = c.Input({k, 40, 1, 1});
+  const graph::Strides packed = graph::ContiguousStrides(Type::kF32, {k, 40, 1, 1});
+  const ValueId rows = c.graph.Add(Op::kView, {x}, "rows",
+                                   graph::ViewAttrs{{k, n, 1, 1}, packed, first * packed[1]});
+  c.Output(Op::kMatMul, {w, rows}, graph::MatMulAttrs{});
+  return c;
+}
+
+class EverySet : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(EverySet, ProductsDependOnTheirTwoRowsAlone) {
+  auto one = Open(GetParam(), 1), three = Open(GetParam(), 3);
+  for (Type type : conformance::kAllTypes) {
+    SCOPED_TRACE(quant::Name(type));
+    const int64_t block = quant::Traits(type).block_size;
+    // Past one panel of 1024 elements, and past one block of 512 for the plain types.
+    const int64_t k = block == 1 ? 1037 : (1024 / block + 1) * block, m = 37;
+    Case whole = MatMul(type, k, m, 0, 40);
+    const std::vector<float> expected = RunAndRead(*one, whole);
+    ASSERT_EQ(expected.size(), 40 * m);
+    EXPECT_EQ(RunAndRead(*three, whole), expected);
+    for (const auto& [first, n] : {std::pair{7, 1}, {39, 1}, {3, 2}, {11, 7}, {0, 8}, {20, 19}}) {
+      Case part = MatMul(type, k, m, first, n);
+      const std::vector<float> found = RunAndRead(*three, part);
+      EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin() + first * m))
+          << n << " rows from " << first;
+    }
+  }
+}
+
+// Attention of queries `first` .. `first + n - 1` of a text whose keys and values are in the cache.
+Case Attend(int64_t context, int64_t first, int64_t n) {
+  constexpr int64_t kHeads = 6, kKvHeads = 2, kWidth = 24;
+  Case c;
+  const ValueId q = c.Input({kWidth, kHeads, context, 1});
+  const graph::Strides packed = graph::ContiguousStrides(Type::kF32, {kWidth, kHeads, context, 1});
+  const ValueId rows = c.graph.Add(
+      Op::kView, {q}, "rows", graph::ViewAttrs{{kWidth, kHeads, n, 1}, packed, first * packed[2]});
+  const ValueId k = c.Input({kWidth, kKvHeads, context, 1}, -1, 1, Type::kF16);
+  const ValueId v = c.Input({kWidth, kKvHeads, context, 1}, -1, 1, Type::kF16);
+  std::vector<int32_t> queries, cells;
+  for (int64_t i = 0; i < context; ++i) cells.insert(cells.end(), {static_cast<int32_t>(i), 0});
+  for (int64_t i = first; i < first + n; ++i) {
+    queries.insert(queries.end(), {static_cast<int32_t>(i), 0});
+  }
+  c.Output(Op::kAttention,
+           {rows, k, v, c.Ints({2, n, 1, 1}, queries), c.Ints({2, context, 1, 1}, cells),
+            c.Ints({1, 1, 1, 1}, {static_cast<int32_t>(context)})},
+           graph::AttentionAttrs{.scale = 0.25f});
+  return c;
+}
+
+// A decoded query's cache is split over the workers, a prompt's is not.
+TEST_P(EverySet, AttentionDoesNotDependOnHowTheCacheIsSplit) {
+  constexpr int64_t kContext = 700, kRow = 6 * 24;
+  auto one = Open(GetParam(), 1), five = Open(GetParam(), 5);
+  Case whole = Attend(kContext, 0, kContext);
+  const std::vector<float> expected = RunAndRead(*one, whole);
+  ASSERT_EQ(expected.size(), kContext * kRow);
+  EXPECT_EQ(RunAndRead(*five, whole), expected);
+  for (const auto& [first, n] : {std::pair{699, 1}, {0, 1}, {255, 2}, {256, 1}, {600, 8}}) {
+    Case part = Attend(kContext, first, n);
+    for (device::Device* device : {one.get(), five.get()}) {
+      const std::vector<float> found = RunAndRead(*device, part);
+      EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin() + first * kRow))
+          << n << " queries from " << first;
+    }
+  }
+}
+
+TEST_P(EverySet, RunAllocatesNothing) {
+  auto device = Open(GetParam(), 2);
+  Case product = MatMul(Type::kQ4_K, 512, 100, 0, 40), attention = Attend(700, 698, 2);
+  for (Case* c : {&product, &attention}) {
+    auto compiled = Compile(*device, *c);
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    const int64_t before = testing::allocation_count.load();
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(compiled->executable->Run(*compiled->stream).ok());
+    EXPECT_EQ(testing::allocation_count.load(), before);
+  }
+}
+
+// A number that is none makes every result that depends on it none, in a run of int8 too.
+TEST_P(EverySet, NanAndInfinityReachTheResult) {
+  auto device = Open(GetParam(), 1);
+  for (Type type : {Type::kQ4_1, Type::kQ6_K, Type::kF16}) {
+    for (float bad : {NAN, INFINITY, -INFINITY}) {
+      for (int64_t n : {1, 20}) {
+        Case c = MatMul(type, 512, 3, 0, n);
+        auto& x = c.data[1].second;
+        std::memcpy(x.data() + 100 * sizeof(float), &bad, sizeof(bad));
+        const std::vector<float> found = RunAndRead(*device, c);
+        for (int64_t i = 0; i < static_cast<int64_t>(found.size()); ++i) {
+          EXPECT_EQ(std::isfinite(found[i]), i >= 3) << quant::Name(type) << " " << bad << " " << i;
+        }
+      }
+    }
+  }
+}
+
+// Magnitudes at the ends of the range of f32 are quantized without overflow.
+TEST_P(EverySet, ExtremeActivations) {
+  auto device = Open(GetParam(), 1);
+  for (float magnitude : {0.0f, 1e-45f, 1e-38f, 1e-30f, 1e34f}) {
+    Case c;
+    const ValueId w = c.Weight(Type::kQ8_0, {32, 1, 1, 1});
+    std::vector<std::byte> bytes(32 * sizeof(float));
+    for (int i = 0; i < 32; ++i) {
+      const float x = i == 5 ? magnitude : 0.0f;
+      std::memcpy(bytes.data() + i * sizeof(float), &x, sizeof(x));
+    }
+    const ValueId x = c.graph.AddInput("x", Type::kF32, {32, 1, 1, 1});
+    c.data.emplace_back(x, bytes);
+    c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+    std::vector<float> weights(32);
+    quant::DecodeRow(Type::kQ8_0, c.data[0].second.data(), weights.data(), 32);
+    const double expected = double{magnitude} * weights[5];
+    // The one element is the largest of its run, so it is represented but for f32 rounding.
+    EXPECT_NEAR(RunAndRead(*device, c)[0], expected, 1e-6 * std::abs(expected) + 1e-34);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, EverySet, ::testing::ValuesIn(InstructionSets()),
+                         [](const auto& info) { return info.param; });
+
+TEST(CpuDevice, SaysWhatItRuns) {
+  EXPECT_THAT(Open("portable", 2)->description(), HasSubstr(", portable, 2 threads"));
+  Case c = MatMul(Type::kQ4_K, 256, 3, 0, 1);
+  auto portable = Compile(*Open("portable", 1), c);
+  ASSERT_TRUE(portable.ok());
+  EXPECT_EQ(portable->executable->Describe(), "reference matmul Q4_K: 1 node\n");
+  if (InstructionSets().size() == 1) GTEST_SKIP() << "this processor has no AVX2";
+  EXPECT_THAT(Open("avx2", 1)->description(), HasSubstr(", AVX2+FMA, 1 thread"));
+  const std::pair<Type, const char*> names[] = {
+      {Type::kQ4_K, "avx2 matmul Q4_K: 1 node\n"},
+      {Type::kF64, "avx2 matmul F64 decoded to F32: 1 node\n"},
+      {Type::kTQ1_0, "avx2 matmul TQ1_0 scalar unpack: 1 node\n"}};
+  for (const auto& [type, text] : names) {
+    Case one = MatMul(type, 256, 3, 0, 1);
+    auto compiled = Compile(*Open("avx2", 1), one);
+    ASSERT_TRUE(compiled.ok());
+    EXPECT_EQ(compiled->executable->Describe(), text);
+  }
+}
+
+TEST(CpuDevice, UnknownInstructionSetsAreRefusedWithTheChoice) {
+  for (const char* name : {"avx512", "AVX2", "neon", "x"}) {
+    const absl::Status status = device::OpenDevice("cpu", {.cpu_isa = name}).status();
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(absl::StrCat("no instruction set '", name, "'")));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("there is: portable"));
+  }
+}
+
+TEST(CpuDevice, TheReferenceIsApart) {
+  auto device = device::OpenDevice("reference", {.cpu_isa = "avx2"});
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ((*device)->name(), "reference");
+  Case c = MatMul(Type::kQ4_K, 256, 3, 0, 1);
+  auto compiled = Compile(**device, c);
+  ASSERT_TRUE(compiled.ok());
+  EXPECT_THAT(compiled->executable->Describe(), Not(HasSubstr("avx2")));
+}
+
+}  // namespace
+}  // namespace bantam::cpu
