@@ -246,7 +246,8 @@ absl::StatusOr<Value> Interpreter::EvaluateSlice(const Expression& node) {
                           ResolveSlice(length, given[0], given[1], given[2]));
   if (object.IsString()) {
     BANTAM_RETURN_IF_ERROR(heap_.Step(length / Limits::kTextBytesPerStep));
-    if (range.step == 1 || range.count == 0) {
+    if (range.count == 0) return String("", object.markup());
+    if (range.step == 1) {
       return String(
           std::string(CharacterRange(object.text(), range.first, range.first + range.count)),
           object.markup());

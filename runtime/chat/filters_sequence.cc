@@ -55,6 +55,7 @@ class KeyOf {
   static absl::StatusOr<KeyOf> Create(const Value* attribute, bool case_sensitive, bool several) {
     KeyOf key;
     key.case_sensitive_ = case_sensitive;
+    key.several_ = several;
     if (!IsGiven(attribute)) {
       key.paths_.emplace_back();
     } else if (several && attribute->IsString()) {
@@ -78,13 +79,16 @@ class KeyOf {
       }
       parts.push_back(std::move(part));
     }
-    if (parts.size() == 1) return parts[0];
+    // Several attributes, even when it is one, are compared as a list, in which equal values need
+    // no order: undefined ones sort.
+    if (!several_) return parts[0];
     return interpreter.heap().List(std::move(parts), Kind::kTuple);
   }
 
  private:
   std::vector<std::vector<Value>> paths_;
   bool case_sensitive_ = false;
+  bool several_ = false;
 };
 
 using Keyed = std::pair<Value, Value>;  // key, item
@@ -136,7 +140,6 @@ Result Last(Interpreter& interpreter, const Value& input, const Arguments&) {
   if (input.Is(Kind::kIterator)) {
     return absl::InvalidArgumentError("last does not take a generator; make it a list first");
   }
-  if (input.IsUndefined()) return absl::InvalidArgumentError(input.text());
   BANTAM_ASSIGN_OR_RETURN(const Sequence* sequence, Iterate(interpreter.heap(), input));
   if (sequence->items.empty()) return Value::Undefined("No last item, sequence was empty.");
   return sequence->items.back();

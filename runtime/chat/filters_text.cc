@@ -198,7 +198,9 @@ std::optional<std::string> WithoutUnderscores(absl::string_view text) {
 std::optional<double> ParseFloat(absl::string_view text) {
   const auto digits = WithoutUnderscores(StripRight(StripLeft(text)));
   double number = 0;
-  if (!digits.has_value() || digits->empty() || !absl::SimpleAtod(*digits, &number)) {
+  // No hexadecimal, which SimpleAtod reads and Python does not.
+  if (!digits.has_value() || digits->empty() || digits->find_first_of("xX") != std::string::npos ||
+      !absl::SimpleAtod(*digits, &number)) {
     return std::nullopt;
   }
   return number;
@@ -252,12 +254,12 @@ Result IntFilter(Interpreter&, const Value& input, const Arguments& arguments) {
     return std::isnan(input.number()) ? otherwise : Truncated(input.number());
   }
   if (!input.IsString()) return otherwise;
-  BANTAM_ASSIGN_OR_RETURN(const int64_t base, IntegerOr("int(base)", bound[1], 10));
-  if (base != 0 && (base < 2 || base > 36)) {
-    return absl::InvalidArgumentError("the base of int is 0 or 2 to 36");
+  // With a base that is none the text may still be a decimal fraction.
+  const int64_t base = bound[1] == nullptr ? 10 : bound[1]->IsInteger() ? bound[1]->integer() : -1;
+  if (base == 0 || (base >= 2 && base <= 36)) {
+    BANTAM_ASSIGN_OR_RETURN(const auto integer, ParseInteger(input.text(), base));
+    if (integer.has_value()) return Value::Int(*integer);
   }
-  BANTAM_ASSIGN_OR_RETURN(const auto integer, ParseInteger(input.text(), base));
-  if (integer.has_value()) return Value::Int(*integer);
   const auto number = ParseFloat(input.text());
   if (!number.has_value() || !std::isfinite(*number)) return otherwise;
   return Truncated(*number);

@@ -189,7 +189,7 @@ absl::StatusOr<std::string> FormatValue(Heap& heap, const Value& value, absl::st
   if (text.empty()) return Str(heap, value);
   BANTAM_ASSIGN_OR_RETURN(Spec spec, ParseBraceSpec(text));
   const bool as_float = absl::StrContains("eEfFgG%", spec.type) && spec.type != 0;
-  if (value.IsInteger() && !as_float && !(value.Is(Kind::kBool) && spec.type == 0)) {
+  if (value.IsInteger() && !as_float) {
     if (spec.precision >= 0) return BadFormat("a precision for an int");
     if (spec.type == 'c') {
       if (value.integer() < 0 || value.integer() > 0x10FFFF) return BadFormat("no such character");
@@ -199,16 +199,14 @@ absl::StatusOr<std::string> FormatValue(Heap& heap, const Value& value, absl::st
     }
     return FormatInteger(value.integer(), spec);
   }
-  if (value.IsNumber() && !value.Is(Kind::kBool)) return FormatFloat(value.number(), spec);
-  if (value.Is(Kind::kBool) && as_float) return FormatFloat(value.number(), spec);
-  if (!value.IsString() && !value.Is(Kind::kBool)) {
+  if (value.IsNumber()) return FormatFloat(value.number(), spec);
+  if (!value.IsString()) {
     return BadFormat(absl::StrCat("a ", TypeName(value), " takes no format field"));
   }
   if ((spec.type != 0 && spec.type != 's') || spec.align == '=') {
     return BadFormat(absl::StrCat("a str does not take '", text, "'"));
   }
-  BANTAM_ASSIGN_OR_RETURN(const std::string as_text, Str(heap, value));
-  return FormatText(as_text, spec);
+  return FormatText(value.text(), spec);
 }
 
 absl::Status CheckSize(const std::string& out) {

@@ -68,7 +68,9 @@ absl::StatusOr<Value> Integers(Operator op, int64_t a, int64_t b) {
       return Value::Int(result);
     case Operator::kDivide:
       if (b == 0) return DivisionByZero();
-      return Value::Float(static_cast<double>(a) / static_cast<double>(b));
+      // Wide enough to hold both without rounding, as Python divides them.
+      return Value::Float(
+          static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
     case Operator::kFloorDivide:
     case Operator::kModulo: {
       if (b == 0) return DivisionByZero();

@@ -122,6 +122,7 @@ int Parser::UseName(const std::string& name) {
 }
 
 absl::Status Parser::ParseBody(const Names& until, Block* block) {
+  PassOperator(":");  // Jinja2 takes Python's colon, too
   BANTAM_RETURN_IF_ERROR(Expect(TokenKind::kBlockEnd));
   if (nesting_ >= kTreeDepth) {
     return Unsupported(absl::StrCat("nesting more than ", kTreeDepth, " deep"));

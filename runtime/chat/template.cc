@@ -5,8 +5,28 @@
 #include "runtime/base/status.h"
 #include "runtime/chat/interpreter.h"
 #include "runtime/chat/parser.h"
+#include "runtime/chat/unicode.h"
 
 namespace bantam::chat {
+namespace {
+
+// A message may quote a template, which may hold anything: line breaks, bytes that are not UTF-8.
+absl::Status OneLine(const absl::Status& status) {
+  std::string message;
+  const absl::string_view text = status.message();
+  for (size_t pos = 0; pos < text.size();) {
+    const size_t begin = pos;
+    const char32_t c = NextCharacter(text, &pos);
+    if (IsPrintable(c)) {
+      absl::StrAppend(&message, text.substr(begin, pos - begin));
+    } else {
+      message += IsSpace(c) ? ' ' : '?';
+    }
+  }
+  return absl::Status(status.code(), message);
+}
+
+}  // namespace
 
 struct Template::Impl {
   Tree tree;
@@ -19,13 +39,16 @@ Template::~Template() = default;
 
 absl::StatusOr<Template> Template::Parse(absl::string_view source) {
   auto tree = ParseTemplate(source);
-  if (!tree.ok()) return Annotate(tree.status(), "chat template");
+  if (!tree.ok()) return OneLine(Annotate(tree.status(), "chat template"));
   return Template(std::make_unique<Impl>(Impl{.tree = *std::move(tree)}));
 }
 
 absl::StatusOr<std::string> Template::Render(const nlohmann::ordered_json& variables,
                                              const std::tm* now) const {
-  return Interpreter(impl_->tree, now).Render(variables);
+  auto text = Interpreter(impl_->tree, now).Render(variables);
+  // The text of raise_exception is the template's own, and stays as it is.
+  if (text.ok() || text.status().code() == absl::StatusCode::kFailedPrecondition) return text;
+  return OneLine(text.status());
 }
 
 nlohmann::ordered_json ChatVariables(const std::vector<Message>& messages,

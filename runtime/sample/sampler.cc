@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
+#include "runtime/sample/portable_math.h"
 #include "runtime/sample/random.h"
 
 namespace bantam::sample {
@@ -88,7 +89,7 @@ class Candidates {
 
   // The tokens at least `p` times as likely as the likeliest.
   void MinP(double p) {
-    const double least = peak_ + std::log(p);
+    const double least = peak_ + Log(p);
     auto unlikely = [least](const Candidate& c) { return c.logit < least; };
     list_.erase(std::remove_if(list_.begin(), list_.end(), unlikely), list_.end());
     sorted_ = std::min(sorted_, list_.size());
@@ -97,13 +98,10 @@ class Candidates {
   // The tokens whose surprise -log(p) is closest to the entropy, until they hold at least `p`.
   void Typical(double p) {
     const double total = Weigh(1.0);
-    double entropy = 0;
-    for (const Candidate& c : list_) {
-      const double share = c.key / total;
-      if (share > 0) entropy -= share * std::log(share);
-    }
-    const double log_total = std::log(total);
+    const double log_total = Log(total);
     auto surprise = [&](const Candidate& c) { return log_total - (double{c.logit} - peak_); };
+    double entropy = 0;
+    for (const Candidate& c : list_) entropy += c.key / total * surprise(c);
     for (Candidate& c : list_) c.key = std::abs(surprise(c) - entropy);
     std::sort(list_.begin(), list_.end(), [](const Candidate& a, const Candidate& b) {
       return a.key != b.key ? a.key < b.key : Likelier(a, b);
@@ -111,7 +109,7 @@ class Candidates {
     double sum = 0;
     size_t kept = 0;
     do {
-      sum += std::exp(-surprise(list_[kept++]));
+      sum += Exp(-surprise(list_[kept++]));
     } while (kept < list_.size() && sum < p);
     list_.resize(kept);
     sorted_ = 0;
@@ -136,7 +134,7 @@ class Candidates {
   double Weigh(double temperature) {
     double sum = 0;
     for (Candidate& c : list_) {
-      c.key = std::exp((double{c.logit} - peak_) / temperature);
+      c.key = Exp((double{c.logit} - peak_) / temperature);
       sum += c.key;
     }
     return sum;

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Writes golden.json: what Jinja2 makes of our templates, with Hugging Face's settings.
 
-Needs jinja2 (3.1.6 when the file was made). See README.md.
+With GGUF files as arguments it writes models.json instead: the same of the templates in them, by
+length and hash, for their texts are not ours. Needs jinja2 (3.1.6 when the files were made) and,
+for GGUF files, gguf. See README.md.
 """
 
 import copy
 import datetime
 import json
 import pathlib
+import sys
 
 import jinja2
 import jinja2.ext
@@ -82,6 +85,35 @@ def snippet_sources():
         pending = ""
 
 
+def fnv1a(data):
+    """The 64-bit FNV-1a hash (Fowler, Noll, Vo)."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
+def models(paths):
+    import gguf
+
+    env = environment()
+    golden = {}
+    for path in map(pathlib.Path, paths):
+        field = gguf.GGUFReader(path).fields["tokenizer.chat_template"]
+        source = bytes(field.parts[field.data[0]]).decode()
+        results = golden[path.name] = {}
+        for name, variables in CASES.items():
+            result = render(env, source, variables)
+            if "text" in result:
+                text = result["text"].encode()
+                result = {"bytes": len(text), "fnv1a": f"{fnv1a(text):016x}"}
+            elif "raised" in result:
+                result = {"raised": f"{fnv1a(result['raised'].encode()):016x}"}
+            results[name] = result
+        print(path.name, sum("bytes" in r for r in results.values()), "of", len(results), "render")
+    (HERE / "models.json").write_text(json.dumps(golden, indent=1) + "\n")
+
+
 def main():
     env = environment()
     golden = {
@@ -109,4 +141,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        models(sys.argv[1:])
+    else:
+        main()

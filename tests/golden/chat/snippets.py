@@ -72,6 +72,9 @@ SNIPPETS = r"""
 {{ l[1.0] is defined }} {{ d[[1]] is defined }} {{ {1: 'one', 2.5: 'x', none: 'n', (1, 2): 't'}[1.0] }} {{ {1: 'one'}[true] }}
 {{ keys.items is callable }} {{ keys['items'] }} {{ keys.get('x') }} {{ keys.x }} {{ keys['get'] }} {{ keys.keys() | list }}
 {{ l[1:] }} {{ l[:1] }} {{ l[::-1] }} {{ l[-2:] }} {{ l[::2] }} {{ l[5:] }} {{ l[2:0:-1] }} {{ l[none:2] }} {{ s[::-1] }} {{ s[3:8] }} {{ s[-5:-1] }} {{ u[5:10] }} {{ u[::-2] }} {{ (1, 2, 3)[1:] }} {{ l[:-1] }}
+{{ ''[::-1] }}|{{ ''[:] }}|{{ ''[1:] }}|{{ [][::-1] }}|{{ ()[::-2] }}|{{ ''[::-5] | length }}
+{{ '{:^5}|{:d}|{:<6}|'.format(true, false, true) }} {{ 7 / big }} {{ big / 3 }} {{ missing | last }} {{ users | sort(attribute='nosuch') | length }}
+{{ '0x1f' | int }} {{ '0x1f' | float }} {{ '12' | int(base=99) }} {{ '1.5' | int(base='x') }}
 {{ l[::0] }}
 {{ nil[1:] }}
 {{ n[1:] }}
@@ -198,6 +201,7 @@ before{% if yes %}{{ raise_exception("Conversation roles must alternate 'user'")
 {% for i in l %}{% set outer = loop %}{% for j in [1, 2] %}{{ outer.index }}{{ loop.index }} {% endfor %}{% endfor %}
 {% for i in range(10) %}{% if i == 3 %}{% continue %}{% endif %}{% if i == 6 %}{% break %}{% endif %}{{ i }}{% endfor %}
 {% for i in l %}{% for j in l %}{% if j == 1 %}{% break %}{% endif %}{{ j }}{% endfor %}|{% else %}x{% endfor %}
+{% for i in l: %}{{ i }}{% else: %}x{% endfor %}{% if n: %}y{% endif %}
 {% break %}
 {% for n in tree recursive %}{{ n.v }}{% if n.kids %}({{ loop(n.kids) }}){% endif %}{{ loop.depth }}{% endfor %}
 {% for i in l %}{{ loop(l) }}{% endfor %}
