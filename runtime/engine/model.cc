@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "runtime/base/align.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/engine/engine.h"
@@ -9,10 +10,6 @@
 
 namespace bantam::engine {
 namespace {
-
-uint64_t AlignUp(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
 
 // The tensors a model computes with, in graph order.
 absl::StatusOr<std::vector<const gguf::TensorInfo*>> UsedTensors(

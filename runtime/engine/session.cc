@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "runtime/base/align.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
@@ -18,10 +19,6 @@ namespace {
 constexpr int64_t kMaxUbatch = 4096;
 constexpr int32_t kNoSlot = -1;
 constexpr int32_t kNoSequence = -1;
-
-uint64_t AlignUp(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
 
 // The step's inputs, laid out once for the largest step so that one upload moves them all. The
 // cells of the KV cache come last: they never change after Create.

@@ -69,9 +69,4 @@ absl::Status CheckName(absl::string_view name, absl::string_view what);
 // with the shape, not of which tensor.
 absl::StatusOr<uint64_t> TensorBytes(quant::Type type, const std::array<int64_t, 4>& shape);
 
-// Rounds up to a multiple of `alignment`, a power of two.
-inline uint64_t AlignUp(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) & ~(alignment - 1);
-}
-
 }  // namespace bantam::gguf

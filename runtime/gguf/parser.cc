@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "runtime/base/align.h"
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/gguf/foreign.h"

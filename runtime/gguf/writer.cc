@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/base/align.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"

@@ -9,6 +9,8 @@
 // One task is one KV head, up to kMaxPairs pairs (query, query head of that KV head), and all
 // ranges or one. K and V of a block of cells are decoded to f32 once for all pairs.
 
+#include "backends/cpu/plan/attention.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -23,16 +25,9 @@
 namespace bantam::cpu::avx2 {
 namespace {
 
-constexpr int64_t kMaxPairs = 64;
-constexpr int64_t kCells = 64;
 constexpr int64_t kRange = 256;
 // Ranges become tasks for so many queries at most: more make tasks enough.
 constexpr int64_t kSplitQueries = 8;
-
-int64_t KvLength(const Step& step) {
-  const int64_t length = *reinterpret_cast<const int32_t*>(step.inputs[5].data);
-  return std::clamp<int64_t>(length, 0, step.inputs[1].shape[2]);
-}
 
 int64_t RangeCount(int64_t cells) { return (cells + kRange - 1) / kRange; }
 
@@ -55,18 +50,11 @@ void Finish(const State& state, float* out, int64_t n) {
   if (state.sum != 0.0f) ScaleBy(out, 1.0f / state.sum, nullptr, out, n);  // else saw nothing
 }
 
-struct Task {
-  int64_t kv_head;
-  int64_t begin, end;  // pairs
-};
-
-class Attention {
+class Attention : public AttentionView {
  public:
-  Attention(const Step& step, const Task& task, float* scratch)
-      : step_(step),
-        attrs_(std::get<graph::AttentionAttrs>(step.attrs)),
-        task_(task),
-        group_(q().shape[1] / k().shape[1]),
+  Attention(const Step& step, const AttentionTask& task, float* scratch)
+      : AttentionView(step, task),
+        step_(step),
         k_block_(scratch),
         v_block_(k_block_ + kCells * k().shape[0]),
         scores_(v_block_ + kCells * v().shape[0]),
@@ -80,34 +68,34 @@ class Attention {
   // All ranges, to the output.
   void RunAll() {
     std::array<State, kMaxPairs> whole;
-    for (int64_t p = task_.begin; p < task_.end; ++p) {
-      whole[p - task_.begin] = First(step_, Head(p));
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      whole[p - task().begin] = First(step_, Head(p));
       std::fill_n(Out(p), v().shape[0], 0.0f);
     }
     const int64_t length = KvLength(step_);
     for (int64_t range = 0; range < RangeCount(length); ++range) {
       RunRange(range, length);
-      for (int64_t p = task_.begin; p < task_.end; ++p) {
-        const int64_t i = p - task_.begin;
+      for (int64_t p = task().begin; p < task().end; ++p) {
+        const int64_t i = p - task().begin;
         Join(whole[i], Out(p), states_[i], Part(p), v().shape[0]);
       }
     }
-    for (int64_t p = task_.begin; p < task_.end; ++p) {
-      Finish(whole[p - task_.begin], Out(p), v().shape[0]);
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      Finish(whole[p - task().begin], Out(p), v().shape[0]);
     }
   }
 
   // One range, to states()[i] and Part(): sums of V for pair task.begin + i.
   void RunRange(int64_t range, int64_t length) {
-    std::fill_n(states_.begin(), task_.end - task_.begin, State{});
-    std::fill_n(part_, (task_.end - task_.begin) * v().shape[0], 0.0f);
+    std::fill_n(states_.begin(), task().end - task().begin, State{});
+    std::fill_n(part_, (task().end - task().begin) * v().shape[0], 0.0f);
     const int64_t end = std::min((range + 1) * kRange, length);
     for (int64_t cell = range * kRange; cell < end; cell += kCells) {
       RunBlock(cell, std::min(kCells, end - cell));
     }
   }
-  const State& state(int64_t pair) const { return states_[pair - task_.begin]; }
-  float* Part(int64_t pair) const { return part_ + (pair - task_.begin) * v().shape[0]; }
+  const State& state(int64_t pair) const { return states_[pair - task().begin]; }
+  float* Part(int64_t pair) const { return part_ + (pair - task().begin) * v().shape[0]; }
 
   // The state before any cell: a sink is a score without a V.
   static State First(const Step& step, int64_t head) {
@@ -116,38 +104,10 @@ class Attention {
   }
 
  private:
-  struct Seen {  // by one query, in this block
-    int64_t count;
-    std::array<uint8_t, kCells> cells;
-  };
-
-  const Tensor& q() const { return step_.inputs[0]; }
-  const Tensor& k() const { return step_.inputs[1]; }
-  const Tensor& v() const { return step_.inputs[2]; }
-  int64_t Query(int64_t pair) const { return pair / group_; }
-  int64_t Head(int64_t pair) const { return task_.kv_head * group_ + pair % group_; }
-  float* Out(int64_t pair) const {
-    return reinterpret_cast<float*>(step_.output.Row(Head(pair), Query(pair), 0));
-  }
-
-  void FindSeen(int64_t query, int64_t first, int64_t count, Seen& seen) const {
-    const auto* of_query = step_.inputs[3].RowAs<const int32_t>(query);
-    const int64_t position = of_query[0];
-    seen.count = 0;
-    if (of_query[1] == -1) return;
-    for (int64_t c = 0; c < count; ++c) {
-      const auto* cell = step_.inputs[4].RowAs<const int32_t>(first + c);
-      const bool sees = cell[1] == of_query[1] && (!attrs_.causal || cell[0] <= position) &&
-                        (attrs_.window == 0 || cell[0] > position - attrs_.window);
-      seen.cells[seen.count] = static_cast<uint8_t>(c);
-      seen.count += sees;
-    }
-  }
-
   void Decode(const Tensor& t, int64_t first, int64_t count, float* to) const {
     const int64_t n = t.shape[0];
     for (int64_t c = 0; c < count; ++c) {
-      const std::byte* row = t.Row(task_.kv_head, first + c, 0);
+      const std::byte* row = t.Row(task().kv_head, first + c, 0);
       if (t.type == quant::Type::kF16) {
         HalvesToFloats(reinterpret_cast<const uint16_t*>(row), to + c * n, n);
       } else {
@@ -159,11 +119,11 @@ class Attention {
   // scores_ of every pair and every cell of the block.
   void Score(int64_t count) {
     const int64_t head_dim = k().shape[0];
-    for (int64_t p = task_.begin; p < task_.end; p += kDotColumns) {
-      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task_.end - p));
+    for (int64_t p = task().begin; p < task().end; p += kDotColumns) {
+      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task().end - p));
       const float* queries[kDotColumns];
       for (int j = 0; j < width; ++j) {
-        queries[j] = reinterpret_cast<const float*>(q().Row(Head(p + j), Query(p + j), 0));
+        queries[j] = Q(p + j);
         std::fill_n(ScoresOf(p + j), count, 0.0f);
       }
       for (int64_t c = 0; c < count; c += kDotRows) {
@@ -178,34 +138,29 @@ class Attention {
       }
     }
   }
-  float* ScoresOf(int64_t pair) const { return scores_ + (pair - task_.begin) * kCells; }
+  float* ScoresOf(int64_t pair) const { return scores_ + (pair - task().begin) * kCells; }
 
   void RunBlock(int64_t first, int64_t count) {
-    const int64_t first_query = Query(task_.begin);
-    const int64_t last_query = Query(task_.end - 1);
-    bool any = false;
-    for (int64_t i = first_query; i <= last_query; ++i) {
-      FindSeen(i, first, count, seen_[i - first_query]);
-      any |= seen_[i - first_query].count != 0;
-    }
-    if (!any) return;
+    if (!FindSeen(first, count, seen_)) return;
     Decode(k(), first, count, k_block_);
     Decode(v(), first, count, v_block_);
     Score(count);
-    for (int64_t p = task_.begin; p < task_.end; ++p) Fold(p, seen_[Query(p) - first_query]);
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      Fold(p, seen_[Query(p) - Query(task().begin)]);
+    }
   }
 
   // Adds the block's cells to the state of a pair.
-  void Fold(int64_t pair, const Seen& seen) {
+  void Fold(int64_t pair, const SeenCells& seen) {
     if (seen.count == 0) return;
-    State& state = states_[pair - task_.begin];
+    State& state = states_[pair - task().begin];
     const float* scores = ScoresOf(pair);
     alignas(32) float p[kCells];
     const float* rows[kCells];
     float highest = state.highest;
     for (int64_t c = 0; c < seen.count; ++c) {
-      float score = scores[seen.cells[c]] * attrs_.scale;
-      if (attrs_.softcap != 0) score = attrs_.softcap * std::tanh(score / attrs_.softcap);
+      float score = scores[seen.cells[c]] * attrs().scale;
+      if (attrs().softcap != 0) score = attrs().softcap * std::tanh(score / attrs().softcap);
       p[c] = score;
       highest = std::max(highest, score);
       rows[c] = v_block_ + seen.cells[c] * v().shape[0];
@@ -217,15 +172,12 @@ class Attention {
   }
 
   const Step& step_;
-  const graph::AttentionAttrs& attrs_;
-  const Task task_;
-  const int64_t group_;  // query heads of a KV head
   float* const k_block_;
   float* const v_block_;
   float* const scores_;
   float* const part_;
   std::array<State, kMaxPairs> states_;
-  std::array<Seen, kMaxPairs> seen_;  // by query
+  std::array<SeenCells, kMaxPairs> seen_;  // by query
 };
 
 // The state of one range and pair, followed by its sums of V, in the shared scratch.
@@ -244,14 +196,14 @@ void RunSplit(const Step& step, const RunContext& context) {
   const int64_t kv_heads = step.inputs[1].shape[1], v_dim = step.inputs[2].shape[0];
   const int64_t heads = step.inputs[0].shape[1], group = heads / kv_heads;
   const int64_t pairs = group * step.inputs[0].shape[2];
-  const int64_t length = KvLength(step), ranges = RangeCount(length);
+  const int64_t length = AttentionView::KvLength(step), ranges = RangeCount(length);
   const int64_t pieces = (pairs + kMaxPairs - 1) / kMaxPairs;
   context.pool.ParallelFor(
       ranges * kv_heads * pieces, 1, [&](int64_t begin, int64_t end, int worker) {
         for (int64_t t = begin; t < end; ++t) {
           const int64_t range = t / (kv_heads * pieces), kv_head = t / pieces % kv_heads;
           const int64_t first = t % pieces * kMaxPairs;
-          const Task task = {kv_head, first, std::min(first + kMaxPairs, pairs)};
+          const AttentionTask task = {kv_head, first, std::min(first + kMaxPairs, pairs)};
           Attention attention(step, task, context.Scratch(worker));
           attention.RunRange(range, length);
           for (int64_t p = task.begin; p < task.end; ++p) {
@@ -280,28 +232,20 @@ void RunSplit(const Step& step, const RunContext& context) {
 }
 
 void RunAttention(const Step& step, const RunContext& context) {
-  const Tensor& q = step.inputs[0];
-  const int64_t kv_heads = step.inputs[1].shape[1];
-  const int64_t pairs = q.shape[1] / kv_heads * q.shape[2];
-  const int64_t length = KvLength(step);
-  // Large tasks decode the cache less often, small ones keep every worker busy.
-  constexpr int64_t kLeastPairs = 8, kTasksPerWorker = 4;
-  const int64_t wanted = kTasksPerWorker * context.pool.size();
-  const int64_t size = std::clamp((kv_heads * pairs + wanted - 1) / wanted, kLeastPairs, kMaxPairs);
-  const int64_t tasks_per_head = (pairs + size - 1) / size;
-  if (step.shared_scratch != 0 && kv_heads * tasks_per_head < wanted && RangeCount(length) > 1) {
+  const AttentionTasks tasks(step, context.pool.size());
+  const int64_t length = AttentionView::KvLength(step);
+  if (step.shared_scratch != 0 && tasks.count < tasks.wanted && RangeCount(length) > 1) {
     RunSplit(step, context);
     return;
   }
-  const int64_t task_cost = std::min(size, pairs) * length * q.shape[0] / 4;
-  context.pool.ParallelFor(
-      kv_heads * tasks_per_head, Grain(task_cost), [&](int64_t begin, int64_t end, int worker) {
-        for (int64_t t = begin; t < end; ++t) {
-          const int64_t first = t % tasks_per_head * size;
-          const Task task = {t / tasks_per_head, first, std::min(first + size, pairs)};
-          Attention(step, task, context.Scratch(worker)).RunAll();
-        }
-      });
+  const int64_t task_cost =
+      std::min(tasks.size, tasks.pairs) * length * step.inputs[0].shape[0] / 4;
+  context.pool.ParallelFor(tasks.count, Grain(task_cost),
+                           [&](int64_t begin, int64_t end, int worker) {
+                             for (int64_t t = begin; t < end; ++t) {
+                               Attention(step, tasks[t], context.Scratch(worker)).RunAll();
+                             }
+                           });
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 // weighted sum of V. The blocks lie at fixed cells and a pair skips what it does not see, so its
 // result does not depend on what else is in the batch.
 
+#include "backends/cpu/plan/attention.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,9 +20,6 @@
 
 namespace bantam::cpu::reference {
 namespace {
-
-constexpr int64_t kMaxPairs = 64;
-constexpr int64_t kCells = 64;
 
 // out[i] = out[i] * keep + sum over c of p[c] * v[cells[c] * n + i]
 void Accumulate(float* out, int64_t n, float keep, const float* p, const float* v,
@@ -44,23 +43,13 @@ void Accumulate(float* out, int64_t n, float keep, const float* p, const float* 
   }
 }
 
-int64_t KvLength(const Step& step) {
-  const int64_t length = *reinterpret_cast<const int32_t*>(step.inputs[5].data);
-  return std::clamp<int64_t>(length, 0, step.inputs[1].shape[2]);
-}
-
-struct Task {
-  int64_t kv_head;
-  int64_t begin, end;  // pairs
-};
-
-class Attention {
+class Attention : AttentionView {
  public:
-  Attention(const Step& step, const Task& task, float* scratch)
-      : step_(step),
-        attrs_(std::get<graph::AttentionAttrs>(step.attrs)),
-        task_(task),
-        group_(q().shape[1] / k().shape[1]),
+  Attention(const Step& step, const AttentionTask& task, float* scratch)
+      : AttentionView(step, task),
+        sinks_(step.inputs.size() > 6 ? reinterpret_cast<const float*>(step.inputs[6].data)
+                                      : nullptr),
+        length_(KvLength(step)),
         k_block_(scratch),
         v_block_(k_block_ + kCells * k().shape[0]),
         scores_(v_block_ + kCells * v().shape[0]) {}
@@ -71,20 +60,17 @@ class Attention {
 
   void Run() {
     const int64_t v_dim = v().shape[0];
-    for (int64_t p = task_.begin; p < task_.end; ++p) {
-      State& state = states_[p - task_.begin];
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      State& state = states_[p - task().begin];
       state = {-INFINITY, 0.0f};
-      if (step_.inputs.size() > 6) {
-        state = {reinterpret_cast<const float*>(step_.inputs[6].data)[Head(p)], 1.0f};
-      }
+      if (sinks_ != nullptr) state = {sinks_[Head(p)], 1.0f};
       std::fill_n(Out(p), v_dim, 0.0f);
     }
-    const int64_t length = KvLength(step_);
-    for (int64_t cell = 0; cell < length; cell += kCells) {
-      RunBlock(cell, std::min(kCells, length - cell));
+    for (int64_t cell = 0; cell < length_; cell += kCells) {
+      RunBlock(cell, std::min(kCells, length_ - cell));
     }
-    for (int64_t p = task_.begin; p < task_.end; ++p) {
-      const float sum = states_[p - task_.begin].sum;
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      const float sum = states_[p - task().begin].sum;
       if (sum == 0.0f) continue;  // saw nothing
       const float inverse = 1.0f / sum;
       float* out = Out(p);
@@ -97,76 +83,42 @@ class Attention {
     float highest;  // score so far
     float sum;      // of exp(score - highest)
   };
-  struct Seen {  // by one query, in this block
-    int64_t count;
-    std::array<uint8_t, kCells> cells;
-  };
-
-  const Tensor& q() const { return step_.inputs[0]; }
-  const Tensor& k() const { return step_.inputs[1]; }
-  const Tensor& v() const { return step_.inputs[2]; }
-  int64_t Query(int64_t pair) const { return pair / group_; }
-  int64_t Head(int64_t pair) const { return task_.kv_head * group_ + pair % group_; }
-  float* Out(int64_t pair) const {
-    return reinterpret_cast<float*>(step_.output.Row(Head(pair), Query(pair), 0));
-  }
-
-  void FindSeen(int64_t query, int64_t first, int64_t count, Seen& seen) const {
-    const auto* of_query = step_.inputs[3].RowAs<const int32_t>(query);
-    const int64_t position = of_query[0];
-    seen.count = 0;
-    if (of_query[1] == -1) return;
-    for (int64_t c = 0; c < count; ++c) {
-      const auto* cell = step_.inputs[4].RowAs<const int32_t>(first + c);
-      const bool sees = cell[1] == of_query[1] && (!attrs_.causal || cell[0] <= position) &&
-                        (attrs_.window == 0 || cell[0] > position - attrs_.window);
-      seen.cells[seen.count] = static_cast<uint8_t>(c);
-      seen.count += sees;
-    }
-  }
 
   void Decode(const Tensor& t, int64_t first, int64_t count, float* to) const {
     const quant::DecodeFn decode = quant::Decoder(t.type);
     const int64_t n = t.shape[0];
-    for (int64_t c = 0; c < count; ++c) decode(t.Row(task_.kv_head, first + c, 0), to + c * n, n);
+    for (int64_t c = 0; c < count; ++c) decode(t.Row(task().kv_head, first + c, 0), to + c * n, n);
   }
 
   void RunBlock(int64_t first, int64_t count) {
-    const int64_t first_query = Query(task_.begin);
-    const int64_t last_query = Query(task_.end - 1);
-    bool any = false;
-    for (int64_t i = first_query; i <= last_query; ++i) {
-      FindSeen(i, first, count, seen_[i - first_query]);
-      any |= seen_[i - first_query].count != 0;
-    }
-    if (!any) return;
+    if (!FindSeen(first, count, seen_)) return;
     Decode(k(), first, count, k_block_);
     Decode(v(), first, count, v_block_);
     const int64_t head_dim = k().shape[0];
-    for (int64_t p = task_.begin; p < task_.end; p += kDotColumns) {
-      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task_.end - p));
+    for (int64_t p = task().begin; p < task().end; p += kDotColumns) {
+      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task().end - p));
       std::array<const float*, kDotColumns> queries{};
       std::array<float*, kDotColumns> scores{};
       for (int j = 0; j < width; ++j) {
-        queries[j] = reinterpret_cast<const float*>(q().Row(Head(p + j), Query(p + j), 0));
-        scores[j] = scores_ + (p + j - task_.begin) * kCells;
+        queries[j] = Q(p + j);
+        scores[j] = scores_ + (p + j - task().begin) * kCells;
       }
       DotPanel(k_block_, head_dim, count, queries.data(), scores.data(), width, head_dim, false);
     }
-    for (int64_t p = task_.begin; p < task_.end; ++p) {
-      Fold(p, seen_[Query(p) - first_query], scores_ + (p - task_.begin) * kCells);
+    for (int64_t p = task().begin; p < task().end; ++p) {
+      Fold(p, seen_[Query(p) - Query(task().begin)], scores_ + (p - task().begin) * kCells);
     }
   }
 
   // Adds the block's cells to the state of a pair.
-  void Fold(int64_t pair, const Seen& seen, const float* scores) {
+  void Fold(int64_t pair, const SeenCells& seen, const float* scores) {
     if (seen.count == 0) return;
-    State& state = states_[pair - task_.begin];
+    State& state = states_[pair - task().begin];
     std::array<float, kCells> p;
     float highest = state.highest;
     for (int64_t c = 0; c < seen.count; ++c) {
-      float score = scores[seen.cells[c]] * attrs_.scale;
-      if (attrs_.softcap != 0) score = attrs_.softcap * std::tanh(score / attrs_.softcap);
+      float score = scores[seen.cells[c]] * attrs().scale;
+      if (attrs().softcap != 0) score = attrs().softcap * std::tanh(score / attrs().softcap);
       p[c] = score;
       highest = std::max(highest, score);
     }
@@ -180,35 +132,25 @@ class Attention {
     Accumulate(Out(pair), v().shape[0], keep, p.data(), v_block_, seen.cells.data(), seen.count);
   }
 
-  const Step& step_;
-  const graph::AttentionAttrs& attrs_;
-  const Task task_;
-  const int64_t group_;   // query heads per KV head
-  float* const k_block_;  // [kCells][head_dim]
-  float* const v_block_;  // [kCells][v_dim]
-  float* const scores_;   // [pairs][kCells]
+  const float* const sinks_;  // [heads], or null
+  const int64_t length_;      // cells in use
+  float* const k_block_;      // [kCells][head_dim]
+  float* const v_block_;      // [kCells][v_dim]
+  float* const scores_;       // [pairs][kCells]
   std::array<State, kMaxPairs> states_;
-  std::array<Seen, kMaxPairs> seen_;
+  std::array<SeenCells, kMaxPairs> seen_;
 };
 
 void RunAttention(const Step& step, const RunContext& context) {
-  const Tensor& q = step.inputs[0];
-  const int64_t kv_heads = step.inputs[1].shape[1];
-  const int64_t pairs = q.shape[1] / kv_heads * q.shape[2];
-  // Large tasks decode the cache less often, small ones keep every worker busy.
-  constexpr int64_t kLeastPairs = 8, kTasksPerWorker = 4;
-  const int64_t wanted = kTasksPerWorker * context.pool.size();
-  const int64_t size = std::clamp((kv_heads * pairs + wanted - 1) / wanted, kLeastPairs, kMaxPairs);
-  const int64_t tasks_per_head = (pairs + size - 1) / size;
-  const int64_t task_cost = std::min(size, pairs) * KvLength(step) * q.shape[0];
-  context.pool.ParallelFor(
-      kv_heads * tasks_per_head, Grain(task_cost), [&](int64_t begin, int64_t end, int worker) {
-        for (int64_t t = begin; t < end; ++t) {
-          const int64_t first = t % tasks_per_head * size;
-          const Task task = {t / tasks_per_head, first, std::min(first + size, pairs)};
-          Attention(step, task, context.Scratch(worker)).Run();
-        }
-      });
+  const AttentionTasks tasks(step, context.pool.size());
+  const int64_t task_cost =
+      std::min(tasks.size, tasks.pairs) * AttentionView::KvLength(step) * step.inputs[0].shape[0];
+  context.pool.ParallelFor(tasks.count, Grain(task_cost),
+                           [&](int64_t begin, int64_t end, int worker) {
+                             for (int64_t t = begin; t < end; ++t) {
+                               Attention(step, tasks[t], context.Scratch(worker)).Run();
+                             }
+                           });
 }
 
 }  // namespace
