@@ -32,11 +32,12 @@ constexpr int64_t kBlock = 512;  // of the sums in f32
 struct Tile {
   quant::Type type;
   int64_t count;                   // rows, at most kTileRows
+  int64_t stride;                  // bytes from row to row
   const uint8_t* rows[kTileRows];  // past `count` the last one again
 };
 
 Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
-  Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), {}};
+  Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
   for (int64_t r = 0; r < kTileRows; ++r) {
     tile.rows[r] =
         reinterpret_cast<const uint8_t*>(w.Row(first + std::min(r, tile.count - 1), matrix, 0));
@@ -75,7 +76,7 @@ void MultiplyFew(const Int8Kernels& kernels, const Tile& tile, int64_t k, const 
         x[j] = columns.Quantized(c + j);
         out[j] = results[j];
       }
-      kernels.vector[width - 1](tile.rows + r, k, x, out);
+      kernels.vector[width - 1](tile.rows + r, k, x, out, tile.rows[r] + kVectorRows * tile.stride);
       for (int64_t j = 0; j < width; ++j) Deliver(results[j], count, columns.Out(c + j) + r);
     }
   }
@@ -148,10 +149,13 @@ void MultiplyTile(const Tile& tile, int64_t k, const Columns& columns, int64_t b
 
 int64_t TileCount(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
-// Chunks of a microsecond or more: a worker takes one in a fraction of that.
-int64_t GrainOf(int64_t products) {
-  constexpr int64_t kProducts = 65536;
-  return std::max<int64_t>(1, kProducts / std::max<int64_t>(1, products));
+// Tasks in a chunk, given the products in a task: chunks of a microsecond or more, because a worker
+// takes one in a fraction of that; and where there are many tasks no more chunks than even out what
+// workers differ in, because tasks that follow each other have their weights fetched ahead.
+int64_t GrainOf(int64_t products, int64_t tasks, int workers) {
+  constexpr int64_t kProducts = 65536, kChunksPerWorker = 24;
+  return std::max({int64_t{1}, kProducts / std::max<int64_t>(1, products),
+                   tasks / (kChunksPerWorker * workers)});
 }
 
 void QuantizeRows(const Tensor& x, const ActivationRows& rows, const RunContext& context) {
@@ -228,7 +232,8 @@ void RunMatMul(const Step& step, const RunContext& context) {
       for (int64_t c = begin; c < end; ++c) activate(to.Out(c), rows.count);
     }
   };
-  context.pool.ParallelFor(tiles * splits, GrainOf(kTileRows * k * width),
+  context.pool.ParallelFor(tiles * splits,
+                           GrainOf(kTileRows * k * width, tiles * splits, context.pool.size()),
                            [&](int64_t begin, int64_t end, int worker) {
                              for (int64_t task = begin; task < end; ++task) run_task(task, worker);
                            });
@@ -286,7 +291,8 @@ void RunMatMulExpert(const Step& step, const RunContext& context) {
                  count, count <= kFewColumns, *scratch);
   };
   const int64_t tasks = experts * tiles;
-  context.pool.ParallelFor(tasks, GrainOf(kTileRows * k * pairs / experts),
+  context.pool.ParallelFor(tasks,
+                           GrainOf(kTileRows * k * pairs / experts, tasks, context.pool.size()),
                            [&](int64_t begin, int64_t end, int worker) {
                              for (int64_t task = begin; task < end; ++task) run_task(task, worker);
                            });

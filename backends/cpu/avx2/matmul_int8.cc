@@ -54,8 +54,8 @@ inline __m256 AddGroup(__m256 sum, __m256i products, int32_t x_sum, const float*
 }
 
 template <typename Block, int kColumns>
-void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
-            float* const* out) {
+void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns, float* const* out,
+            const uint8_t* next) {
   using T = Unpack<Block>;
   constexpr int kRuns = Block::kElements / 32;
   __m256 sum[kColumns];
@@ -65,6 +65,11 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+    // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
+    // one stretch, so that it is fetched from end to end instead.
+    for (size_t line = 0; line < kLanes * sizeof(Block); line += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T0);
+    }
     T::Scales(rows, at, scales, mins);
     for (int run = 0; run < kRuns; ++run) {
       __m256i weights[kLanes];
