@@ -300,12 +300,8 @@ void RunMatMulExpert(const Step& step, const RunContext& context) {
 
 // "Q4_K", or how a type without integers or dot products of its own is computed.
 std::string TypeName(quant::Type type) {
-  const Int8Kernels* kernels = Int8KernelsOf(type);
-  const absl::string_view how = kernels != nullptr
-                                    ? (kernels->scalar_unpack ? " scalar unpack" : "")
-                                : HasDot(type) ? ""
-                                               : " decoded to F32";
-  return absl::StrCat(quant::Name(type), how);
+  const bool direct = Int8KernelsOf(type) != nullptr || HasDot(type);
+  return absl::StrCat(quant::Name(type), direct ? "" : " decoded to F32");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "backends/cpu/avx2/isa.h"
 #include "backends/cpu/avx2/unpack.h"
+#include "backends/cpu/avx2/unpack_codebook.h"
 
 BANTAM_AVX2_BEGIN
 
@@ -209,17 +210,13 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
   }
 }
 
-template <typename T>
-concept ScalarUnpack = T::kIsScalar;
-
 template <typename Block>
 constexpr Int8Kernels KernelsOf() {
   using T = Unpack<Block>;
   using F = Format<T::kMost, T::kBias, T::kGroup, T::kHasMin>;
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
-          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>},
-          ScalarUnpack<T>};
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>}};
 }
 
 using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;

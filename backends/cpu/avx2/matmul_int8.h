@@ -41,7 +41,6 @@ struct Int8Kernels {
   // ... and adds its products with columns, from element `first` on, to out[c][r], r < kPanelRows.
   void (*panel[kPanelColumns])(const Panel& panel, int64_t first, int64_t count,
                                const ActivationRow* columns, float* const* out);
-  bool scalar_unpack;  // element by element, for want of something better
 };
 
 // Null for the types that are not quantized.

@@ -139,40 +139,8 @@ inline void SuperScales(const uint8_t* const* rows, int64_t at, float* scale, fl
   }
 }
 
-// Where nothing better is known: element by element, through the block's own functions.
 template <typename Block>
-struct Unpack {
-  static constexpr int kMost = 0, kBias = 0, kGroup = Block::kGroup < 32 ? 16 : 32;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kIsScalar = true;
-  static_assert(!quant::HasOffset<Block>);
-
-  static Block Copy(const uint8_t* p) { return LoadAs<Block>(p); }
-  static __m256i Run(const uint8_t* p, int run) {
-    const Block block = Copy(p);
-    if constexpr (quant::HasQuants8<Block>) {
-      return _mm256_setr_epi64x(static_cast<int64_t>(block.Quants8(4 * run)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 1)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 2)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 3)));
-    } else {
-      alignas(32) int8_t quants[32];
-      for (int i = 0; i < 32; ++i) {
-        const int at = 32 * run + i;
-        quants[i] = static_cast<int8_t>(block.Quant(at / Block::kGroup, at % Block::kGroup));
-      }
-      return Load32(quants);
-    }
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
-    for (int r = 0; r < kLanes; ++r) {
-      const Block block = Copy(rows[r] + at);
-      for (int g = 0; g < Block::kElements / kGroup; ++g) {
-        scale[g * kLanes + r] = block.Scale(g * kGroup / Block::kGroup);
-      }
-    }
-  }
-};
+struct Unpack;
 
 template <>
 struct Unpack<quant::BlockQ4_0> : UnpackSimple<quant::BlockQ4_0, 15, 8> {
