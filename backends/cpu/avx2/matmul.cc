@@ -7,7 +7,7 @@
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once
 //   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
-//   F64, integers    the same after decoding to f32, in blocks of kBlock elements
+//   F64, integers    the same after decoding to f32, in blocks
 //
 // A result depends on its two rows alone: not on how many others there are, nor on the threads.
 
@@ -26,7 +26,7 @@ namespace {
 
 constexpr int64_t kTileRows = kPanelRows;
 constexpr int64_t kFewColumns = 8;
-constexpr int64_t kBlock = 512;  // of the sums in f32
+constexpr int64_t kMostBlock = 768;  // of the sums in f32
 
 // A part of one weight matrix.
 struct Tile {
@@ -48,7 +48,7 @@ Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
 // What a worker needs: a panel, or a tile decoded to f32.
 union Scratch {
   Panel panel;
-  float decoded[kTileRows * kBlock];
+  float decoded[kTileRows * kMostBlock];
 };
 
 // The columns of a product: their activations and where their results go.
@@ -106,29 +106,63 @@ void MultiplyMany(const Int8Kernels& kernels, const Tile& tile, int64_t k, const
   } while (first < k);
 }
 
+// Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
+// first-level cache, and all about as long.
+int64_t BlockOf(int64_t k) {
+  const int64_t blocks = std::max<int64_t>(1, (k + 256) / 512);
+  return ((k + blocks - 1) / blocks + 7) / 8 * 8;
+}
+
+// Products of kDotRows rows with columns `begin` to `end`, added to columns.Out(c)[r].
+void MultiplyFloatRows(quant::Type type, const uint8_t* const* rows, int64_t r, int64_t count,
+                       int64_t first, int64_t length, const Columns& columns, int64_t begin,
+                       int64_t end, const uint8_t* next) {
+  const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - r));
+  for (int64_t c = begin; c < end; c += kDotColumns) {
+    const int width = static_cast<int>(std::min<int64_t>(kDotColumns, end - c));
+    const float* x[kDotColumns];
+    float* out[kDotColumns];
+    for (int j = 0; j < width; ++j) {
+      x[j] = columns.X(c + j) + first;
+      out[j] = columns.Out(c + j) + r;
+    }
+    DotOf(type, height, width)(rows + r, x, out, length, next);
+  }
+}
+
 void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t begin, int64_t end,
                    float* decoded) {
   const bool direct = HasDot(tile.type);
-  const quant::Type type = direct ? tile.type : quant::Type::kF32;
+  const int64_t block = BlockOf(k);
   for (int64_t c = begin; c < end; ++c) std::fill_n(columns.Out(c), tile.count, 0.0f);
-  for (int64_t first = 0; first < k; first += kBlock) {
-    const int64_t length = std::min(kBlock, k - first);
-    const uint8_t* rows[kTileRows];
+  const uint8_t* rows[kTileRows];
+  if (direct && end - begin <= kFewColumns) {
+    // Row by row from end to end, as they lie in memory.
+    for (int64_t r = 0; r < tile.count; r += kDotRows) {
+      for (int64_t first = 0; first < k; first += block) {
+        const int64_t at = quant::RowBytes(tile.type, first);
+        for (int64_t i = r; i < std::min(r + kDotRows, tile.count); ++i) {
+          rows[i] = tile.rows[i] + at;
+        }
+        MultiplyFloatRows(tile.type, rows, r, tile.count, first, std::min(block, k - first),
+                          columns, begin, end, tile.rows[r] + kDotRows * (tile.stride + at));
+      }
+    }
+    return;
+  }
+  for (int64_t first = 0; first < k; first += block) {
+    const int64_t length = std::min(block, k - first);
     for (int64_t r = 0; r < tile.count; ++r) {
       rows[r] = tile.rows[r] + quant::RowBytes(tile.type, first);
       if (direct) continue;
-      quant::DecodeRow(tile.type, rows[r], decoded + r * kBlock, length);
-      rows[r] = reinterpret_cast<const uint8_t*>(decoded + r * kBlock);
+      quant::DecodeRow(tile.type, rows[r], decoded + r * kMostBlock, length);
+      rows[r] = reinterpret_cast<const uint8_t*>(decoded + r * kMostBlock);
     }
+    const quant::Type type = direct ? tile.type : quant::Type::kF32;
     for (int64_t c = begin; c < end; c += kDotColumns) {
-      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, end - c));
-      const float* x[kDotColumns];
-      for (int j = 0; j < width; ++j) x[j] = columns.X(c + j) + first;
       for (int64_t r = 0; r < tile.count; r += kDotRows) {
-        const int height = static_cast<int>(std::min<int64_t>(kDotRows, tile.count - r));
-        float* out[kDotColumns];
-        for (int j = 0; j < width; ++j) out[j] = columns.Out(c + j) + r;
-        DotOf(type, height, width)(rows + r, x, out, length);
+        MultiplyFloatRows(type, rows, r, tile.count, first, length, columns, c,
+                          std::min<int64_t>(c + kDotColumns, end), rows[r]);
       }
     }
   }

@@ -69,7 +69,7 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
     // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
     // one stretch, so that it is fetched from end to end instead.
     for (size_t line = 0; line < kLanes * sizeof(Block); line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T1);
     }
     T::Scales(rows, at, scales, mins);
     for (int run = 0; run < kRuns; ++run) {
