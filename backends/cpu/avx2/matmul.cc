@@ -113,22 +113,32 @@ int64_t BlockOf(int64_t k) {
   return ((k + blocks - 1) / blocks + 7) / 8 * 8;
 }
 
-// Products of kDotRows rows with columns `begin` to `end`, added to columns.Out(c)[r].
-void MultiplyFloatRows(quant::Type type, const uint8_t* const* rows, int64_t r, int64_t count,
-                       int64_t first, int64_t length, const Columns& columns, int64_t begin,
-                       int64_t end, const uint8_t* next) {
-  const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - r));
-  for (int64_t c = begin; c < end; c += kDotColumns) {
-    const int width = static_cast<int>(std::min<int64_t>(kDotColumns, end - c));
-    const float* x[kDotColumns];
-    float* out[kDotColumns];
+// Up to kDotColumns columns from `begin` on, as DotFn takes them.
+struct DotGroup {
+  int width;
+  const float* x[kDotColumns];
+  float* out[kDotColumns];
+
+  DotGroup(const Columns& columns, int64_t begin, int64_t end)
+      : width(static_cast<int>(std::min<int64_t>(kDotColumns, end - begin))) {
     for (int j = 0; j < width; ++j) {
-      x[j] = columns.X(c + j) + first;
-      out[j] = columns.Out(c + j) + r;
+      x[j] = columns.X(begin + j);
+      out[j] = columns.Out(begin + j);
     }
-    DotOf(type, height, width)(rows + r, x, out, length, next);
   }
-}
+  // Adds the products of rows r up, elements `first` up, of which rows[r] is the first.
+  void Add(quant::Type type, const uint8_t* const* rows, int64_t r, int64_t count, int64_t first,
+           int64_t length, const uint8_t* next) const {
+    const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - r));
+    const float* from[kDotColumns];
+    float* to[kDotColumns];
+    for (int j = 0; j < width; ++j) {
+      from[j] = x[j] + first;
+      to[j] = out[j] + r;
+    }
+    DotOf(type, height, width)(rows + r, from, to, length, next);
+  }
+};
 
 void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t begin, int64_t end,
                    float* decoded) {
@@ -144,8 +154,11 @@ void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t 
         for (int64_t i = r; i < std::min(r + kDotRows, tile.count); ++i) {
           rows[i] = tile.rows[i] + at;
         }
-        MultiplyFloatRows(tile.type, rows, r, tile.count, first, std::min(block, k - first),
-                          columns, begin, end, tile.rows[r] + kDotRows * (tile.stride + at));
+        for (int64_t c = begin; c < end; c += kDotColumns) {
+          DotGroup(columns, c, end)
+              .Add(tile.type, rows, r, tile.count, first, std::min(block, k - first),
+                   tile.rows[r] + kDotRows * (tile.stride + at));
+        }
       }
     }
     return;
@@ -160,9 +173,9 @@ void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t 
     }
     const quant::Type type = direct ? tile.type : quant::Type::kF32;
     for (int64_t c = begin; c < end; c += kDotColumns) {
+      const DotGroup group(columns, c, end);
       for (int64_t r = 0; r < tile.count; r += kDotRows) {
-        MultiplyFloatRows(type, rows, r, tile.count, first, length, columns, c,
-                          std::min<int64_t>(c + kDotColumns, end), rows[r]);
+        group.Add(type, rows, r, tile.count, first, length, rows[r]);
       }
     }
   }
