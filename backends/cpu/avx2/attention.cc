@@ -20,7 +20,6 @@
 #include "backends/cpu/avx2/dot.h"
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx2/vector_ops.h"
-#include "runtime/quant/decode.h"
 
 namespace bantam::cpu::avx2 {
 namespace {
@@ -121,11 +120,7 @@ class Attention : public AttentionView {
       rows[c] = reinterpret_cast<const uint8_t*>(row);
       if (IsDirect(t)) continue;
       float* to = decoded + c * n;
-      if (t.type == quant::Type::kF16) {
-        HalvesToFloats(reinterpret_cast<const uint16_t*>(row), to, n);
-      } else {
-        quant::DecodeRow(t.type, row, to, n);
-      }
+      DecodeCacheRow(t.type, rows[c], to, n);
       rows[c] = reinterpret_cast<const uint8_t*>(to);
     }
   }

@@ -7,6 +7,8 @@
 
 #include "backends/cpu/avx2/isa.h"
 #include "backends/cpu/avx2/math.h"
+#include "backends/cpu/avx2/unpack.h"
+#include "runtime/quant/decode.h"
 
 BANTAM_AVX2_BEGIN
 
@@ -54,6 +56,22 @@ inline float Total(__m256 v) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+// Types with one scale for a block of 32 and no minimum.
+template <typename Block>
+void BlocksToFloats(const uint8_t* row, float* out, int64_t n) {
+  using T = Unpack<Block>;
+  for (int64_t i = 0; i < n; i += 32, row += sizeof(Block)) {
+    const __m256 d = _mm256_set1_ps(HalfAt(row + offsetof(Block, d)));
+    const __m256i quants = _mm256_sub_epi8(T::Run(row, 0), Bytes(T::kBias));
+    const __m128i half[2] = {_mm256_castsi256_si128(quants), _mm256_extracti128_si256(quants, 1)};
+    for (int j = 0; j < 4; ++j) {
+      const __m128i eight = j % 2 == 0 ? half[j / 2] : _mm_srli_si128(half[j / 2], 8);
+      _mm256_storeu_ps(out + i + 8 * j,
+                       _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))));
+    }
+  }
 }
 
 inline __m256 LoadEight(const float* p) { return _mm256_loadu_ps(p); }
@@ -175,6 +193,19 @@ void HalvesToFloats(const uint16_t* x, float* out, int64_t n) {
                      _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
   }
   for (; i < n; ++i) out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x[i])));
+}
+
+void DecodeCacheRow(quant::Type type, const uint8_t* row, float* out, int64_t n) {
+  switch (type) {
+    case quant::Type::kF16:
+      return HalvesToFloats(reinterpret_cast<const uint16_t*>(row), out, n);
+    case quant::Type::kQ8_0:
+      return BlocksToFloats<quant::BlockQ8_0>(row, out, n);
+    case quant::Type::kQ4_0:
+      return BlocksToFloats<quant::BlockQ4_0>(row, out, n);
+    default:
+      return quant::DecodeRow(type, row, out, n);
+  }
 }
 
 float Exponentials(float* p, int64_t n, float highest) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backends/cpu/reference/activation.h"
+#include "runtime/quant/type.h"
 
 namespace bantam::cpu::avx2 {
 
@@ -18,6 +19,8 @@ double SumOfSquares(const float* x, int64_t n);
 void ScaleBy(const float* x, float scale, const float* weight, float* out, int64_t n);
 void FloatsToHalves(const float* x, uint16_t* out, int64_t n);
 void HalvesToFloats(const uint16_t* x, float* out, int64_t n);
+// As quant::DecodeRow; fast for the usual types of a KV cache.
+void DecodeCacheRow(quant::Type type, const uint8_t* row, float* out, int64_t n);
 
 // p[i] = e^(p[i] - highest) for i < n, and their sum. p has room for n rounded up to 8.
 float Exponentials(float* p, int64_t n, float highest);
