@@ -10,6 +10,7 @@
 #include "backends/cpu/host_info.h"
 #include "backends/cpu/kernel_sets.h"
 #include "backends/cpu/plan/executable.h"
+#include "backends/cpu/speed.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 
@@ -77,6 +78,11 @@ class CpuDevice : public device::Device {
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return std::make_unique<HostStream>();
+  }
+  absl::StatusOr<device::Speed> MeasureSpeed() override {
+    BANTAM_ASSIGN_OR_RETURN(const auto workers, GetWorkers());
+    std::lock_guard lock(workers->mutex);
+    return cpu::MeasureSpeed(kernels_, workers->pool);
   }
 
  private:

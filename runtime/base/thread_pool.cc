@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/counters.h"
+
 namespace bantam {
 namespace {
 
@@ -81,6 +83,7 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   state_ |= kClosed;
   auto empty = [this] { return (state_ & kInside) == 0; };
   if (Spin(empty)) return;
+  ++counters.sleeps;
   caller_sleeps_ = true;
   {
     std::unique_lock lock(mutex_);
@@ -95,6 +98,7 @@ void ThreadPool::WorkerLoop(int worker) {
   auto ready = [&] { return stop_ || is_open(state_); };
   while (true) {
     if (!Spin(ready)) {
+      ++counters.sleeps;
       ++sleeping_;
       {
         std::unique_lock lock(mutex_);

@@ -67,6 +67,14 @@ class Stream {
   virtual absl::Status WaitFor(Event& event) = 0;
 };
 
+// What one kernel took, over all nodes it ran.
+struct KernelTime {
+  std::string kernel;         // as Describe names it, and the size of its weights
+  int64_t runs = 0;           // nodes run
+  double seconds = 0;
+  uint64_t weight_bytes = 0;  // of the weights of these runs
+};
+
 // A compiled graph bound to memory. Run allocates nothing and chooses nothing.
 class Executable {
  public:
@@ -77,6 +85,12 @@ class Executable {
   virtual uint64_t scratch_bytes() const = 0;
   // For --verbose: a line per group of nodes, naming the kernel that runs it.
   virtual std::string Describe() const = 0;
+  // From the next Run on, measures what each kernel takes, beginning at 0. kUnimplemented where a
+  // device cannot tell.
+  virtual absl::Status StartProfile() {
+    return absl::UnimplementedError("this device does not measure its kernels");
+  }
+  virtual std::vector<KernelTime> Profile() const { return {}; }
 };
 
 struct CompileArgs {
@@ -85,6 +99,12 @@ struct CompileArgs {
   // By ValueId, for every weight, input and state value that a node uses.
   std::span<const Binding> bindings;
   Binding temp;  // at least plan.size bytes
+};
+
+// What a device can do at best, in the long run; per second.
+struct Speed {
+  double read_bytes = 0;  // streaming through memory that no cache holds
+  double int8_ops = 0;    // additions and multiplications of int8 dot products in registers
 };
 
 class Device {
@@ -111,6 +131,10 @@ class Device {
 
   virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs& args) = 0;
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;
+  // Takes about a second. kUnimplemented where a device has no such measurement.
+  virtual absl::StatusOr<Speed> MeasureSpeed() {
+    return absl::UnimplementedError("this device does not measure its speed");
+  }
 };
 
 struct BackendOptions {

@@ -119,6 +119,11 @@ class Session {
   MemoryUse memory() const;
   // One line per group of nodes of the decode graph with device and kernel, for --verbose.
   std::string Describe() const;
+  // From now on measures what each kernel takes, beginning at 0; kUnimplemented where the device
+  // cannot tell.
+  absl::Status StartProfile();
+  // The longest first.
+  std::vector<device::KernelTime> Profile() const;
 
   const Model& model() const;
 

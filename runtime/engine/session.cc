@@ -387,4 +387,33 @@ MemoryUse Session::memory() const {
 
 std::string Session::Describe() const { return impl_->steps.front().executable->Describe(); }
 
+absl::Status Session::StartProfile() {
+  for (std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
+    for (Step& step : *steps) BANTAM_RETURN_IF_ERROR(step.executable->StartProfile());
+  }
+  return absl::OkStatus();
+}
+
+std::vector<device::KernelTime> Session::Profile() const {
+  std::vector<device::KernelTime> all;
+  for (const std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
+    for (const Step& step : *steps) {
+      for (device::KernelTime& time : step.executable->Profile()) {
+        auto same = std::find_if(all.begin(), all.end(),
+                                 [&](const auto& other) { return other.kernel == time.kernel; });
+        if (same == all.end()) {
+          all.push_back(std::move(time));
+          continue;
+        }
+        same->runs += time.runs;
+        same->seconds += time.seconds;
+        same->weight_bytes += time.weight_bytes;
+      }
+    }
+  }
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
+  return all;
+}
+
 }  // namespace bantam::engine

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/base/counters.h"
 #include "runtime/base/status.h"
 #include "runtime/graph/infer_node.h"
 #include "runtime/graph/text.h"
@@ -25,6 +26,7 @@ absl::Status CheckRoot(const Value& value) {
 }  // namespace
 
 absl::Status Infer(Graph& graph) {
+  ++counters.graphs;
   const auto value_count = static_cast<ValueId>(graph.values().size());
   const auto node_count = static_cast<NodeId>(graph.nodes().size());
   for (ValueId id = 0; id < value_count; ++id) {

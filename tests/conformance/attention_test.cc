@@ -72,6 +72,21 @@ TEST_P(AttentionOps, ShapesAndTypes) {
   }
 }
 
+TEST_P(AttentionOps, CachesOfBlocks) {
+  for (Type type : {Type::kQ8_0, Type::kQ4_0, Type::kQ5_1}) {
+    for (int64_t n : {1, 5, 40}) {
+      CheckAttention(GetParam(), {.head_dim = 96,
+                                  .v_dim = 64,
+                                  .heads = 6,
+                                  .n = n,
+                                  .context = 150,
+                                  .kv_length = 141,
+                                  .type = type});
+      if (IsSkipped() || HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST_P(AttentionOps, WideHeads) {
   CheckAttention(GetParam(), {.head_dim = 576,
                               .v_dim = 512,

@@ -20,7 +20,6 @@
 #include "backends/cpu/avx2/dot.h"
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx2/vector_ops.h"
-#include "runtime/quant/decode.h"
 
 namespace bantam::cpu::avx2 {
 namespace {
@@ -42,7 +41,8 @@ void Join(State& whole, float* whole_out, const State& part, const float* part_o
   const float highest = std::max(whole.highest, part.highest);
   const float keep = whole.sum == 0.0f ? 0.0f : std::exp(whole.highest - highest);
   const float take = std::exp(part.highest - highest);
-  Accumulate(whole_out, n, keep, &take, &part_out, 1);
+  const float* factor = &take;
+  Accumulate(&whole_out, 1, n, &keep, &factor, &part_out, 1);
   whole = {highest, whole.sum * keep + part.sum * take};
 }
 
@@ -104,21 +104,32 @@ class Attention : public AttentionView {
   }
 
  private:
-  void Decode(const Tensor& t, int64_t first, int64_t count, float* to) const {
+  // Whether the cells are used where they lie: few pairs would not pay for decoding them.
+  bool IsDirect(const Tensor& t) const {
+    constexpr int64_t kFewPairs = 8;
+    return t.type == quant::Type::kF32 ||
+           (t.type == quant::Type::kF16 && task().end - task().begin <= kFewPairs);
+  }
+
+  // The block's rows of K or V: in the cache, or decoded to f32.
+  void FindRows(const Tensor& t, int64_t first, int64_t count, float* decoded,
+                const uint8_t** rows) const {
     const int64_t n = t.shape[0];
     for (int64_t c = 0; c < count; ++c) {
       const std::byte* row = t.Row(task().kv_head, first + c, 0);
-      if (t.type == quant::Type::kF16) {
-        HalvesToFloats(reinterpret_cast<const uint16_t*>(row), to + c * n, n);
-      } else {
-        quant::DecodeRow(t.type, row, to + c * n, n);
-      }
+      rows[c] = reinterpret_cast<const uint8_t*>(row);
+      if (IsDirect(t)) continue;
+      float* to = decoded + c * n;
+      DecodeCacheRow(t.type, rows[c], to, n);
+      rows[c] = reinterpret_cast<const uint8_t*>(to);
     }
   }
+  quant::Type TypeOfRows(const Tensor& t) const { return IsDirect(t) ? t.type : quant::Type::kF32; }
 
   // scores_ of every pair and every cell of the block.
   void Score(int64_t count) {
     const int64_t head_dim = k().shape[0];
+    const quant::Type type = TypeOfRows(k());
     for (int64_t p = task().begin; p < task().end; p += kDotColumns) {
       const int width = static_cast<int>(std::min<int64_t>(kDotColumns, task().end - p));
       const float* queries[kDotColumns];
@@ -128,47 +139,78 @@ class Attention : public AttentionView {
       }
       for (int64_t c = 0; c < count; c += kDotRows) {
         const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - c));
-        const uint8_t* rows[kDotRows];
         float* to[kDotColumns];
-        for (int r = 0; r < height; ++r) {
-          rows[r] = reinterpret_cast<const uint8_t*>(k_block_ + (c + r) * head_dim);
-        }
         for (int j = 0; j < width; ++j) to[j] = ScoresOf(p + j) + c;
-        DotOf(quant::Type::kF32, height, width)(rows, queries, to, head_dim);
+        DotOf(type, height, width)(k_rows_ + c, queries, to, head_dim, k_rows_[c]);
       }
     }
   }
   float* ScoresOf(int64_t pair) const { return scores_ + (pair - task().begin) * kCells; }
+  const SeenCells& SeenBy(int64_t pair) const { return seen_[Query(pair) - Query(task().begin)]; }
 
   void RunBlock(int64_t first, int64_t count) {
     if (!FindSeen(first, count, seen_)) return;
-    Decode(k(), first, count, k_block_);
-    Decode(v(), first, count, v_block_);
+    FindRows(k(), first, count, k_block_, k_rows_);
+    FindRows(v(), first, count, v_block_, v_rows_);
     Score(count);
-    for (int64_t p = task().begin; p < task().end; ++p) {
-      Fold(p, seen_[Query(p) - Query(task().begin)]);
+    for (int64_t p = task().begin; p < task().end;) {
+      const SeenCells& seen = SeenBy(p);
+      // Pairs that see the same cells go through V together.
+      const bool two = p + 1 < task().end && SeenBy(p + 1).count == seen.count &&
+                       (seen.count == count || Query(p) == Query(p + 1));
+      Fold(p, two ? 2 : 1, seen, count);
+      p += two ? 2 : 1;
     }
   }
 
-  // Adds the block's cells to the state of a pair.
-  void Fold(int64_t pair, const SeenCells& seen) {
-    if (seen.count == 0) return;
+  // Turns a pair's scores into weights, in place for the cells that it sees; what is to be kept of
+  // the sums so far.
+  float Weigh(int64_t pair, const SeenCells& seen, int64_t count) {
     State& state = states_[pair - task().begin];
-    const float* scores = ScoresOf(pair);
-    alignas(32) float p[kCells];
-    const float* rows[kCells];
-    float highest = state.highest;
-    for (int64_t c = 0; c < seen.count; ++c) {
-      float score = scores[seen.cells[c]] * attrs().scale;
-      if (attrs().softcap != 0) score = attrs().softcap * std::tanh(score / attrs().softcap);
-      p[c] = score;
-      highest = std::max(highest, score);
-      rows[c] = v_block_ + seen.cells[c] * v().shape[0];
+    float* p = ScoresOf(pair);
+    if (seen.count != count) {
+      for (int64_t c = 0; c < seen.count; ++c) p[c] = p[seen.cells[c]];
+    }
+    float highest;
+    if (attrs().softcap == 0) {
+      highest = ScaleAndMax(p, seen.count, attrs().scale, state.highest);
+    } else {
+      highest = state.highest;
+      for (int64_t c = 0; c < seen.count; ++c) {
+        p[c] = attrs().softcap * std::tanh(p[c] * attrs().scale / attrs().softcap);
+        highest = std::max(highest, p[c]);
+      }
     }
     const float keep = state.sum == 0.0f ? 0.0f : std::exp(state.highest - highest);
     const float sum = Exponentials(p, seen.count, highest);
-    Accumulate(Part(pair), v().shape[0], keep, p, rows, seen.count);
     state = {highest, state.sum * keep + sum};
+    return keep;
+  }
+
+  // Adds the block's cells to the states of one pair or two.
+  void Fold(int64_t pair, int pairs, const SeenCells& seen, int64_t count) {
+    if (seen.count == 0) return;
+    const uint8_t* seen_rows[kCells];
+    const uint8_t* const* rows = v_rows_;
+    if (seen.count != count) {
+      for (int64_t c = 0; c < seen.count; ++c) seen_rows[c] = v_rows_[seen.cells[c]];
+      rows = seen_rows;
+    }
+    float keep[kMostOutputs];
+    const float* p[kMostOutputs];
+    float* out[kMostOutputs];
+    for (int i = 0; i < pairs; ++i) {
+      keep[i] = Weigh(pair + i, seen, count);
+      p[i] = ScoresOf(pair + i);
+      out[i] = Part(pair + i);
+    }
+    if (TypeOfRows(v()) == quant::Type::kF16) {
+      Accumulate(out, pairs, v().shape[0], keep, p, reinterpret_cast<const uint16_t* const*>(rows),
+                 seen.count);
+    } else {
+      Accumulate(out, pairs, v().shape[0], keep, p, reinterpret_cast<const float* const*>(rows),
+                 seen.count);
+    }
   }
 
   const Step& step_;
@@ -178,6 +220,8 @@ class Attention : public AttentionView {
   float* const part_;
   std::array<State, kMaxPairs> states_;
   std::array<SeenCells, kMaxPairs> seen_;  // by query
+  const uint8_t* k_rows_[kCells];          // of the block
+  const uint8_t* v_rows_[kCells];
 };
 
 // The state of one range and pair, followed by its sums of V, in the shared scratch.

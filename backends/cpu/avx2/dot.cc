@@ -39,14 +39,15 @@ inline __m256 LoadPart(const uint8_t* p, int64_t count) {
   return T::Load(bytes);
 }
 
-inline float Total(__m256 v) {
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+// The totals of four registers.
+inline __m128 Totals(__m256 a, __m256 b, __m256 c, __m256 d) {
+  const __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
 
 template <typename T, int kRows, int kColumns>
-void Dot(const uint8_t* const* w, const float* const* x, float* const* out, int64_t k) {
+void Dot(const uint8_t* const* w, const float* const* x, float* const* out, int64_t k,
+         const uint8_t* next) {
   __m256 sum[kRows][kColumns];
   const uint8_t* row[kRows];
   const float* column[kColumns];
@@ -57,6 +58,12 @@ void Dot(const uint8_t* const* w, const float* const* x, float* const* out, int6
   }
   int64_t i = 0;
   for (; i + 8 <= k; i += 8) {
+    if constexpr (kColumns == 1) {
+      for (int64_t line = 0; line < kRows * 8 * T::kBytes; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + i * T::kBytes * kRows + line),
+                     _MM_HINT_T1);
+      }
+    }
     __m256 b[kColumns];
     for (int c = 0; c < kColumns; ++c) b[c] = _mm256_loadu_ps(column[c] + i);
     for (int r = 0; r < kRows; ++r) {
@@ -73,7 +80,17 @@ void Dot(const uint8_t* const* w, const float* const* x, float* const* out, int6
     }
   }
   for (int c = 0; c < kColumns; ++c) {
-    for (int r = 0; r < kRows; ++r) out[c][r] += Total(sum[r][c]);
+    const __m256 zero = _mm256_setzero_ps();
+    const __m128 totals = Totals(sum[0][c], kRows > 1 ? sum[kRows > 1 ? 1 : 0][c] : zero,
+                                 kRows > 2 ? sum[kRows > 2 ? 2 : 0][c] : zero,
+                                 kRows > 3 ? sum[kRows > 3 ? 3 : 0][c] : zero);
+    if constexpr (kRows == 4) {
+      _mm_storeu_ps(out[c], _mm_add_ps(_mm_loadu_ps(out[c]), totals));
+    } else {
+      alignas(16) float t[4];
+      _mm_store_ps(t, totals);
+      for (int r = 0; r < kRows; ++r) out[c][r] += t[r];
+    }
   }
 }
 

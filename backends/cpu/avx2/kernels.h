@@ -14,6 +14,9 @@ void PrepareAttention(Step& step);
 void PrepareKvWrite(Step& step);
 void PrepareGated(Step& step);
 
+// What the processor can do at best: the inner step of the products, on registers alone.
+int64_t Int8Dots(int64_t iterations);
+
 const KernelSet& Kernels();
 
 }  // namespace bantam::cpu::avx2

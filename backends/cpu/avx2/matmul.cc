@@ -7,7 +7,7 @@
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once
 //   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
-//   F64, integers    the same after decoding to f32, in blocks of kBlock elements
+//   F64, integers    the same after decoding to f32, in blocks
 //
 // A result depends on its two rows alone: not on how many others there are, nor on the threads.
 
@@ -26,17 +26,18 @@ namespace {
 
 constexpr int64_t kTileRows = kPanelRows;
 constexpr int64_t kFewColumns = 8;
-constexpr int64_t kBlock = 512;  // of the sums in f32
+constexpr int64_t kMostBlock = 768;  // of the sums in f32
 
 // A part of one weight matrix.
 struct Tile {
   quant::Type type;
   int64_t count;                   // rows, at most kTileRows
+  int64_t stride;                  // bytes from row to row
   const uint8_t* rows[kTileRows];  // past `count` the last one again
 };
 
 Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
-  Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), {}};
+  Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
   for (int64_t r = 0; r < kTileRows; ++r) {
     tile.rows[r] =
         reinterpret_cast<const uint8_t*>(w.Row(first + std::min(r, tile.count - 1), matrix, 0));
@@ -47,7 +48,7 @@ Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
 // What a worker needs: a panel, or a tile decoded to f32.
 union Scratch {
   Panel panel;
-  float decoded[kTileRows * kBlock];
+  float decoded[kTileRows * kMostBlock];
 };
 
 // The columns of a product: their activations and where their results go.
@@ -75,7 +76,7 @@ void MultiplyFew(const Int8Kernels& kernels, const Tile& tile, int64_t k, const 
         x[j] = columns.Quantized(c + j);
         out[j] = results[j];
       }
-      kernels.vector[width - 1](tile.rows + r, k, x, out);
+      kernels.vector[width - 1](tile.rows + r, k, x, out, tile.rows[r] + kVectorRows * tile.stride);
       for (int64_t j = 0; j < width; ++j) Deliver(results[j], count, columns.Out(c + j) + r);
     }
   }
@@ -105,29 +106,76 @@ void MultiplyMany(const Int8Kernels& kernels, const Tile& tile, int64_t k, const
   } while (first < k);
 }
 
+// Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
+// first-level cache, and all about as long.
+int64_t BlockOf(int64_t k) {
+  const int64_t blocks = std::max<int64_t>(1, (k + 256) / 512);
+  return ((k + blocks - 1) / blocks + 7) / 8 * 8;
+}
+
+// Up to kDotColumns columns from `begin` on, as DotFn takes them.
+struct DotGroup {
+  int width;
+  const float* x[kDotColumns];
+  float* out[kDotColumns];
+
+  DotGroup(const Columns& columns, int64_t begin, int64_t end)
+      : width(static_cast<int>(std::min<int64_t>(kDotColumns, end - begin))) {
+    for (int j = 0; j < width; ++j) {
+      x[j] = columns.X(begin + j);
+      out[j] = columns.Out(begin + j);
+    }
+  }
+  // Adds the products of rows r up, elements `first` up, of which rows[r] is the first.
+  void Add(quant::Type type, const uint8_t* const* rows, int64_t r, int64_t count, int64_t first,
+           int64_t length, const uint8_t* next) const {
+    const int height = static_cast<int>(std::min<int64_t>(kDotRows, count - r));
+    const float* from[kDotColumns];
+    float* to[kDotColumns];
+    for (int j = 0; j < width; ++j) {
+      from[j] = x[j] + first;
+      to[j] = out[j] + r;
+    }
+    DotOf(type, height, width)(rows + r, from, to, length, next);
+  }
+};
+
 void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t begin, int64_t end,
                    float* decoded) {
   const bool direct = HasDot(tile.type);
-  const quant::Type type = direct ? tile.type : quant::Type::kF32;
+  const int64_t block = BlockOf(k);
   for (int64_t c = begin; c < end; ++c) std::fill_n(columns.Out(c), tile.count, 0.0f);
-  for (int64_t first = 0; first < k; first += kBlock) {
-    const int64_t length = std::min(kBlock, k - first);
-    const uint8_t* rows[kTileRows];
+  const uint8_t* rows[kTileRows];
+  if (direct && end - begin <= kFewColumns) {
+    // Row by row from end to end, as they lie in memory.
+    for (int64_t r = 0; r < tile.count; r += kDotRows) {
+      for (int64_t first = 0; first < k; first += block) {
+        const int64_t at = quant::RowBytes(tile.type, first);
+        for (int64_t i = r; i < std::min(r + kDotRows, tile.count); ++i) {
+          rows[i] = tile.rows[i] + at;
+        }
+        for (int64_t c = begin; c < end; c += kDotColumns) {
+          DotGroup(columns, c, end)
+              .Add(tile.type, rows, r, tile.count, first, std::min(block, k - first),
+                   tile.rows[r] + kDotRows * (tile.stride + at));
+        }
+      }
+    }
+    return;
+  }
+  for (int64_t first = 0; first < k; first += block) {
+    const int64_t length = std::min(block, k - first);
     for (int64_t r = 0; r < tile.count; ++r) {
       rows[r] = tile.rows[r] + quant::RowBytes(tile.type, first);
       if (direct) continue;
-      quant::DecodeRow(tile.type, rows[r], decoded + r * kBlock, length);
-      rows[r] = reinterpret_cast<const uint8_t*>(decoded + r * kBlock);
+      quant::DecodeRow(tile.type, rows[r], decoded + r * kMostBlock, length);
+      rows[r] = reinterpret_cast<const uint8_t*>(decoded + r * kMostBlock);
     }
+    const quant::Type type = direct ? tile.type : quant::Type::kF32;
     for (int64_t c = begin; c < end; c += kDotColumns) {
-      const int width = static_cast<int>(std::min<int64_t>(kDotColumns, end - c));
-      const float* x[kDotColumns];
-      for (int j = 0; j < width; ++j) x[j] = columns.X(c + j) + first;
+      const DotGroup group(columns, c, end);
       for (int64_t r = 0; r < tile.count; r += kDotRows) {
-        const int height = static_cast<int>(std::min<int64_t>(kDotRows, tile.count - r));
-        float* out[kDotColumns];
-        for (int j = 0; j < width; ++j) out[j] = columns.Out(c + j) + r;
-        DotOf(type, height, width)(rows + r, x, out, length);
+        group.Add(type, rows, r, tile.count, first, length, rows[r]);
       }
     }
   }
@@ -148,10 +196,13 @@ void MultiplyTile(const Tile& tile, int64_t k, const Columns& columns, int64_t b
 
 int64_t TileCount(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
-// Chunks of a microsecond or more: a worker takes one in a fraction of that.
-int64_t GrainOf(int64_t products) {
-  constexpr int64_t kProducts = 65536;
-  return std::max<int64_t>(1, kProducts / std::max<int64_t>(1, products));
+// Tasks in a chunk, given the products in a task: chunks of a microsecond or more, because a worker
+// takes one in a fraction of that; and where there are many tasks no more chunks than even out what
+// workers differ in, because tasks that follow each other have their weights fetched ahead.
+int64_t GrainOf(int64_t products, int64_t tasks, int workers) {
+  constexpr int64_t kProducts = 65536, kChunksPerWorker = 24;
+  return std::max({int64_t{1}, kProducts / std::max<int64_t>(1, products),
+                   tasks / (kChunksPerWorker * workers)});
 }
 
 void QuantizeRows(const Tensor& x, const ActivationRows& rows, const RunContext& context) {
@@ -228,7 +279,8 @@ void RunMatMul(const Step& step, const RunContext& context) {
       for (int64_t c = begin; c < end; ++c) activate(to.Out(c), rows.count);
     }
   };
-  context.pool.ParallelFor(tiles * splits, GrainOf(kTileRows * k * width),
+  context.pool.ParallelFor(tiles * splits,
+                           GrainOf(kTileRows * k * width, tiles * splits, context.pool.size()),
                            [&](int64_t begin, int64_t end, int worker) {
                              for (int64_t task = begin; task < end; ++task) run_task(task, worker);
                            });
@@ -286,7 +338,8 @@ void RunMatMulExpert(const Step& step, const RunContext& context) {
                  count, count <= kFewColumns, *scratch);
   };
   const int64_t tasks = experts * tiles;
-  context.pool.ParallelFor(tasks, GrainOf(kTileRows * k * pairs / experts),
+  context.pool.ParallelFor(tasks,
+                           GrainOf(kTileRows * k * pairs / experts, tasks, context.pool.size()),
                            [&](int64_t begin, int64_t end, int worker) {
                              for (int64_t task = begin; task < end; ++task) run_task(task, worker);
                            });
@@ -294,12 +347,8 @@ void RunMatMulExpert(const Step& step, const RunContext& context) {
 
 // "Q4_K", or how a type without integers or dot products of its own is computed.
 std::string TypeName(quant::Type type) {
-  const Int8Kernels* kernels = Int8KernelsOf(type);
-  const absl::string_view how = kernels != nullptr
-                                    ? (kernels->scalar_unpack ? " scalar unpack" : "")
-                                : HasDot(type) ? ""
-                                               : " decoded to F32";
-  return absl::StrCat(quant::Name(type), how);
+  const bool direct = Int8KernelsOf(type) != nullptr || HasDot(type);
+  return absl::StrCat(quant::Name(type), direct ? "" : " decoded to F32");
 }
 
 }  // namespace

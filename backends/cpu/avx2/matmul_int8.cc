@@ -5,6 +5,7 @@
 
 #include "backends/cpu/avx2/isa.h"
 #include "backends/cpu/avx2/unpack.h"
+#include "backends/cpu/avx2/unpack_codebook.h"
 
 BANTAM_AVX2_BEGIN
 
@@ -54,8 +55,8 @@ inline __m256 AddGroup(__m256 sum, __m256i products, int32_t x_sum, const float*
 }
 
 template <typename Block, int kColumns>
-void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
-            float* const* out) {
+void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns, float* const* out,
+            const uint8_t* next) {
   using T = Unpack<Block>;
   constexpr int kRuns = Block::kElements / 32;
   __m256 sum[kColumns];
@@ -65,6 +66,11 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+    // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
+    // one stretch, so that it is fetched from end to end instead.
+    for (size_t line = 0; line < kLanes * sizeof(Block); line += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T1);
+    }
     T::Scales(rows, at, scales, mins);
     for (int run = 0; run < kRuns; ++run) {
       __m256i weights[kLanes];
@@ -204,17 +210,13 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
   }
 }
 
-template <typename T>
-concept ScalarUnpack = T::kIsScalar;
-
 template <typename Block>
 constexpr Int8Kernels KernelsOf() {
   using T = Unpack<Block>;
   using F = Format<T::kMost, T::kBias, T::kGroup, T::kHasMin>;
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
-          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>},
-          ScalarUnpack<T>};
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>}};
 }
 
 using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;

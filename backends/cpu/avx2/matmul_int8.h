@@ -31,15 +31,16 @@ struct alignas(64) Panel {
 
 struct Int8Kernels {
   // Few columns: reads the weights once, unpacking in registers. out[c][r] for r < kVectorRows is
-  // the product of rows[r] and columns[c].
+  // the product of rows[r] and columns[c]. `next` is where the rows of the next call begin, one
+  // after the other: they are fetched meanwhile. Any address will do.
   void (*vector[kVectorColumns])(const uint8_t* const* rows, int64_t k,
-                                 const ActivationRow* columns, float* const* out);
+                                 const ActivationRow* columns, float* const* out,
+                                 const uint8_t* next);
   // Many columns: unpacks once to a panel ...
   void (*pack)(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel);
   // ... and adds its products with columns, from element `first` on, to out[c][r], r < kPanelRows.
   void (*panel[kPanelColumns])(const Panel& panel, int64_t first, int64_t count,
                                const ActivationRow* columns, float* const* out);
-  bool scalar_unpack;  // element by element, for want of something better
 };
 
 // Null for the types that are not quantized.

@@ -61,9 +61,16 @@ inline __m256i LookUp(__m256i index, const int8_t* table) {
 
 // The f16 at `offset` of each row.
 inline __m256 HalvesOf(const uint8_t* const* rows, int64_t offset) {
-  int16_t h[kLanes];
-  for (int r = 0; r < kLanes; ++r) h[r] = LoadAs<int16_t>(rows[r] + offset);
-  return _mm256_cvtph_ps(_mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+  // Two chains of insertions.
+  __m128i a = _mm_cvtsi32_si128(LoadAs<uint16_t>(rows[0] + offset));
+  __m128i b = _mm_cvtsi32_si128(LoadAs<uint16_t>(rows[4] + offset));
+  a = _mm_insert_epi16(a, LoadAs<int16_t>(rows[1] + offset), 1);
+  b = _mm_insert_epi16(b, LoadAs<int16_t>(rows[5] + offset), 1);
+  a = _mm_insert_epi16(a, LoadAs<int16_t>(rows[2] + offset), 2);
+  b = _mm_insert_epi16(b, LoadAs<int16_t>(rows[6] + offset), 2);
+  a = _mm_insert_epi16(a, LoadAs<int16_t>(rows[3] + offset), 3);
+  b = _mm_insert_epi16(b, LoadAs<int16_t>(rows[7] + offset), 3);
+  return _mm256_cvtph_ps(_mm_unpacklo_epi64(a, b));
 }
 inline float HalfAt(const uint8_t* p) {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(LoadAs<uint16_t>(p))));
@@ -132,40 +139,8 @@ inline void SuperScales(const uint8_t* const* rows, int64_t at, float* scale, fl
   }
 }
 
-// Where nothing better is known: element by element, through the block's own functions.
 template <typename Block>
-struct Unpack {
-  static constexpr int kMost = 0, kBias = 0, kGroup = Block::kGroup < 32 ? 16 : 32;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kIsScalar = true;
-  static_assert(!quant::HasOffset<Block>);
-
-  static Block Copy(const uint8_t* p) { return LoadAs<Block>(p); }
-  static __m256i Run(const uint8_t* p, int run) {
-    const Block block = Copy(p);
-    if constexpr (quant::HasQuants8<Block>) {
-      return _mm256_setr_epi64x(static_cast<int64_t>(block.Quants8(4 * run)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 1)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 2)),
-                                static_cast<int64_t>(block.Quants8(4 * run + 3)));
-    } else {
-      alignas(32) int8_t quants[32];
-      for (int i = 0; i < 32; ++i) {
-        const int at = 32 * run + i;
-        quants[i] = static_cast<int8_t>(block.Quant(at / Block::kGroup, at % Block::kGroup));
-      }
-      return Load32(quants);
-    }
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
-    for (int r = 0; r < kLanes; ++r) {
-      const Block block = Copy(rows[r] + at);
-      for (int g = 0; g < Block::kElements / kGroup; ++g) {
-        scale[g * kLanes + r] = block.Scale(g * kGroup / Block::kGroup);
-      }
-    }
-  }
-};
+struct Unpack;
 
 template <>
 struct Unpack<quant::BlockQ4_0> : UnpackSimple<quant::BlockQ4_0, 15, 8> {

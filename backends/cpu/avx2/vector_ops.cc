@@ -7,6 +7,8 @@
 
 #include "backends/cpu/avx2/isa.h"
 #include "backends/cpu/avx2/math.h"
+#include "backends/cpu/avx2/unpack.h"
+#include "runtime/quant/decode.h"
 
 BANTAM_AVX2_BEGIN
 
@@ -56,22 +58,67 @@ inline float Total(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// kWidth registers of the output stay put while the rows go by.
-template <int kWidth>
-inline void AccumulatePart(float* out, __m256 keep, const float* p, const float* const* rows,
-                           int64_t count, int64_t at) {
-  __m256 sum[kWidth];
-  for (int i = 0; i < kWidth; ++i) {
-    sum[i] = _mm256_mul_ps(_mm256_loadu_ps(out + at + 8 * i), keep);
-  }
-  for (int64_t c = 0; c < count; ++c) {
-    const __m256 factor = _mm256_set1_ps(p[c]);
-    const float* row = rows[c] + at;
-    for (int i = 0; i < kWidth; ++i) {
-      sum[i] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(row + 8 * i), sum[i]);
+// Types with one scale for a block of 32 and no minimum.
+template <typename Block>
+void BlocksToFloats(const uint8_t* row, float* out, int64_t n) {
+  using T = Unpack<Block>;
+  for (int64_t i = 0; i < n; i += 32, row += sizeof(Block)) {
+    const __m256 d = _mm256_set1_ps(HalfAt(row + offsetof(Block, d)));
+    const __m256i quants = _mm256_sub_epi8(T::Run(row, 0), Bytes(T::kBias));
+    const __m128i half[2] = {_mm256_castsi256_si128(quants), _mm256_extracti128_si256(quants, 1)};
+    for (int j = 0; j < 4; ++j) {
+      const __m128i eight = j % 2 == 0 ? half[j / 2] : _mm_srli_si128(half[j / 2], 8);
+      _mm256_storeu_ps(out + i + 8 * j,
+                       _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))));
     }
   }
-  for (int i = 0; i < kWidth; ++i) _mm256_storeu_ps(out + at + 8 * i, sum[i]);
+}
+
+inline __m256 LoadEight(const float* p) { return _mm256_loadu_ps(p); }
+inline __m256 LoadEight(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline float LoadOne(const float* p) { return *p; }
+inline float LoadOne(const uint16_t* p) {
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(*p)));
+}
+
+// kWidth registers of kOutputs outputs stay put while the rows go by.
+template <typename T, int kOutputs, int kWidth>
+inline void AccumulatePart(float* const* out, const float* keep, const float* const* p,
+                           const T* const* rows, int64_t count, int64_t at) {
+  __m256 sum[kOutputs][kWidth];
+  for (int o = 0; o < kOutputs; ++o) {
+    for (int i = 0; i < kWidth; ++i) {
+      sum[o][i] = _mm256_mul_ps(_mm256_loadu_ps(out[o] + at + 8 * i), _mm256_set1_ps(keep[o]));
+    }
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    __m256 row[kWidth];
+    for (int i = 0; i < kWidth; ++i) row[i] = LoadEight(rows[c] + at + 8 * i);
+    for (int o = 0; o < kOutputs; ++o) {
+      const __m256 factor = _mm256_set1_ps(p[o][c]);
+      for (int i = 0; i < kWidth; ++i) sum[o][i] = _mm256_fmadd_ps(factor, row[i], sum[o][i]);
+    }
+  }
+  for (int o = 0; o < kOutputs; ++o) {
+    for (int i = 0; i < kWidth; ++i) _mm256_storeu_ps(out[o] + at + 8 * i, sum[o][i]);
+  }
+}
+
+template <typename T, int kOutputs>
+void AccumulateRows(float* const* out, int64_t n, const float* keep, const float* const* p,
+                    const T* const* rows, int64_t count) {
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) AccumulatePart<T, kOutputs, 4>(out, keep, p, rows, count, i);
+  for (; i + 8 <= n; i += 8) AccumulatePart<T, kOutputs, 1>(out, keep, p, rows, count, i);
+  for (; i < n; ++i) {
+    for (int o = 0; o < kOutputs; ++o) {
+      float sum = out[o][i] * keep[o];
+      for (int64_t c = 0; c < count; ++c) sum += p[o][c] * LoadOne(rows[c] + i);
+      out[o][i] = sum;
+    }
+  }
 }
 
 }  // namespace
@@ -148,6 +195,19 @@ void HalvesToFloats(const uint16_t* x, float* out, int64_t n) {
   for (; i < n; ++i) out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x[i])));
 }
 
+void DecodeCacheRow(quant::Type type, const uint8_t* row, float* out, int64_t n) {
+  switch (type) {
+    case quant::Type::kF16:
+      return HalvesToFloats(reinterpret_cast<const uint16_t*>(row), out, n);
+    case quant::Type::kQ8_0:
+      return BlocksToFloats<quant::BlockQ8_0>(row, out, n);
+    case quant::Type::kQ4_0:
+      return BlocksToFloats<quant::BlockQ4_0>(row, out, n);
+    default:
+      return quant::DecodeRow(type, row, out, n);
+  }
+}
+
 float Exponentials(float* p, int64_t n, float highest) {
   for (int64_t i = n; i % 8 != 0; ++i) p[i] = -INFINITY;
   const __m256 shift = _mm256_set1_ps(highest);
@@ -160,17 +220,38 @@ float Exponentials(float* p, int64_t n, float highest) {
   return Total(sum);
 }
 
-void Accumulate(float* out, int64_t n, float keep, const float* p, const float* const* rows,
-                int64_t count) {
-  const __m256 factor = _mm256_set1_ps(keep);
-  int64_t i = 0;
-  for (; i + 64 <= n; i += 64) AccumulatePart<8>(out, factor, p, rows, count, i);
-  for (; i + 8 <= n; i += 8) AccumulatePart<1>(out, factor, p, rows, count, i);
-  for (; i < n; ++i) {
-    float sum = out[i] * keep;
-    for (int64_t c = 0; c < count; ++c) sum += p[c] * rows[c][i];
-    out[i] = sum;
+float ScaleAndMax(float* x, int64_t n, float scale, float highest) {
+  for (int64_t i = n; i % 8 != 0; ++i) x[i] = -INFINITY;
+  const __m256 factor = _mm256_set1_ps(scale);
+  __m256 most = _mm256_set1_ps(highest);
+  for (int64_t i = 0; i < n; i += 8) {
+    __m256 v = _mm256_loadu_ps(x + i);
+    if (i + 8 <= n) {
+      v = _mm256_mul_ps(v, factor);
+      _mm256_storeu_ps(x + i, v);
+    } else {
+      for (int64_t j = i; j < n; ++j) x[j] *= scale;
+      v = _mm256_loadu_ps(x + i);
+    }
+    // The second operand is the result where one is NaN.
+    most = _mm256_max_ps(v, most);
   }
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, most);
+  for (float lane : lanes) highest = highest < lane ? lane : highest;
+  return highest;
+}
+
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const float* const* rows, int64_t count) {
+  const auto run = outputs == 1 ? &AccumulateRows<float, 1> : &AccumulateRows<float, 2>;
+  run(out, n, keep, p, rows, count);
+}
+
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const uint16_t* const* rows, int64_t count) {
+  const auto run = outputs == 1 ? &AccumulateRows<uint16_t, 1> : &AccumulateRows<uint16_t, 2>;
+  run(out, n, keep, p, rows, count);
 }
 
 void Angles(double position, const double* frequencies, const float* factors, double magnitude,

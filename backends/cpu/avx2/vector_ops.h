@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backends/cpu/reference/activation.h"
+#include "runtime/quant/type.h"
 
 namespace bantam::cpu::avx2 {
 
@@ -18,12 +19,20 @@ double SumOfSquares(const float* x, int64_t n);
 void ScaleBy(const float* x, float scale, const float* weight, float* out, int64_t n);
 void FloatsToHalves(const float* x, uint16_t* out, int64_t n);
 void HalvesToFloats(const uint16_t* x, float* out, int64_t n);
+// As quant::DecodeRow; fast for the usual types of a KV cache.
+void DecodeCacheRow(quant::Type type, const uint8_t* row, float* out, int64_t n);
 
 // p[i] = e^(p[i] - highest) for i < n, and their sum. p has room for n rounded up to 8.
 float Exponentials(float* p, int64_t n, float highest);
-// out[i] = out[i] * keep + sum over c < count of p[c] * rows[c][i]
-void Accumulate(float* out, int64_t n, float keep, const float* p, const float* const* rows,
-                int64_t count);
+// x[i] *= scale for i < n; the largest of them and `highest`. x has room for n rounded up to 8.
+float ScaleAndMax(float* x, int64_t n, float scale, float highest);
+// out[o][i] = out[o][i] * keep[o] + sum over c < count of p[o][c] * rows[c][i], for i < n and one
+// output or two. Rows are f32 or f16.
+inline constexpr int kMostOutputs = 2;
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const float* const* rows, int64_t count);
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const uint16_t* const* rows, int64_t count);
 
 // Cosines and sines, times `magnitude`, of the angles position * frequencies[i] / factors[i]
 // (factors may be null), i < pairs.

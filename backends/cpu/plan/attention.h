@@ -24,6 +24,13 @@ struct SeenCells {
   std::array<uint8_t, kCells> cells;
 };
 
+// What the cells of one block have in common.
+struct CellBlock {
+  int64_t first, count;
+  int32_t sequence;         // of all of them; -1 where they differ or are empty
+  int32_t lowest, highest;  // position
+};
+
 // A task's view of its step.
 class AttentionView {
  public:
@@ -57,28 +64,60 @@ class AttentionView {
   // seen[0]. False when none sees anything.
   bool FindSeen(int64_t first, int64_t count, std::array<SeenCells, kMaxPairs>& seen) const {
     bool any = false;
+    const CellBlock block = Summarise(first, count);
     const int64_t first_query = Query(task_.begin);
     for (int64_t i = first_query; i <= Query(task_.end - 1); ++i) {
-      FindSeenBy(i, first, count, seen[i - first_query]);
+      FindSeenBy(i, block, seen[i - first_query]);
       any |= seen[i - first_query].count != 0;
     }
     return any;
   }
 
  private:
-  void FindSeenBy(int64_t query, int64_t first, int64_t count, SeenCells& seen) const {
+  const int32_t* Cell(int64_t c) const {
+    return reinterpret_cast<const int32_t*>(step_.inputs[4].Row(c, 0, 0));
+  }
+
+  CellBlock Summarise(int64_t first, int64_t count) const {
+    const int32_t* cell = Cell(first);
+    CellBlock block = {first, count, cell[1], cell[0], cell[0]};
+    for (int64_t c = 1; c < count; ++c) {
+      cell = Cell(first + c);
+      if (cell[1] != block.sequence) block.sequence = -1;
+      block.lowest = std::min(block.lowest, cell[0]);
+      block.highest = std::max(block.highest, cell[0]);
+    }
+    return block;
+  }
+
+  void FindSeenBy(int64_t query, const CellBlock& block, SeenCells& seen) const {
     const auto* of_query = step_.inputs[3].RowAs<const int32_t>(query);
     const int64_t position = of_query[0];
     seen.count = 0;
     if (of_query[1] == -1) return;
-    for (int64_t c = 0; c < count; ++c) {
-      const auto* cell = step_.inputs[4].RowAs<const int32_t>(first + c);
+    // Most blocks are seen whole, or not at all.
+    if (attrs_.causal && block.lowest > position) return;
+    if (attrs_.window != 0 && block.highest <= position - attrs_.window) return;
+    if (block.sequence == of_query[1] && (!attrs_.causal || block.highest <= position) &&
+        (attrs_.window == 0 || block.lowest > position - attrs_.window)) {
+      seen.count = block.count;
+      seen.cells = kEveryCell;
+      return;
+    }
+    for (int64_t c = 0; c < block.count; ++c) {
+      const int32_t* cell = Cell(block.first + c);
       const bool sees = cell[1] == of_query[1] && (!attrs_.causal || cell[0] <= position) &&
                         (attrs_.window == 0 || cell[0] > position - attrs_.window);
       seen.cells[seen.count] = static_cast<uint8_t>(c);
       seen.count += sees;
     }
   }
+
+  static constexpr std::array<uint8_t, kCells> kEveryCell = [] {
+    std::array<uint8_t, kCells> cells{};
+    for (size_t c = 0; c < kCells; ++c) cells[c] = static_cast<uint8_t>(c);
+    return cells;
+  }();
 
   const Step& step_;
   const graph::AttentionAttrs& attrs_;

@@ -1,11 +1,13 @@
 #include "backends/cpu/plan/executable.h"
 
+#include <chrono>
 #include <cstdint>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/host_buffer.h"
+#include "runtime/base/counters.h"
 #include "runtime/base/status.h"
 #include "runtime/graph/infer.h"
 
@@ -87,6 +89,22 @@ class Resolver {
   const device::CompileArgs& args_;
 };
 
+// Of the matrices a product reads; of experts, those chosen.
+uint64_t WeightBytes(const Step& step) {
+  auto bytes = [&step](int64_t i) {
+    const Tensor& w = step.inputs[i];
+    return static_cast<uint64_t>(quant::RowBytes(w.type, w.shape[0]) * w.shape[1]);
+  };
+  if (const auto* product = std::get_if<graph::MatMulAttrs>(&step.attrs)) {
+    uint64_t sum = 0;
+    for (int32_t p = 0; p < product->parts; ++p) sum += bytes(p);
+    return sum;
+  }
+  if (step.op != Op::kMatMulExpert) return 0;
+  const int64_t chosen = step.inputs[2].shape[0] * step.inputs[2].shape[1];
+  return bytes(0) * static_cast<uint64_t>(std::min(chosen, step.inputs[0].shape[2]));
+}
+
 uint64_t HeapBytes(const Step& step) {
   return step.inputs.capacity() * sizeof(Tensor) + step.table.capacity() * sizeof(double) +
          step.kernel.capacity();
@@ -118,6 +136,7 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     // An empty output needs no work; a KV write's is the cache.
     if (prepare == nullptr || graph::ElementCount(graph.value(node.output).shape) == 0) continue;
     Step step;
+    step.op = node.op;
     step.attrs = node.attrs;
     step.inputs.reserve(node.inputs.size());
     for (ValueId id : node.inputs) {
@@ -147,11 +166,52 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
 Executable::~Executable() = default;
 
 absl::Status Executable::Run(device::Stream&) {
-  std::lock_guard lock(workers_->mutex);
+  std::unique_lock lock(workers_->mutex, std::try_to_lock);
+  if (!lock.owns_lock()) {
+    ++counters.lock_waits;
+    lock.lock();
+  }
   std::byte* const shared = scratch_->host().data();
   const RunContext context{workers_->pool, shared + shared_scratch_, worker_scratch_, shared};
-  for (const Step& step : steps_) step.run(step, context);
+  if (seconds_.empty()) {
+    for (const Step& step : steps_) step.run(step, context);
+    return absl::OkStatus();
+  }
+  auto start = std::chrono::steady_clock::now();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i].run(steps_[i], context);
+    const auto end = std::chrono::steady_clock::now();
+    seconds_[i] += std::chrono::duration<double>(end - start).count();
+    start = end;
+  }
+  ++profiled_runs_;
   return absl::OkStatus();
+}
+
+absl::Status Executable::StartProfile() {
+  seconds_.assign(steps_.size(), 0.0);
+  profiled_runs_ = 0;
+  return absl::OkStatus();
+}
+
+std::vector<device::KernelTime> Executable::Profile() const {
+  std::vector<device::KernelTime> times;  // in order of first use
+  absl::flat_hash_map<std::string, size_t> index;
+  for (size_t i = 0; i < seconds_.size(); ++i) {
+    const Step& step = steps_[i];
+    std::string kernel = absl::StrCat(step.origin, " ", step.kernel);
+    const uint64_t weight_bytes = WeightBytes(step);
+    if (weight_bytes != 0) {
+      absl::StrAppend(&kernel, " ", step.inputs[0].shape[0], "x", step.output.shape[0]);
+    }
+    const auto [found, is_new] = index.try_emplace(kernel, times.size());
+    if (is_new) times.push_back({kernel});
+    device::KernelTime& time = times[found->second];
+    time.runs += profiled_runs_;
+    time.seconds += seconds_[i];
+    time.weight_bytes += static_cast<uint64_t>(profiled_runs_) * weight_bytes;
+  }
+  return times;
 }
 
 std::string Executable::Describe() const {

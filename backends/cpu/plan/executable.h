@@ -38,6 +38,8 @@ class Executable : public device::Executable {
   absl::Status Run(device::Stream& stream) override;
   uint64_t scratch_bytes() const override { return scratch_bytes_; }
   std::string Describe() const override;
+  absl::Status StartProfile() override;
+  std::vector<device::KernelTime> Profile() const override;
 
  private:
   explicit Executable(std::shared_ptr<Workers> workers) : workers_(std::move(workers)) {}
@@ -49,6 +51,8 @@ class Executable : public device::Executable {
   int64_t shared_scratch_ = 0;
   int64_t worker_scratch_ = 0;
   uint64_t scratch_bytes_ = 0;
+  std::vector<double> seconds_;  // by step, once profiled
+  int64_t profiled_runs_ = 0;
 };
 
 }  // namespace bantam::cpu

@@ -17,6 +17,9 @@ struct KernelSet {
   absl::string_view isa;                         // for people: "AVX2+FMA"
   std::array<Prepare, graph::kOpCount> prepare;  // by Op; null: moves no data, has no step
   bool (*runs_here)();                           // whether this processor has the instructions
+  // A loop of the set's int8 dot products in registers, as fast as the processor can; returns how
+  // many additions and multiplications that was. Null: the set has none.
+  int64_t (*int8_dots)(int64_t iterations) = nullptr;
 };
 
 }  // namespace bantam::cpu

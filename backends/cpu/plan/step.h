@@ -27,6 +27,7 @@ struct Step {
   using Function = void (*)(const Step& step, const RunContext& context);
 
   Function run = nullptr;
+  graph::Op op = graph::Op::kReshape;
   // For Describe: whose kernel runs ("reference", "avx2") and which.
   absl::string_view origin = "reference";
   std::string kernel;

@@ -217,7 +217,7 @@ TEST(CpuDevice, SaysWhatItRuns) {
   const std::pair<Type, const char*> names[] = {
       {Type::kQ4_K, "avx2 matmul Q4_K: 1 node\n"},
       {Type::kF64, "avx2 matmul F64 decoded to F32: 1 node\n"},
-      {Type::kTQ1_0, "avx2 matmul TQ1_0 scalar unpack: 1 node\n"}};
+      {Type::kTQ1_0, "avx2 matmul TQ1_0: 1 node\n"}};
   for (const auto& [type, text] : names) {
     Case one = MatMul(type, 256, 3, 0, 1);
     auto compiled = Compile(*Open("avx2", 1), one);

@@ -1,0 +1,7 @@
+#include "runtime/base/counters.h"
+
+namespace bantam {
+
+Counters counters;
+
+}  // namespace bantam
