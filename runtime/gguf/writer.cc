@@ -117,6 +117,14 @@ void Writer::SetFloats(absl::string_view key, std::span<const float> values) {
 
 absl::Status Writer::AddTensor(absl::string_view name, quant::Type type,
                                std::span<const int64_t> shape, DataFn data) {
+  return AddTensorInPieces(name, type, shape, [data = std::move(data)](Sink sink) -> absl::Status {
+    BANTAM_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, data());
+    return sink(bytes);
+  });
+}
+
+absl::Status Writer::AddTensorInPieces(absl::string_view name, quant::Type type,
+                                       std::span<const int64_t> shape, PiecesFn write) {
   BANTAM_RETURN_IF_ERROR(CheckName(name, "tensor name"));
   const std::string where = absl::StrCat("tensor '", Printable(name), "'");
   if (shape.size() > kMaxDims) {
@@ -132,7 +140,7 @@ absl::Status Writer::AddTensor(absl::string_view name, quant::Type type,
   const absl::StatusOr<uint64_t> bytes = TensorBytes(type, tensor.shape);
   if (!bytes.ok()) return Annotate(bytes.status(), where);
   tensor.bytes = *bytes;
-  tensor.data = std::move(data);
+  tensor.write = std::move(write);
   if (!names_.insert(tensor.name).second) {
     return absl::InvalidArgumentError(absl::StrCat(where, " was added already"));
   }
@@ -188,17 +196,35 @@ absl::Status Writer::Emit(Sink sink) const {
   const std::string zeros(tensors_.empty() ? 0 : alignment, '\0');
   for (const Tensor& tensor : tensors_) {
     const std::string where = absl::StrCat("tensor '", tensor.name, "'");
-    const auto data = tensor.data();
-    if (!data.ok()) return Annotate(data.status(), where);
-    if (data->size() != tensor.bytes) {
+    uint64_t bytes = 0;
+    absl::Status sunk;
+    const absl::Status written = tensor.write([&](std::span<const std::byte> piece) {
+      bytes += piece.size();
+      if (bytes <= tensor.bytes) sunk = sink(piece);
+      return sunk;
+    });
+    if (!sunk.ok()) return sunk;
+    if (!written.ok()) return Annotate(written, where);
+    if (bytes != tensor.bytes) {
       return absl::InvalidArgumentError(absl::StrCat(
-          where, " has ", data->size(), " bytes of data; its shape and type need ", tensor.bytes));
+          where, " has ", bytes, " bytes of data; its shape and type need ", tensor.bytes));
     }
-    BANTAM_RETURN_IF_ERROR(sink(*data));
     const size_t padding = AlignUp(tensor.bytes, alignment) - tensor.bytes;
     BANTAM_RETURN_IF_ERROR(sink(std::as_bytes(std::span(zeros.data(), padding))));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> Writer::FileBytes() const {
+  BANTAM_ASSIGN_OR_RETURN(const uint64_t alignment, Alignment());
+  BANTAM_ASSIGN_OR_RETURN(const std::string header, Header(alignment));
+  uint64_t bytes = AlignUp(header.size(), alignment);
+  for (const Tensor& tensor : tensors_) bytes += AlignUp(tensor.bytes, alignment);
+  return bytes;
+}
+
+absl::Status Writer::WriteTo(AtomicFile& file) const {
+  return Emit([&](std::span<const std::byte> bytes) { return file.Append(bytes); });
 }
 
 absl::Status Writer::Write(const std::string& path) const {

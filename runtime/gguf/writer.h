@@ -14,6 +14,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "runtime/base/atomic_file.h"
 #include "runtime/gguf/file.h"
 
 namespace bantam::gguf {
@@ -39,6 +40,17 @@ class Writer {
   absl::Status AddTensor(absl::string_view name, quant::Type type, std::span<const int64_t> shape,
                          std::span<const std::byte> data);
 
+  // The same for data that is made piece by piece: `write` hands the pieces to its argument in
+  // order.
+  using Sink = absl::FunctionRef<absl::Status(std::span<const std::byte>)>;
+  using PiecesFn = std::function<absl::Status(Sink)>;
+  absl::Status AddTensorInPieces(absl::string_view name, quant::Type type,
+                                 std::span<const int64_t> shape, PiecesFn write);
+
+  // What Write will write.
+  absl::StatusOr<uint64_t> FileBytes() const;
+  // Appends everything to `file`, which the caller commits. Errors do not name the file.
+  absl::Status WriteTo(AtomicFile& file) const;
   // Writes to a temporary name and renames when complete; on failure nothing is left behind.
   absl::Status Write(const std::string& path) const;
   // The whole file in memory, for tests.
@@ -51,9 +63,8 @@ class Writer {
     int n_dims;
     std::array<int64_t, 4> shape;
     uint64_t bytes;
-    DataFn data;
+    PiecesFn write;
   };
-  using Sink = absl::FunctionRef<absl::Status(std::span<const std::byte>)>;
   absl::StatusOr<uint64_t> Alignment() const;
   absl::StatusOr<std::string> Header(uint64_t alignment) const;
   absl::Status Emit(Sink sink) const;

@@ -9,13 +9,18 @@
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/base/status.h"
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/encode_blocks.h"
+#include "runtime/quant/encoding.h"
 #include "runtime/quant/float16.h"
+#include "runtime/quant/search.h"
 
 namespace bantam::quant {
 namespace {
 
+using QuantizeFn = absl::Status (*)(const float* src, const float* weights, std::byte* dst,
+                                    int64_t n);
 using EncodeFn = absl::Status (*)(const float* src, std::byte* dst, int64_t n);
 
 absl::Status NotFinite(Type type, const float* src, int64_t n) {
@@ -56,20 +61,102 @@ bool ScalesHold(const float* x, const Block& block) {
 }
 
 template <typename Block>
+absl::Status TooLarge(const float* x, int64_t i) {
+  float largest = 0;
+  for (int j = 0; j < Block::kElements; ++j) largest = std::max(largest, std::abs(x[j]));
+  return absl::OutOfRangeError(
+      absl::StrCat("cannot encode as ", Name(Block::kType), ": elements ", i * Block::kElements,
+                   " to ", (i + 1) * Block::kElements - 1, " of the row are as large as ", largest,
+                   ", more than the scales of the type can hold"));
+}
+
+template <typename Block>
 absl::Status EncodeBlocks(const float* src, std::byte* dst, int64_t n) {
   if (!AllFinite(src, n)) return NotFinite(Block::kType, src, n);
   for (int64_t i = 0; i < n / Block::kElements; ++i) {
     const float* x = src + i * Block::kElements;
     Block block;
     EncodeBlock(x, block);
-    if (!ScalesHold(x, block)) {
-      float largest = 0;
-      for (int j = 0; j < Block::kElements; ++j) largest = std::max(largest, std::abs(x[j]));
-      return absl::OutOfRangeError(
-          absl::StrCat("cannot encode as ", Name(Block::kType), ": elements ", i * Block::kElements,
-                       " to ", (i + 1) * Block::kElements - 1, " of the row are as large as ",
-                       largest, ", more than the scales of the type can hold"));
+    if (!ScalesHold(x, block)) return TooLarge<Block>(x, i);
+    std::memcpy(dst + i * sizeof(Block), &block, sizeof(Block));
+  }
+  return absl::OkStatus();
+}
+
+// Whether the scales of a searched block are finite, or of a type that has no infinite ones.
+template <typename Block>
+bool IsFinite(const Block& block) {
+  for (int g = 0; g < Block::kElements / Block::kGroup; ++g) {
+    if (!std::isfinite(block.Scale(g))) return false;
+    if constexpr (HasOffset<Block>) {
+      if (!std::isfinite(block.Offset(g))) return false;
     }
+  }
+  return true;
+}
+
+// Sum of w (x - decoded)^2.
+template <typename Block>
+double WeightedError(const float* x, const float* w, const Block& block) {
+  float decoded[Block::kElements];
+  DecodeBlock(block, decoded);
+  double sum[4] = {};
+  for (int i = 0; i < Block::kElements; i += 4) {
+    for (int j = 0; j < 4; ++j) {
+      const double error = static_cast<double>(x[i + j]) - decoded[i + j];
+      sum[j] += w[i + j] * error * error;
+    }
+  }
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// Brings a block's elements and weights into the middle of the range of f32.
+void MakeProblem(const float* x, const float* weights, int n, Problem& problem) {
+  float largest = 0, most = 0;
+  for (int i = 0; i < n; ++i) {
+    largest = std::max(largest, std::abs(x[i]));
+    problem.w[i] = weights == nullptr ? 1.0f : weights[i];
+    most = std::max(most, problem.w[i]);
+  }
+  // Powers of two, so that a block and its multiple by one are encoded alike.
+  const int exponent = largest > 0 ? std::clamp(std::ilogb(largest), -100, 100) : 0;
+  problem.up = std::ldexp(1.0f, exponent);
+  problem.down = std::ldexp(1.0f, -exponent);
+  // Elements of no weight still count for a little, so that they come out near where they were.
+  constexpr float kLeastWeight = 1e-5f;
+  const float scale = most > 0 ? 1.0f / most : 0.0f;
+  for (int i = 0; i < n; ++i) {
+    problem.x[i] = x[i] * problem.down;
+    problem.w[i] = most > 0 ? std::max(problem.w[i] * scale, kLeastWeight) : 1.0f;
+    problem.wx[i] = problem.w[i] * problem.x[i];
+  }
+}
+
+template <typename Block>
+absl::Status QuantizeBlocks(const float* src, const float* weights, std::byte* dst, int64_t n) {
+  if (!AllFinite(src, n)) return NotFinite(Block::kType, src, n);
+  const SolveFn solve = Solver(Block::kType);
+  Problem problem;
+  Encoding encoding;
+  for (int64_t i = 0; i < n / Block::kElements; ++i) {
+    const float* x = src + i * Block::kElements;
+    const float* w = weights == nullptr ? nullptr : weights + i * Block::kElements;
+    MakeProblem(x, w, Block::kElements, problem);
+    solve(problem, encoding);
+    Block block;
+    Pack(encoding, block);
+    if constexpr (HasEncoder<Block>) {
+      // The search is good but looks only at so many scales; and it may ask for one that f16 does
+      // not have where the extremes ask for one that it has.
+      Block quick;
+      EncodeBlock(x, quick);
+      if (!IsFinite(block) || (ScalesHold(x, quick) && WeightedError(x, problem.w, quick) <
+                                                           WeightedError(x, problem.w, block))) {
+        block = quick;
+      }
+      if (!ScalesHold(x, block)) return TooLarge<Block>(x, i);
+    }
+    if (!IsFinite(block)) return TooLarge<Block>(x, i);
     std::memcpy(dst + i * sizeof(Block), &block, sizeof(Block));
   }
   return absl::OkStatus();
@@ -131,7 +218,35 @@ Table MakeTable() {
   return table;
 }
 
+using QuantizeTable = std::array<QuantizeFn, kTypeIdLimit>;
+
+QuantizeTable MakeQuantizeTable() {
+  QuantizeTable table{};
+  AllBlocks::ForEach([&table]<typename Block>(std::type_identity<Block>) {
+    if constexpr (requires(const Encoding& e, Block& block) { Pack(e, block); }) {
+      table[static_cast<size_t>(Block::kType)] = QuantizeBlocks<Block>;
+    }
+  });
+  return table;
+}
+
+absl::Status CheckLength(Type type, int64_t n) {
+  const int32_t block_size = Traits(type).block_size;
+  if (n >= 0 && n % block_size == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cannot encode a row of ", n, " elements as ",
+                                                 Name(type), ": expected a multiple of ",
+                                                 block_size));
+}
+
 }  // namespace
+
+absl::Status QuantizeRow(Type type, const float* src, const float* weights, void* dst, int64_t n) {
+  static const QuantizeTable kTable = MakeQuantizeTable();
+  const QuantizeFn quantize = kTable[static_cast<size_t>(type)];
+  if (quantize == nullptr) return EncodeRow(type, src, dst, n);
+  BANTAM_RETURN_IF_ERROR(CheckLength(type, n));
+  return quantize(src, weights, static_cast<std::byte*>(dst), n);
+}
 
 absl::Status EncodeRow(Type type, const float* src, void* dst, int64_t n) {
   static const Table kTable = MakeTable();
@@ -139,12 +254,7 @@ absl::Status EncodeRow(Type type, const float* src, void* dst, int64_t n) {
   if (encode == nullptr) {
     return absl::UnimplementedError(absl::StrCat("there is no encoder for ", Name(type)));
   }
-  const int32_t block_size = Traits(type).block_size;
-  if (n < 0 || n % block_size != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot encode a row of ", n, " elements as ",
-                                                   Name(type), ": expected a multiple of ",
-                                                   block_size));
-  }
+  BANTAM_RETURN_IF_ERROR(CheckLength(type, n));
   return encode(src, static_cast<std::byte*>(dst), n);
 }
 

@@ -19,11 +19,12 @@ namespace bantam::quant {
 //   kOutOfRange       elements too large for the type's scales, or for an integer type
 absl::Status EncodeRow(Type type, const float* src, void* dst, int64_t n);
 
-// The same with scales searched for the least weighted error, sum of weights[i] (x[i] -
-// decoded[i])^2; every type that blocks of weights may have has such an encoder. `weights`: n
-// finite values that are not negative, or nullptr for what is best when nothing is known. Never
-// worse than EncodeRow in that sum. The result has the same bits on every machine. Thread-safe.
-// Errors as EncodeRow.
+// The same with scales and quants searched for the least weighted error, the sum of
+// weights[i] (x[i] - decoded[i])^2; every block type but Q8_1 and Q8_K (whose nearest values are
+// the best there are for what they serve) is searched, IQ1, IQ2 and IQ3 too. `weights` holds n
+// finite values that are not negative, of which only ratios within a block matter; nullptr is all
+// the same weight. The sum is never above that of EncodeRow. The same bits on every processor.
+// Thread-safe. Errors as EncodeRow.
 absl::Status QuantizeRow(Type type, const float* src, const float* weights, void* dst, int64_t n);
 
 }  // namespace bantam::quant

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "runtime/quant/encoding.h"
 #include "runtime/quant/float16.h"
 
 namespace bantam::quant {
@@ -47,35 +48,23 @@ Range MinMax(const float* x, int n) {
   return {*min, *max};
 }
 
-// Two halves of 16 quants of 0..15 to the nibbles of 16 bytes.
-void PackNibbles(const uint8_t* q, uint8_t* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = static_cast<uint8_t>((q[j] & 15) | (q[16 + j] & 15) << 4);
-}
-
-// Bit 4 of 32 quants.
-void PackFifthBits(const uint8_t* q, uint8_t* qh) {
-  std::memset(qh, 0, 4);
-  for (int i = 0; i < 32; ++i) qh[i / 8] |= static_cast<uint8_t>((q[i] >> 4) << (i % 8));
-}
-
-// Sets q[i] so that x[i] is about d (q[i] - half) and returns d. The extreme of the greater
-// magnitude becomes quant 0, the end of the range that reaches further.
-float QuantizeSymmetric(const float* x, int half, uint8_t* q) {
+// Sets q[i] in [-half, half) so that x[i] is about d q[i] and returns d. The extreme of the greater
+// magnitude becomes -half, the end of the range that reaches further.
+float QuantizeSymmetric(const float* x, int half, int* q) {
   const float d = SignedMax(x, 32) / static_cast<float>(-half);
   const float inverse = Inverse(d);
   for (int i = 0; i < 32; ++i) {
-    q[i] = static_cast<uint8_t>(
-        FloorClamped(x[i] * inverse + (static_cast<float>(half) + 0.5f), 0, 2 * half - 1));
+    q[i] = FloorClamped(x[i] * inverse + (static_cast<float>(half) + 0.5f), 0, 2 * half - 1) - half;
   }
   return d;
 }
 
 // Sets q[i] so that x[i] is about d q[i] + min, and returns d.
-float QuantizeAsymmetric(const float* x, float min, float max, int top, uint8_t* q) {
+float QuantizeAsymmetric(const float* x, float min, float max, int top, int* q) {
   const float d = (max - min) / static_cast<float>(top);
   const float inverse = Inverse(d);
   for (int i = 0; i < 32; ++i) {
-    q[i] = static_cast<uint8_t>(FloorClamped((x[i] - min) * inverse + 0.5f, 0, top));
+    q[i] = FloorClamped((x[i] - min) * inverse + 0.5f, 0, top);
   }
   return d;
 }
@@ -115,23 +104,11 @@ int NearestE2M1(float x, float scale) {
   return best;
 }
 
-// The UE4M3 byte whose value (not halved) is nearest to `x` >= 0.
-uint8_t NearestUE4M3(float x) {
-  // The encodings ascend from 0 to 0x7E, so that the search is binary.
-  int lo = 0, hi = 0x7E;
-  while (hi - lo > 1) {
-    const int mid = (lo + hi) / 2;
-    (2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(mid)) <= x ? lo : hi) = mid;
-  }
-  const float below = 2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(lo));
-  const float above = 2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(hi));
-  return static_cast<uint8_t>(x - below < above - x ? lo : hi);
-}
-
 // Types of 256 elements whose value is Scale(run) * quant, with quant in [-half, half): the scale
-// of each run of kRun elements is d times an integer in [-steps, steps), to `scales`.
+// of each run of kRun elements is d times an integer in [-steps, steps), to `scales`. Returns d as
+// an f16 holds it.
 template <int kRun>
-uint16_t QuantizeScales(const float* x, int half, int steps, int* scales) {
+float QuantizeScales(const float* x, int half, int steps, int* scales) {
   float wanted[256 / kRun];
   for (int r = 0; r < 256 / kRun; ++r) {
     wanted[r] = SignedMax(x + r * kRun, kRun) / static_cast<float>(-half);
@@ -141,107 +118,83 @@ uint16_t QuantizeScales(const float* x, int half, int steps, int* scales) {
   for (int r = 0; r < 256 / kRun; ++r) {
     scales[r] = RoundClamped(wanted[r] * inverse, -steps, steps - 1);
   }
-  return FloatToHalf(d);
+  return HalfToFloat(FloatToHalf(d));
+}
+
+// The quants of a block of 256 whose scales are decided, by what they decode to.
+template <int kRun>
+void QuantizeUnderScales(const float* x, int lo, int hi, Encoding& e) {
+  for (int i = 0; i < 256; ++i) {
+    const int r = i / kRun;
+    const float scale = e.d * static_cast<float>(e.scales[r]);
+    const float min = e.dmin * static_cast<float>(e.mins[r]);
+    e.quants[i] = RoundClamped((x[i] + min) * Inverse(scale), lo, hi);
+  }
+}
+
+// Types of 256 elements whose value is d scale quant with quant in [-half, half).
+template <typename Block>
+void EncodeScaled(const float* x, int half, int steps, Block& block) {
+  Encoding e;
+  e.d = QuantizeScales<16>(x, half, steps, e.scales);
+  QuantizeUnderScales<16>(x, -half, half - 1, e);
+  Pack(e, block);
 }
 
 // Types of 256 elements whose value is d scale quant - dmin min, with quant in [0, top] and the
 // integers scale and min of each run of kRun elements in [0, steps].
-template <int kRun>
-struct Affine {
-  uint16_t d, dmin;
-  int scales[256 / kRun], mins[256 / kRun];
-
-  Affine(const float* x, int top, int steps) {
-    constexpr int kRuns = 256 / kRun;
-    float wanted_scale[kRuns], wanted_min[kRuns];
-    for (int r = 0; r < kRuns; ++r) {
-      const auto [min, max] = MinMax(x + r * kRun, kRun);
-      // An offset can only be subtracted.
-      wanted_min[r] = std::max(-min, 0.0f);
-      wanted_scale[r] = (max + wanted_min[r]) / static_cast<float>(top);
-    }
-    const float scale_step = MinMax(wanted_scale, kRuns).max / static_cast<float>(steps);
-    const float min_step = MinMax(wanted_min, kRuns).max / static_cast<float>(steps);
-    const float inverse_scale = Inverse(scale_step), inverse_min = Inverse(min_step);
-    for (int r = 0; r < kRuns; ++r) {
-      scales[r] = RoundClamped(wanted_scale[r] * inverse_scale, 0, steps);
-      mins[r] = RoundClamped(wanted_min[r] * inverse_min, 0, steps);
-    }
-    d = FloatToHalf(scale_step);
-    dmin = FloatToHalf(min_step);
+template <int kRun, typename Block>
+void EncodeAffine(const float* x, int top, int steps, Block& block) {
+  constexpr int kRuns = 256 / kRun;
+  Encoding e;
+  float wanted_scale[kRuns], wanted_min[kRuns];
+  for (int r = 0; r < kRuns; ++r) {
+    const auto [min, max] = MinMax(x + r * kRun, kRun);
+    // An offset can only be subtracted.
+    wanted_min[r] = std::max(-min, 0.0f);
+    wanted_scale[r] = (max + wanted_min[r]) / static_cast<float>(top);
   }
-};
-
-// With the scales of `block` in place, the quants of its elements by what they decode to.
-template <typename Block>
-void QuantizeUnderScales(const float* x, const Block& block, int lo, int hi, int* q) {
-  for (int g = 0; g < Block::kElements / Block::kGroup; ++g) {
-    const float inverse = Inverse(block.Scale(g));
-    float offset = 0;
-    if constexpr (HasOffset<Block>) offset = block.Offset(g);
-    for (int j = 0; j < Block::kGroup; ++j) {
-      const int i = g * Block::kGroup + j;
-      q[i] = RoundClamped((x[i] - offset) * inverse, lo, hi);
-    }
+  const float scale_step = MinMax(wanted_scale, kRuns).max / static_cast<float>(steps);
+  const float min_step = MinMax(wanted_min, kRuns).max / static_cast<float>(steps);
+  const float inverse_scale = Inverse(scale_step), inverse_min = Inverse(min_step);
+  for (int r = 0; r < kRuns; ++r) {
+    e.scales[r] = RoundClamped(wanted_scale[r] * inverse_scale, 0, steps);
+    e.mins[r] = RoundClamped(wanted_min[r] * inverse_min, 0, steps);
   }
-}
-
-// 256 quants of two bits, as Q2_K, Q3_K and TQ2_0 keep them.
-void PackPairs(const int* q, uint8_t* qs) {
-  for (int i = 0; i < 64; ++i) {
-    const int* first = q + 128 * (i / 32) + i % 32;
-    qs[i] = static_cast<uint8_t>((first[0] & 3) | (first[32] & 3) << 2 | (first[64] & 3) << 4 |
-                                 (first[96] & 3) << 6);
-  }
-}
-
-// 256 quants of four bits, as Q4_K and Q5_K keep them.
-void PackNibblePairs(const int* q, uint8_t* qs) {
-  for (int i = 0; i < 128; ++i) {
-    const int* first = q + 64 * (i / 32) + i % 32;
-    qs[i] = static_cast<uint8_t>((first[0] & 15) | (first[32] & 15) << 4);
-  }
-}
-
-void PackSixBitScales(const Affine<32>& affine, uint8_t* scales) {
-  for (int k = 0; k < 4; ++k) {
-    const int scale = affine.scales[4 + k], min = affine.mins[4 + k];
-    scales[k] = static_cast<uint8_t>(affine.scales[k] | (scale >> 4) << 6);
-    scales[4 + k] = static_cast<uint8_t>(affine.mins[k] | (min >> 4) << 6);
-    scales[8 + k] = static_cast<uint8_t>((scale & 15) | (min & 15) << 4);
-  }
+  e.d = HalfToFloat(FloatToHalf(scale_step));
+  e.dmin = HalfToFloat(FloatToHalf(min_step));
+  QuantizeUnderScales<kRun>(x, 0, top, e);
+  Pack(e, block);
 }
 
 }  // namespace
 
 void EncodeBlock(const float* x, BlockQ4_0& block) {
-  uint8_t q[32];
-  block.d = FloatToHalf(QuantizeSymmetric(x, 8, q));
-  PackNibbles(q, block.qs);
+  Encoding e;
+  e.d = QuantizeSymmetric(x, 8, e.quants);
+  Pack(e, block);
 }
 
 void EncodeBlock(const float* x, BlockQ4_1& block) {
-  uint8_t q[32];
+  Encoding e;
   const auto [min, max] = MinMax(x, 32);
-  block.d = FloatToHalf(QuantizeAsymmetric(x, min, max, 15, q));
-  block.m = FloatToHalf(min);
-  PackNibbles(q, block.qs);
+  e.d = QuantizeAsymmetric(x, min, max, 15, e.quants);
+  e.dmin = min;
+  Pack(e, block);
 }
 
 void EncodeBlock(const float* x, BlockQ5_0& block) {
-  uint8_t q[32];
-  block.d = FloatToHalf(QuantizeSymmetric(x, 16, q));
-  PackNibbles(q, block.qs);
-  PackFifthBits(q, block.qh);
+  Encoding e;
+  e.d = QuantizeSymmetric(x, 16, e.quants);
+  Pack(e, block);
 }
 
 void EncodeBlock(const float* x, BlockQ5_1& block) {
-  uint8_t q[32];
+  Encoding e;
   const auto [min, max] = MinMax(x, 32);
-  block.d = FloatToHalf(QuantizeAsymmetric(x, min, max, 31, q));
-  block.m = FloatToHalf(min);
-  PackNibbles(q, block.qs);
-  PackFifthBits(q, block.qh);
+  e.d = QuantizeAsymmetric(x, min, max, 31, e.quants);
+  e.dmin = min;
+  Pack(e, block);
 }
 
 void EncodeBlock(const float* x, BlockQ8_0& block) {
@@ -265,152 +218,74 @@ void EncodeBlock(const float* x, BlockQ8_K& block) {
   }
 }
 
-void EncodeBlock(const float* x, BlockQ2_K& block) {
-  const Affine<16> affine(x, 3, 15);
-  block.d = affine.d;
-  block.dmin = affine.dmin;
-  for (int s = 0; s < 16; ++s) {
-    block.scales[s] = static_cast<uint8_t>(affine.scales[s] | affine.mins[s] << 4);
-  }
-  int q[256];
-  QuantizeUnderScales(x, block, 0, 3, q);
-  PackPairs(q, block.qs);
-}
+void EncodeBlock(const float* x, BlockQ2_K& block) { EncodeAffine<16>(x, 3, 15, block); }
+void EncodeBlock(const float* x, BlockQ4_K& block) { EncodeAffine<32>(x, 15, 63, block); }
+void EncodeBlock(const float* x, BlockQ5_K& block) { EncodeAffine<32>(x, 31, 63, block); }
 
-void EncodeBlock(const float* x, BlockQ3_K& block) {
-  int scales[16];
-  block.d = QuantizeScales<16>(x, 4, 32, scales);
-  std::memset(block.scales, 0, sizeof(block.scales));
-  for (int s = 0; s < 16; ++s) {
-    const int scale = scales[s] + 32;
-    block.scales[s & 7] |= static_cast<uint8_t>((scale & 15) << 4 * (s >> 3));
-    block.scales[8 + (s & 3)] |= static_cast<uint8_t>((scale >> 4) << 2 * (s >> 2));
-  }
-  int q[256];
-  QuantizeUnderScales(x, block, -4, 3, q);
-  std::memset(block.hmask, 0, sizeof(block.hmask));
-  for (int i = 0; i < 256; ++i) {
-    q[i] += 4;
-    block.hmask[i % 32] |= static_cast<uint8_t>((q[i] >> 2) << (i / 32));
-  }
-  PackPairs(q, block.qs);
-}
-
-void EncodeBlock(const float* x, BlockQ4_K& block) {
-  const Affine<32> affine(x, 15, 63);
-  block.d = affine.d;
-  block.dmin = affine.dmin;
-  PackSixBitScales(affine, block.scales);
-  int q[256];
-  QuantizeUnderScales(x, block, 0, 15, q);
-  PackNibblePairs(q, block.qs);
-}
-
-void EncodeBlock(const float* x, BlockQ5_K& block) {
-  const Affine<32> affine(x, 31, 63);
-  block.d = affine.d;
-  block.dmin = affine.dmin;
-  PackSixBitScales(affine, block.scales);
-  int q[256];
-  QuantizeUnderScales(x, block, 0, 31, q);
-  PackNibblePairs(q, block.qs);
-  std::memset(block.qh, 0, sizeof(block.qh));
-  for (int i = 0; i < 256; ++i) block.qh[i % 32] |= static_cast<uint8_t>((q[i] >> 4) << (i / 32));
-}
-
-void EncodeBlock(const float* x, BlockQ6_K& block) {
-  int scales[16];
-  block.d = QuantizeScales<16>(x, 32, 128, scales);
-  std::copy(scales, scales + 16, block.scales);
-  int q[256];
-  QuantizeUnderScales(x, block, -32, 31, q);
-  std::memset(block.qh, 0, sizeof(block.qh));
-  std::memset(block.ql, 0, sizeof(block.ql));
-  for (int i = 0; i < 256; ++i) {
-    const int value = q[i] + 32, half = i / 128, at = i % 128;
-    block.ql[64 * half + at % 64] |= static_cast<uint8_t>((value & 15) << 4 * (at / 64));
-    block.qh[32 * half + at % 32] |= static_cast<uint8_t>((value >> 4) << 2 * (at / 32));
-  }
-}
+void EncodeBlock(const float* x, BlockQ3_K& block) { EncodeScaled(x, 4, 32, block); }
+void EncodeBlock(const float* x, BlockQ6_K& block) { EncodeScaled(x, 32, 128, block); }
 
 void EncodeBlock(const float* x, BlockIQ4_NL& block) {
-  const float d = SignedMax(x, 32) / static_cast<float>(LevelIQ4(0));
-  const float inverse = Inverse(d);
-  uint8_t q[32];
-  for (int i = 0; i < 32; ++i) q[i] = static_cast<uint8_t>(NearestIQ4(x[i] * inverse));
-  block.d = FloatToHalf(d);
-  PackNibbles(q, block.qs);
+  Encoding e;
+  e.d = SignedMax(x, 32) / static_cast<float>(LevelIQ4(0));
+  const float inverse = Inverse(e.d);
+  for (int i = 0; i < 32; ++i) e.quants[i] = NearestIQ4(x[i] * inverse);
+  Pack(e, block);
 }
 
 void EncodeBlock(const float* x, BlockIQ4_XS& block) {
-  int scales[8];
-  block.d = QuantizeScales<32>(x, -LevelIQ4(0), 32, scales);
-  block.scales_h = 0;
-  std::memset(block.scales_l, 0, sizeof(block.scales_l));
-  for (int r = 0; r < 8; ++r) {
-    const int scale = scales[r] + 32;
-    block.scales_l[r / 2] |= static_cast<uint8_t>((scale & 15) << 4 * (r % 2));
-    block.scales_h |= static_cast<uint16_t>((scale >> 4) << 2 * r);
+  Encoding e;
+  e.d = QuantizeScales<32>(x, -LevelIQ4(0), 32, e.scales);
+  for (int i = 0; i < 256; ++i) {
+    e.quants[i] = NearestIQ4(x[i] * Inverse(e.d * static_cast<float>(e.scales[i / 32])));
   }
-  for (int r = 0; r < 8; ++r) {
-    const float inverse = Inverse(block.Scale(2 * r));
-    uint8_t q[32];
-    for (int i = 0; i < 32; ++i) q[i] = static_cast<uint8_t>(NearestIQ4(x[32 * r + i] * inverse));
-    PackNibbles(q, block.qs + 16 * r);
-  }
+  Pack(e, block);
 }
 
-void EncodeBlock(const float* x, BlockTQ1_0& block) {
-  const float d = std::abs(SignedMax(x, 256));
-  const float inverse = Inverse(d);
-  // `count` digits of the elements i, i + step, i + 2 step, ...
-  const auto pack = [&](int i, int step, int count) {
-    int number = 0;
-    for (int k = 0; k < 5; ++k) {
-      number *= 3;
-      if (k < count) number += RoundClamped(x[i + k * step] * inverse, -1, 1) + 1;
-    }
-    return static_cast<uint8_t>((number * 256 + 242) / 243);
-  };
-  for (int j = 0; j < 32; ++j) block.qs[j] = pack(j, 32, 5);
-  for (int j = 0; j < 16; ++j) block.qs[32 + j] = pack(160 + j, 16, 5);
-  for (int j = 0; j < 4; ++j) block.qh[j] = pack(240 + j, 4, 4);
-  block.d = FloatToHalf(d);
+template <typename Block>
+void EncodeTernary(const float* x, Block& block) {
+  Encoding e;
+  e.d = std::abs(SignedMax(x, 256));
+  const float inverse = Inverse(e.d);
+  for (int i = 0; i < 256; ++i) e.quants[i] = RoundClamped(x[i] * inverse, -1, 1);
+  Pack(e, block);
 }
-
-void EncodeBlock(const float* x, BlockTQ2_0& block) {
-  const float d = std::abs(SignedMax(x, 256));
-  const float inverse = Inverse(d);
-  int q[256];
-  for (int i = 0; i < 256; ++i) q[i] = RoundClamped(x[i] * inverse, -1, 1) + 1;
-  PackPairs(q, block.qs);
-  block.d = FloatToHalf(d);
-}
+void EncodeBlock(const float* x, BlockTQ1_0& block) { EncodeTernary(x, block); }
+void EncodeBlock(const float* x, BlockTQ2_0& block) { EncodeTernary(x, block); }
 
 void EncodeBlock(const float* x, BlockMXFP4& block) {
   // The power of two that puts the greatest magnitude in [4, 8): specification 1.0, section 6.3.
   const float max = std::abs(SignedMax(x, 32));
-  int e = 0;
-  if (max > 0) e = std::clamp(std::ilogb(max) - 2 + 127, 0, 254);
-  block.e = static_cast<uint8_t>(e);
-  const float scale = block.Scale(0);
-  uint8_t q[32];
-  for (int i = 0; i < 32; ++i) q[i] = static_cast<uint8_t>(NearestE2M1(x[i], scale));
-  PackNibbles(q, block.qs);
+  Encoding e;
+  if (max > 0) e.scales[0] = std::clamp(std::ilogb(max) - 2 + 127, 0, 254);
+  const float scale = HalfOfE8M0ToFloat(static_cast<uint8_t>(e.scales[0]));
+  for (int i = 0; i < 32; ++i) e.quants[i] = NearestE2M1(x[i], scale);
+  Pack(e, block);
+}
+
+uint8_t NearestUE4M3(float x) {
+  // The encodings ascend from 0 to 0x7E, so that the search is binary.
+  int lo = 0, hi = 0x7E;
+  while (hi - lo > 1) {
+    const int mid = (lo + hi) / 2;
+    (2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(mid)) <= x ? lo : hi) = mid;
+  }
+  const float below = 2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(lo));
+  const float above = 2 * HalfOfUE4M3ToFloat(static_cast<uint8_t>(hi));
+  return static_cast<uint8_t>(x - below < above - x ? lo : hi);
 }
 
 void EncodeBlock(const float* x, BlockNVFP4& block) {
+  Encoding e;
   for (int s = 0; s < 4; ++s) {
     // 6 is the greatest E2M1 value.
     const float max = std::abs(SignedMax(x + 16 * s, 16));
-    block.d[s] = NearestUE4M3(max / 6.0f);
-    const float scale = block.Scale(2 * s);
-    for (int j = 0; j < 8; ++j) {
-      const int lo = NearestE2M1(x[16 * s + j], scale);
-      const int hi = NearestE2M1(x[16 * s + 8 + j], scale);
-      block.qs[8 * s + j] = static_cast<uint8_t>(lo | hi << 4);
-    }
+    const uint8_t d = NearestUE4M3(max / 6.0f);
+    e.scales[s] = d;
+    const float scale = HalfOfUE4M3ToFloat(d);
+    for (int j = 16 * s; j < 16 * (s + 1); ++j) e.quants[j] = NearestE2M1(x[j], scale);
   }
+  Pack(e, block);
 }
 
 }  // namespace bantam::quant

@@ -26,6 +26,9 @@ void EncodeBlock(const float* x, BlockTQ2_0& block);
 void EncodeBlock(const float* x, BlockMXFP4& block);
 void EncodeBlock(const float* x, BlockNVFP4& block);
 
+// The UE4M3 byte whose value is nearest to `x` >= 0.
+uint8_t NearestUE4M3(float x);
+
 template <typename Block>
 concept HasEncoder = requires(const float* x, Block& block) {
   EncodeBlock(x, block);
