@@ -22,6 +22,7 @@ int RunMain(int argc, char** argv);
 int InspectMain(int argc, char** argv);
 int PerplexityMain(int argc, char** argv);
 int BenchMain(int argc, char** argv);
+int ImatrixMain(int argc, char** argv);
 int QuantizeMain(int argc, char** argv);
 int DevicesMain(int argc, char** argv);
 

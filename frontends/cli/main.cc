@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"inspect", "show what a model file holds", InspectMain},
     {"perplexity", "measure a model on a text", PerplexityMain},
     {"bench", "measure how fast a model runs", BenchMain},
+    {"imatrix", "measure which weights matter, for quantizing", ImatrixMain},
     {"quantize", "make a model smaller", QuantizeMain},
     {"devices", "list what models can run on", DevicesMain},
 };

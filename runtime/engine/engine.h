@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/chat/template.h"
@@ -78,6 +79,7 @@ struct SessionOptions {
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
   quant::Type kv_type = quant::Type::kF16;  // or kF32
   bool optimize_graph = true;               // run the graph passes
+  bool keep_matmul_inputs = false;          // for ObserveMatMuls; takes much more memory
 };
 
 struct MemoryUse {  // bytes
@@ -106,6 +108,14 @@ class Session {
   // Row i of the last Decode's logits, [vocab] f32; with kLast the only row is 0. Valid until the
   // next Decode.
   std::span<const float> Logits(int64_t row = 0) const;
+
+  // Calls `row` with each row of activations that a matrix multiplication of the last Decode, with
+  // kAll, took for one of its tokens, and the names of the weights that multiplied it; `expert` is
+  // the slice of them, or 0. kFailedPrecondition without keep_matmul_inputs, or before such a
+  // Decode.
+  using ObserveFn = absl::FunctionRef<void(std::span<const std::string> weights, int64_t expert,
+                                           std::span<const float> row)>;
+  absl::Status ObserveMatMuls(ObserveFn row) const;
 
   // Tokens in the KV cache, which is the position of the next one.
   int64_t position() const;

@@ -10,6 +10,7 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/matmul_inputs.h"
 #include "runtime/graph/memory_plan.h"
 #include "runtime/graph/passes.h"
 
@@ -47,9 +48,10 @@ struct InputLayout {
 struct Step {
   int64_t rows = 0;
   int64_t output_rows = 0;
-  graph::Graph graph;          // until compiled
-  graph::MemoryPlan plan;      // until compiled
-  uint64_t logits_offset = 0;  // in the temporary buffer
+  graph::Graph graph;                      // until compiled
+  graph::MemoryPlan plan;                  // until compiled
+  uint64_t logits_offset = 0;              // in the temporary buffer
+  std::vector<MatMulInput> matmul_inputs;  // where they were asked for
   std::unique_ptr<device::Executable> executable;
 };
 
@@ -81,6 +83,8 @@ struct Session::Impl {
   std::span<const float> logits;
   int64_t position = 0;
   uint64_t kv_bytes = 0;
+  const Step* observed = nullptr;  // the step of the last Decode with kAll
+  int64_t observed_tokens = 0;
 
   absl::Status Prepare();
   absl::StatusOr<graph::Graph> Build(int64_t rows, int64_t output_rows) const;
@@ -104,8 +108,12 @@ absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_r
   build.context = options.context;
   build.kv_type = options.kv_type;
   BANTAM_ASSIGN_OR_RETURN(graph::Graph built, model->architecture().BuildGraph(build));
-  if (!options.optimize_graph) return built;
-  return graph::Optimize(built);
+  if (options.optimize_graph) {
+    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
+  }
+  // Only steps with all rows see what the last layer does with each token.
+  if (!options.keep_matmul_inputs || output_rows != rows) return built;
+  return graph::KeepMatMulInputs(built);
 }
 
 absl::Status Session::Impl::AllocateKv(const graph::Graph& graph) {
@@ -173,14 +181,15 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows,
     step.rows = rows;
     step.output_rows = all_rows ? rows : 1;
     BANTAM_ASSIGN_OR_RETURN(step.graph, Build(step.rows, step.output_rows));
-    if (step.graph.outputs().size() != 1) {
-      return absl::InternalError("the graph has no single output");
-    }
+    if (step.graph.outputs().empty()) return absl::InternalError("the graph has no output");
     step.plan =
         graph::PlanMemory(step.graph, static_cast<int64_t>(model->device().limits().alignment));
     const graph::ValueId logits_id = step.graph.outputs()[0];
     step.logits_offset =
         step.plan.offsets[step.graph.RootOf(logits_id)] + step.graph.value(logits_id).byte_offset;
+    if (options.keep_matmul_inputs && all_rows) {
+      step.matmul_inputs = FindMatMulInputs(step.graph, step.plan);
+    }
     size = std::max(size, step.plan.size);
     made.push_back(std::move(step));
     if (rows == options.ubatch) break;
@@ -302,6 +311,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
 absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
   Impl& s = *impl_;
   s.logits = {};
+  s.observed = nullptr;
   const int64_t count = static_cast<int64_t>(tokens.size());
   if (count == 0) return absl::OkStatus();
   const int64_t vocab = s.model->config().vocab_size;
@@ -328,6 +338,8 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
     for (Step& step : s.all_steps) {
       if (step.rows < count) continue;
       BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
+      s.observed = &step;
+      s.observed_tokens = count;
       return s.ReadLogits(step, *s.all_temp, count);
     }
   }
@@ -349,6 +361,17 @@ std::span<const float> Session::Logits(int64_t row) const {
   const int64_t vocab = impl_->model->config().vocab_size;
   if (row < 0 || (row + 1) * vocab > static_cast<int64_t>(impl_->logits.size())) return {};
   return impl_->logits.subspan(row * vocab, vocab);
+}
+
+absl::Status Session::ObserveMatMuls(ObserveFn row) const {
+  const Impl& s = *impl_;
+  if (s.observed == nullptr || !s.options.keep_matmul_inputs) {
+    return absl::FailedPreconditionError("no step whose matrix multiplications were observed");
+  }
+  for (const MatMulInput& input : s.observed->matmul_inputs) {
+    BANTAM_RETURN_IF_ERROR(ReadMatMulInput(input, *s.all_temp, s.observed_tokens, row));
+  }
+  return absl::OkStatus();
 }
 
 int64_t Session::position() const { return impl_->position; }

@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
-#include "absl/strings/str_format.h"
 #include "runtime/base/status.h"
 
 namespace bantam::eval {
 
-using engine::LogitsMode;
 using tokenizer::TokenId;
 
 double NegativeLogLikelihood(std::span<const float> logits, TokenId target) {
@@ -33,55 +30,32 @@ double Score::StandardError() const {
   return std::sqrt(variance / static_cast<double>(count_ - 1)) * Perplexity();
 }
 
-namespace {
-
-absl::Status ScoreWindow(engine::Session& session, std::span<const TokenId> window, Score& score) {
-  const int64_t size = static_cast<int64_t>(window.size());
-  const int64_t first = size / 2;  // the first position whose prediction counts
-  BANTAM_RETURN_IF_ERROR(session.Truncate(0));
-  BANTAM_RETURN_IF_ERROR(session.Decode(window.first(first), LogitsMode::kNone));
-  // The last position predicts a token of the next window, which is not scored.
-  for (int64_t begin = first; begin < size - 1;) {
-    const int64_t count = std::min(session.ubatch(), size - 1 - begin);
-    BANTAM_RETURN_IF_ERROR(session.Decode(window.subspan(begin, count), LogitsMode::kAll));
-    for (int64_t row = 0; row < count; ++row) {
-      score.Add(NegativeLogLikelihood(session.Logits(row), window[begin + row + 1]));
-    }
-    begin += count;
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 absl::StatusOr<PerplexityResult> MeasurePerplexity(
-    engine::Session& session, std::span<const TokenId> tokens, const PerplexityOptions& options,
+    engine::Session& session, const Windows& windows, BatchFn also,
     absl::FunctionRef<bool(const PerplexityResult& so_far)> progress) {
-  if (options.window < kMinWindow || options.window > session.context()) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a window of %d tokens was asked for; expected %d to %d", options.window,
-                        kMinWindow, session.context()));
-  }
-  const int64_t whole = static_cast<int64_t>(tokens.size()) / options.window;
-  if (whole == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("the text has %d tokens, but one window takes %d; use a longer text or a "
-                        "smaller window",
-                        tokens.size(), options.window));
-  }
   PerplexityResult result;
-  result.of_windows = options.max_windows > 0 ? std::min(options.max_windows, whole) : whole;
-  const tokenizer::SpecialTokens& special = session.model().tokenizer().special();
-  std::vector<TokenId> window(options.window);
-  while (result.windows < result.of_windows) {
-    const auto from = tokens.begin() + result.windows * options.window;
-    std::copy(from, from + options.window, window.begin());
-    if (special.add_bos && special.bos != tokenizer::kNoToken) window[0] = special.bos;
-    BANTAM_RETURN_IF_ERROR(ScoreWindow(session, window, result.score));
+  result.of_windows = windows.count;
+  const auto score = [&](std::span<const TokenId> targets) {
+    for (size_t row = 0; row < targets.size(); ++row) {
+      const std::span<const float> logits = session.Logits(static_cast<int64_t>(row));
+      result.score.Add(NegativeLogLikelihood(logits, targets[row]));
+    }
+    return also(targets);
+  };
+  while (result.windows < windows.count) {
+    BANTAM_RETURN_IF_ERROR(ScoreWindow(session, windows, result.windows, score));
     ++result.windows;
     if (!progress(result)) break;
   }
   return result;
+}
+
+absl::StatusOr<PerplexityResult> MeasurePerplexity(
+    engine::Session& session, std::span<const TokenId> tokens, const PerplexityOptions& options,
+    absl::FunctionRef<bool(const PerplexityResult& so_far)> progress) {
+  BANTAM_ASSIGN_OR_RETURN(const Windows windows, CutWindows(session, tokens, options));
+  return MeasurePerplexity(
+      session, windows, [](std::span<const TokenId>) { return absl::OkStatus(); }, progress);
 }
 
 }  // namespace bantam::eval

@@ -8,6 +8,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "runtime/engine/engine.h"
+#include "runtime/eval/windows.h"
 
 namespace bantam::eval {
 
@@ -37,10 +38,7 @@ class Score {
   double squares_ = 0;
 };
 
-struct PerplexityOptions {
-  int64_t window = 512;     // tokens
-  int64_t max_windows = 0;  // 0: all whole windows of the text
-};
+using PerplexityOptions = WindowOptions;
 
 struct PerplexityResult {
   Score score;
@@ -48,15 +46,13 @@ struct PerplexityResult {
   int64_t of_windows = 0;  // asked for
 };
 
-inline constexpr int64_t kMinWindow = 8;
+// `progress` is called after each window and ends the measurement early by returning false; `also`
+// after each batch, as by ScoreWindow, while its logits are there.
+absl::StatusOr<PerplexityResult> MeasurePerplexity(
+    engine::Session& session, const Windows& windows, BatchFn also,
+    absl::FunctionRef<bool(const PerplexityResult& so_far)> progress);
 
-// Cuts `tokens` into windows that do not overlap; what is left at the end is not used. Each window
-// is read from an empty context, its first token replaced by BOS where the vocabulary asks for
-// one. Its first half is context only: the tokens after position window/2 are scored. `progress` is
-// called after each window and ends the measurement early by returning false.
-//
-// kInvalidArgument for a window shorter than kMinWindow or longer than the session's context, or a
-// text shorter than one window. The session is emptied first.
+// The same for the windows that CutWindows makes of `tokens`.
 absl::StatusOr<PerplexityResult> MeasurePerplexity(
     engine::Session& session, std::span<const tokenizer::TokenId> tokens,
     const PerplexityOptions& options,

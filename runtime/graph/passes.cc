@@ -1,8 +1,11 @@
 #include "runtime/graph/passes.h"
 
+#include <algorithm>
+#include <variant>
 #include <vector>
 
 #include "runtime/base/status.h"
+#include "runtime/graph/infer.h"
 #include "runtime/graph/rewrite.h"
 
 namespace bantam::graph {
@@ -76,6 +79,24 @@ absl::StatusOr<Graph> FoldViews(const Graph& graph) {
     rewriter.Replace(n, unread_view ? std::vector<Node>{} : std::vector<Node>{rewritten[n]});
   }
   return std::move(rewriter).Finish();
+}
+
+absl::StatusOr<Graph> KeepMatMulInputs(const Graph& graph) {
+  Graph result = graph;
+  auto keep = [&result](ValueId id) {
+    std::vector<ValueId>& outputs = result.outputs();
+    if (std::find(outputs.begin(), outputs.end(), id) == outputs.end()) outputs.push_back(id);
+  };
+  for (const Node& node : graph.nodes()) {
+    if (node.op == Op::kMatMul) {
+      keep(node.inputs[std::get<MatMulAttrs>(node.attrs).parts]);
+    } else if (node.op == Op::kMatMulExpert) {
+      keep(node.inputs[1]);
+      keep(node.inputs[2]);
+    }
+  }
+  BANTAM_RETURN_IF_ERROR(Infer(result));
+  return result;
 }
 
 absl::StatusOr<Graph> Optimize(const Graph& graph) {

@@ -25,7 +25,12 @@ absl::StatusOr<Graph> FuseBiasActivation(const Graph& graph);
 // view of the common one (a reshape that joins rows).
 absl::StatusOr<Graph> FuseParallelMatMuls(const Graph& graph);
 
-// All of the above, in the order that suits them.
+// Keeps what every matmul and expert matmul multiplies its weights by, and the experts' ids,
+// readable after a run, by adding them to the outputs (after those there are). For after Optimize:
+// outputs get in the way of the fusions.
+absl::StatusOr<Graph> KeepMatMulInputs(const Graph& graph);
+
+// All of the above but the last, in the order that suits them.
 absl::StatusOr<Graph> Optimize(const Graph& graph);
 
 }  // namespace bantam::graph
