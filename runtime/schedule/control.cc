@@ -27,6 +27,11 @@ struct FreePcre {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
 
+// As the user wrote it, where that can be shown.
+std::string Shown(const std::string& text) {
+  return IsPlainText(text) ? text : Printable(text, 200);
+}
+
 // "REGEX=DEVICE"
 struct Rule {
   std::string text;
@@ -42,7 +47,7 @@ struct Rule {
 
 absl::StatusOr<Rule> ParseRule(const std::string& text) {
   const auto error = [&](absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat("--place '", Printable(text, 200), "': ", what));
+    return absl::InvalidArgumentError(absl::StrCat("--place '", Shown(text), "': ", what));
   };
   // Devices have no '=' in their names; expressions may.
   const size_t equals = text.rfind('=');
@@ -183,7 +188,7 @@ absl::StatusOr<std::vector<std::vector<bool>>> AllowedDevices(
   for (const std::string& text : control.place) {
     BANTAM_ASSIGN_OR_RETURN(const Rule rule, ParseRule(text));
     BANTAM_ASSIGN_OR_RETURN(const int device, FindDevice("--place", rule.device, devices));
-    const std::string option = absl::StrCat("--place '", Printable(text, 200), "'");
+    const std::string option = absl::StrCat("--place '", Shown(text), "'");
     std::vector<bool> matches(graph.values().size(), false);
     for (size_t v = 0; v < matches.size(); ++v) {
       const Value& value = graph.value(static_cast<ValueId>(v));

@@ -174,7 +174,7 @@ TEST(Place, IsTheBestOfAllPlacements) {
   ASSERT_TRUE(grouping.ok());
   const size_t groups = grouping->groups.size();
   for (const Prefer prefer : {Prefer::kGenerate, Prefer::kPrompt}) {
-    for (const double mib : {0.0, 0.3, 0.7, 1.0, 1.6, 2.5, 4.0, 9.0}) {
+    for (const double mib : {0.0, 0.7, 1.6, 4.0}) {
       const std::vector<DeviceProfile> devices = {Gpu("a", mib / 1024, 4e11, 1e13),
                                                   Gpu("b", mib / 2048, 2e11, 4e12), Cpu()};
       const PlacementRequest request{.steps = steps, .prefer = prefer};
