@@ -94,11 +94,14 @@ class Executable {
 };
 
 struct CompileArgs {
-  const graph::Graph& graph;  // inferred; only read during the call
+  const graph::Graph& graph;  // whole and inferred; only read during the call
   const graph::MemoryPlan& plan;
   // By ValueId, for every weight, input and state value that a node uses.
   std::span<const Binding> bindings;
   Binding temp;  // at least plan.size bytes
+  // The nodes to run, [first_node, end_node); the others run elsewhere. kNone: to the last one.
+  graph::NodeId first_node = 0;
+  graph::NodeId end_node = graph::kNone;
 };
 
 // What a device can do at best, in the long run; per second.

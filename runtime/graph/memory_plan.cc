@@ -26,8 +26,9 @@ int64_t SaturatingAdd(int64_t a, int64_t b) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, int64_t alignment) : graph_(graph), alignment_(alignment) {
-    CollectItems();
+  Planner(const Graph& graph, int64_t alignment, absl::FunctionRef<bool(NodeId)> is_planned)
+      : graph_(graph), alignment_(alignment) {
+    CollectItems(is_planned);
     CollectConflicts();
   }
 
@@ -60,7 +61,7 @@ class Planner {
   }
 
  private:
-  void CollectItems() {
+  void CollectItems(absl::FunctionRef<bool(NodeId)> is_planned) {
     const auto node_count = static_cast<NodeId>(graph_.nodes().size());
     std::vector<NodeId> last(graph_.values().size(), kNone);  // by root
     for (NodeId n = 0; n < node_count; ++n) {
@@ -70,6 +71,7 @@ class Planner {
     }
     for (ValueId id : graph_.outputs()) last[graph_.RootOf(id)] = node_count;
     for (NodeId n = 0; n < node_count; ++n) {
+      if (!is_planned(n)) continue;
       const ValueId id = graph_.nodes()[n].output;
       const Value& value = graph_.value(id);
       if (value.base != kNone || value.storage != Storage::kTemp) continue;
@@ -157,8 +159,9 @@ class Planner {
 
 }  // namespace
 
-MemoryPlan PlanMemory(const Graph& graph, int64_t alignment) {
-  return Planner(graph, alignment).Plan();
+MemoryPlan PlanMemory(const Graph& graph, int64_t alignment,
+                      absl::FunctionRef<bool(NodeId)> is_planned) {
+  return Planner(graph, alignment, is_planned).Plan();
 }
 
 }  // namespace bantam::graph

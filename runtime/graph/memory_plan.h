@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::graph {
@@ -18,6 +19,11 @@ struct MemoryPlan {
 // Two values overlap in the plan only if no node from the first use of one to the last use of the
 // other (through views too) needs both. Graph outputs stay live to the end. Offsets are multiples
 // of `alignment` (a power of two).
-MemoryPlan PlanMemory(const Graph& graph, int64_t alignment = 64);
+//
+// Only outputs of the nodes that `is_planned` says are planned, those of one device of several;
+// every node counts as a use.
+inline bool EveryNode(NodeId) { return true; }
+MemoryPlan PlanMemory(const Graph& graph, int64_t alignment = 64,
+                      absl::FunctionRef<bool(NodeId)> is_planned = EveryNode);
 
 }  // namespace bantam::graph

@@ -1,0 +1,36 @@
+// How long a device takes: a roofline of bytes moved and operations done.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/device/device.h"
+#include "runtime/graph/graph.h"
+#include "runtime/schedule/solve.h"
+
+namespace bantam::schedule {
+
+// A device as the scheduler sees it. Measured (measure.h) or made up for a simulation.
+struct DeviceProfile {
+  std::string name;
+  uint64_t capacity = kUnlimited;  // bytes that may be allocated
+  uint64_t alignment = 64;         // of what lies in a buffer
+  double bandwidth = 1e10;         // bytes of weights per second, in a step of one token
+  double operations = 1e11;        // of matrix products per second, in a step of many
+  double node_seconds = 0;         // that any node takes
+  // To and from the host's memory; a host needs none.
+  double transfer_seconds = 0;              // for a value of no size
+  double transfer_bandwidth = kImpossible;  // bytes per second
+  // For what it supports and how it packs weights; null: everything, as in the file.
+  const device::Device* device = nullptr;
+
+  uint64_t PackedBytes(const graph::Value& weight) const;
+};
+
+// Of one node of an inferred graph. `depth`: tokens in the KV cache, at most what it holds.
+double NodeSeconds(const graph::Graph& graph, const graph::Node& node, int64_t depth,
+                   const DeviceProfile& profile);
+// Of a value's way from one device to another, through the host's memory.
+double TransferSeconds(int64_t bytes, const DeviceProfile& from, const DeviceProfile& to);
+
+}  // namespace bantam::schedule

@@ -1,0 +1,24 @@
+// How fast a device is, measured once and kept.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "runtime/device/device.h"
+#include "runtime/schedule/cost.h"
+
+namespace bantam::schedule {
+
+// The speeds of a DeviceProfile, with weights of `type`, and its capacity: the memory that is free,
+// for the host's own without limit (weights can stay in the file). Takes up to a second or so.
+absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type type);
+
+// The same, with speeds from `folder`/devices.json where they were measured before, by device,
+// description (which names driver and threads) and type. The file is a cache: one that is damaged
+// or cannot be written is no error.
+absl::StatusOr<DeviceProfile> ProfileDevice(device::Device& device, quant::Type type,
+                                            const std::string& folder);
+// $XDG_CACHE_HOME/bantam, else ~/.cache/bantam; "" where neither is known.
+std::string CacheFolder();
+
+}  // namespace bantam::schedule

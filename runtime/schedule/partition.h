@@ -1,0 +1,37 @@
+// From a graph and a device for each node to one program for each device, joined by transfers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/graph/graph.h"
+#include "runtime/graph/memory_plan.h"
+
+namespace bantam::schedule {
+
+// A maximal run of nodes of one device.
+struct Segment {
+  int device = 0;
+  // In the partitioned graph: [first_transfer, first_node) are the kTransfer nodes that bring what
+  // the segment reads from elsewhere, [first_node, end_node) its own.
+  graph::NodeId first_transfer = 0, first_node = 0, end_node = 0;
+};
+
+struct Partition {
+  graph::Graph graph;                    // with kTransfer nodes, inferred
+  std::vector<int> device_of_node;       // of a transfer: the destination
+  std::vector<Segment> segments;         // in order
+  std::vector<graph::MemoryPlan> plans;  // by device; each plans the outputs of its own nodes
+};
+
+// A value that nodes of another device read crosses once to each such device; weights and inputs
+// are taken to be wherever they are read. What crosses is contiguous: a view with gaps is packed
+// first where it lies. Computes the same outputs, on the device of the node that makes them.
+// `alignments` by device, as graph::PlanMemory takes it. kInvalidArgument: a state is used on two
+// devices.
+absl::StatusOr<Partition> Split(const graph::Graph& graph, const std::vector<int>& device_of_node,
+                                std::span<const uint64_t> alignments);
+
+}  // namespace bantam::schedule

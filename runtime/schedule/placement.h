@@ -1,0 +1,78 @@
+// Where each tensor group of a model goes, and what that takes.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/graph/graph.h"
+#include "runtime/schedule/cost.h"
+#include "runtime/schedule/group.h"
+#include "runtime/schedule/partition.h"
+
+namespace bantam::schedule {
+
+enum class Prefer : uint8_t {
+  kGenerate,  // the fastest steps of one token
+  kPrompt,    // the fastest steps of many
+  kMemory,    // as kGenerate, but load nothing twice
+};
+
+// Bytes to allocate on one device.
+struct DeviceMemory {
+  uint64_t weights = 0;
+  uint64_t kv_cache = 0;
+  uint64_t inputs = 0;
+  uint64_t compute = 0;  // intermediate values of the largest step
+  uint64_t total() const { return weights + kv_cache + inputs + compute; }
+};
+
+struct Placement {
+  std::vector<Group> groups;
+  std::vector<int> device;           // by group
+  std::vector<DeviceMemory> memory;  // by device: exactly what is to be allocated
+  double decode_seconds = 0;         // predicted, of a step of one token
+  double prompt_seconds = 0;         // of the largest step
+
+  int DeviceOf(const Group& group) const;  // -1: no such group
+};
+
+struct PlacementRequest {
+  // The graph of each shape class, optimised: first that of one token, last the largest.
+  std::span<const graph::Graph> steps;
+  Prefer prefer = Prefer::kGenerate;
+  int64_t depth = 1024;  // tokens in the KV cache that times are predicted for
+  // By group of the steps (FindGroups) and device: whether it may go there. Empty: anywhere.
+  std::vector<std::vector<bool>> allowed;
+};
+
+// Where the weights of one device lie in its buffer, in order of first use.
+struct WeightLayout {
+  struct Place {
+    graph::ValueId weight;
+    uint64_t offset;
+  };
+  std::vector<Place> places;
+  uint64_t size = 0;
+};
+// `device_of_node` is of `graph`, not partitioned.
+WeightLayout LayOutWeights(const graph::Graph& graph, const std::vector<int>& device_of_node,
+                           int device, const DeviceProfile& profile);
+
+// The devices of a graph's nodes. kInternal when the graph has a group that the placement lacks.
+absl::StatusOr<std::vector<int>> DevicesOfNodes(const graph::Graph& graph,
+                                                const Placement& placement);
+
+// The fastest placement that fits in the capacities. The solver knows of compute buffers only a
+// size for each device; when what it places needs more there, it places again with what was needed.
+// kResourceExhausted tells what does not fit.
+absl::StatusOr<Placement> Place(const PlacementRequest& request,
+                                std::span<const DeviceProfile> devices);
+// Memory and times of a placement given by the devices of the groups.
+absl::StatusOr<Placement> Evaluate(const PlacementRequest& request,
+                                   std::span<const DeviceProfile> devices,
+                                   std::vector<int> device_of_group);
+
+}  // namespace bantam::schedule

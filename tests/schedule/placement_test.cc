@@ -1,0 +1,321 @@
+// Groups, placements and what they are said to take.
+
+#include "runtime/schedule/placement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+#include <random>
+
+#include "absl/strings/str_format.h"
+#include "runtime/base/byte_size.h"
+#include "tests/graph/check_plan.h"
+#include "tests/schedule/shapes.h"
+
+namespace bantam::schedule {
+namespace {
+
+using ::bantam::testing::BuildShape;
+using ::bantam::testing::BuildSteps;
+using ::bantam::testing::ModelShape;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+const ModelShape kTiny{
+    .name = "tiny", .layers = 2, .type = quant::Type::kQ8_0, .better = quant::Type::kQ8_0};
+const ModelShape kTinyMoe{.name = "tiny MoE",
+                          .layers = 2,
+                          .experts = 4,
+                          .experts_used = 2,
+                          .tied = true,
+                          .type = quant::Type::kQ8_0,
+                          .better = quant::Type::kQ8_0};
+
+DeviceProfile Gpu(std::string name, double gib, double bandwidth, double operations) {
+  DeviceProfile gpu;
+  gpu.name = std::move(name);
+  gpu.capacity = static_cast<uint64_t>(gib * kGiB);
+  gpu.alignment = 256;
+  gpu.bandwidth = bandwidth;
+  gpu.operations = operations;
+  gpu.node_seconds = 3e-6;
+  gpu.transfer_seconds = 1.5e-5;
+  gpu.transfer_bandwidth = 1.2e10;
+  return gpu;
+}
+DeviceProfile Cpu() {
+  DeviceProfile cpu;
+  cpu.name = "cpu";
+  cpu.bandwidth = 4e10;
+  cpu.operations = 5e11;
+  return cpu;
+}
+
+std::vector<std::string> Names(const Grouping& grouping) {
+  std::vector<std::string> names;
+  for (const Group& group : grouping.groups) names.push_back(GroupName(group));
+  return names;
+}
+
+TEST(Groups, DenseInOrderOfUse) {
+  const auto grouping = FindGroups(BuildShape(kTiny, 3, 16));
+  ASSERT_TRUE(grouping.ok()) << grouping.status();
+  EXPECT_THAT(Names(*grouping),
+              ElementsAre("embedding", "attention of layer 0", "KV of layer 0",
+                          "feed-forward of layer 0", "attention of layer 1", "KV of layer 1",
+                          "feed-forward of layer 1", "output head"));
+}
+
+TEST(Groups, ExpertsAreApartAndATiedTableIsInBoth) {
+  const graph::Graph graph = BuildShape(kTinyMoe, 3, 16);
+  const auto grouping = FindGroups(graph);
+  ASSERT_TRUE(grouping.ok()) << grouping.status();
+  EXPECT_THAT(
+      Names(*grouping),
+      ElementsAre("embedding", "attention of layer 0", "KV of layer 0", "feed-forward of layer 0",
+                  "experts of layer 0", "attention of layer 1", "KV of layer 1",
+                  "feed-forward of layer 1", "experts of layer 1", "output head"));
+  EXPECT_EQ(grouping->of_node.front(), 0);
+  EXPECT_EQ(grouping->of_node.back(), 9);
+}
+
+// What Split promises, for any devices of the groups.
+void CheckPartition(const graph::Graph& source, const Partition& p, int devices) {
+  std::vector<int> made_on(p.graph.values().size(), -1);
+  std::set<std::pair<graph::ValueId, int>> crossed;
+  size_t node = 0;
+  int last_device = -1;
+  for (const Segment& segment : p.segments) {
+    EXPECT_NE(segment.device, last_device) << "runs are maximal";
+    last_device = segment.device;
+    ASSERT_EQ(static_cast<size_t>(segment.first_transfer), node);
+    ASSERT_LT(segment.first_node, segment.end_node);
+    for (; node < static_cast<size_t>(segment.end_node); ++node) {
+      const graph::Node& n = p.graph.nodes()[node];
+      const bool is_transfer = static_cast<graph::NodeId>(node) < segment.first_node;
+      ASSERT_EQ(n.op == graph::Op::kTransfer, is_transfer);
+      ASSERT_EQ(p.device_of_node[node], segment.device);
+      made_on[n.output] = segment.device;
+      for (graph::ValueId id : n.inputs) {
+        const graph::ValueId root = p.graph.RootOf(id);
+        if (p.graph.value(root).storage != graph::Storage::kTemp) continue;
+        ASSERT_EQ(made_on[root] != segment.device, is_transfer) << node;
+        if (is_transfer) {
+          ASSERT_TRUE(p.graph.value(id).IsContiguous());
+          ASSERT_TRUE(crossed.insert({id, segment.device}).second) << "crosses twice";
+        }
+        ASSERT_GE(p.plans[made_on[root]].offsets[root], 0);
+      }
+    }
+  }
+  ASSERT_EQ(node, p.graph.nodes().size());
+  ASSERT_EQ(p.graph.outputs(), source.outputs());
+  ASSERT_EQ(static_cast<int>(p.plans.size()), devices);
+}
+
+TEST(Split, RandomPlacements) {
+  std::mt19937 random(1);
+  for (const ModelShape& shape : {kTiny, kTinyMoe}) {
+    for (int64_t rows : {1, 3}) {
+      const graph::Graph graph = BuildShape(shape, rows, 16);
+      const auto grouping = FindGroups(graph);
+      ASSERT_TRUE(grouping.ok());
+      for (int i = 0; i < 100; ++i) {
+        const int devices = 1 + static_cast<int>(random() % 3);
+        std::vector<int> of_group, of_node;
+        for (size_t g = 0; g < grouping->groups.size(); ++g) {
+          of_group.push_back(static_cast<int>(random() % devices));
+        }
+        for (int g : grouping->of_node) of_node.push_back(of_group[g]);
+        const std::vector<uint64_t> alignments(devices, 64);
+        const auto partition = Split(graph, of_node, alignments);
+        ASSERT_TRUE(partition.ok()) << partition.status();
+        CheckPartition(graph, *partition, devices);
+        if (devices == 1) {
+          EXPECT_EQ(partition->segments.size(), 1);
+          EXPECT_EQ(partition->plans[0].size, graph::PlanMemory(graph).size);
+          EXPECT_EQ(partition->graph.nodes().size(), graph.nodes().size());
+        }
+      }
+    }
+  }
+}
+
+TEST(Split, AStateOnTwoDevicesIsNamed) {
+  const graph::Graph graph = BuildShape(kTiny, 1, 16);
+  std::vector<int> devices(graph.nodes().size(), 0);
+  for (size_t n = 0; n < devices.size(); ++n) {
+    if (graph.nodes()[n].op == graph::Op::kAttention) devices[n] = 1;
+  }
+  const auto partition = Split(graph, devices, std::vector<uint64_t>{64, 64});
+  EXPECT_EQ(partition.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(partition.status().message()), HasSubstr("blk.0.kv_cache.k"));
+}
+
+// All placements of the groups tried, each judged by Evaluate, which knows nothing of the solver.
+TEST(Place, IsTheBestOfAllPlacements) {
+  const ModelShape one{.name = "",
+                       .layers = 1,
+                       .embedding = 256,
+                       .heads = 16,
+                       .feed_forward = 1024,
+                       .experts = 4,
+                       .experts_used = 1,
+                       .vocab = 1024,
+                       .tied = true,
+                       .type = quant::Type::kQ8_0,
+                       .better = quant::Type::kQ8_0};
+  const std::vector<graph::Graph> steps = BuildSteps(one, 64, 4);
+  const auto grouping = FindGroups(steps[0]);
+  ASSERT_TRUE(grouping.ok());
+  const size_t groups = grouping->groups.size();
+  for (const Prefer prefer : {Prefer::kGenerate, Prefer::kPrompt}) {
+    for (const double mib : {0.0, 0.7, 1.6, 4.0}) {
+      const std::vector<DeviceProfile> devices = {Gpu("a", mib / 1024, 4e11, 1e13),
+                                                  Gpu("b", mib / 2048, 2e11, 4e12), Cpu()};
+      const PlacementRequest request{.steps = steps, .prefer = prefer};
+      double best = kImpossible;
+      std::vector<int> device(groups, 0);
+      for (bool done = false; !done;) {
+        const auto placement = Evaluate(request, devices, device);
+        ASSERT_TRUE(placement.ok());
+        bool fits = true;
+        for (size_t d = 0; d < devices.size(); ++d) {
+          fits &= placement->memory[d].total() <= devices[d].capacity;
+        }
+        const double seconds =
+            prefer == Prefer::kPrompt ? placement->prompt_seconds : placement->decode_seconds;
+        if (fits) best = std::min(best, seconds);
+        size_t i = 0;
+        while (i < groups && ++device[i] == 3) device[i++] = 0;
+        done = i == groups;
+      }
+      const auto chosen = Place(request, devices);
+      ASSERT_TRUE(chosen.ok()) << chosen.status();
+      const double seconds =
+          prefer == Prefer::kPrompt ? chosen->prompt_seconds : chosen->decode_seconds;
+      for (size_t d = 0; d < devices.size(); ++d) {
+        EXPECT_LE(chosen->memory[d].total(), devices[d].capacity);
+      }
+      EXPECT_NEAR(seconds, best, 1e-9 * best) << mib;
+    }
+  }
+}
+
+TEST(Place, PreferringMemoryLoadsNothingTwice) {
+  ModelShape shape = kTiny;
+  shape.tied = true;
+  shape.vocab = 4096;
+  const std::vector<graph::Graph> steps = BuildSteps(shape, 64, 4);
+  std::vector<DeviceProfile> devices = {Gpu("gpu", 1, 4e11, 1e13), Cpu()};
+  devices[0].node_seconds = devices[0].transfer_seconds = 0;
+  const auto grouping = FindGroups(steps[0]);
+  ASSERT_TRUE(grouping.ok());
+  // The embedding may not go to the GPU, so that a head there needs a copy.
+  PlacementRequest request{.steps = steps};
+  request.allowed.assign(grouping->groups.size(), {true, true});
+  request.allowed[0][0] = false;
+  const auto fast = Place(request, devices);
+  request.prefer = Prefer::kMemory;
+  const auto small = Place(request, devices);
+  ASSERT_TRUE(fast.ok() && small.ok());
+  EXPECT_EQ(fast->device.back(), 0);
+  EXPECT_EQ(small->device.back(), 1);
+  EXPECT_LT(small->memory[0].weights + small->memory[1].weights,
+            fast->memory[0].weights + fast->memory[1].weights);
+  EXPECT_LE(fast->decode_seconds, small->decode_seconds);
+}
+
+TEST(Place, WhatCannotFitIsSaid) {
+  const std::vector<graph::Graph> steps = BuildSteps(kTiny, 64, 4);
+  const auto placement =
+      Place({.steps = steps}, std::vector<DeviceProfile>{Gpu("gpu", 1e-5, 1e11, 1e12)});
+  EXPECT_EQ(placement.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(placement.status().message()), HasSubstr("do not fit"));
+}
+
+// Bytes of weights and KV cache that are not on the last device.
+uint64_t Useful(const Placement& placement) {
+  uint64_t bytes = 0;
+  for (size_t d = 0; d + 1 < placement.memory.size(); ++d) {
+    bytes += placement.memory[d].weights + placement.memory[d].kv_cache;
+  }
+  return bytes;
+}
+
+// As many whole layers as fit in 90 % of each GPU, in order, the last layers and then the head on
+// the last GPU: what is done without knowing sizes exactly.
+Placement WholeLayers(const PlacementRequest& request, const std::vector<DeviceProfile>& devices,
+                      int layers) {
+  const auto grouping = FindGroups(request.steps[0]);
+  const int host = static_cast<int>(devices.size()) - 1;
+  std::vector<int> of_layer(layers + 1, host);  // the head is the last
+  const auto evaluate = [&] {
+    std::vector<int> device;
+    for (const Group& group : grouping->groups) {
+      const int layer = group.part == Part::kOutput ? layers : group.layer;
+      device.push_back(layer < 0 ? host : of_layer[layer]);
+    }
+    return *Evaluate(request, devices, device);
+  };
+  Placement placement = evaluate();
+  int next = layers;
+  for (int d = host - 1; d >= 0; --d) {
+    for (; next >= 0; --next) {
+      of_layer[next] = d;
+      Placement more = evaluate();
+      if (static_cast<double>(more.memory[d].total()) >
+          0.9 * static_cast<double>(devices[d].capacity)) {
+        of_layer[next] = host;
+        break;
+      }
+      placement = std::move(more);
+    }
+  }
+  return placement;
+}
+
+TEST(Place, SimulatedMachinesHoldMoreThanWithWholeLayers) {
+  struct Machine {
+    const char* name;
+    std::vector<DeviceProfile> devices;
+  };
+  const Machine machines[] = {
+      {"laptop 4 GiB", {Gpu("gpu", 4, 1.9e11, 8e12), Cpu()}},
+      {"desktop 12 GiB", {Gpu("gpu", 12, 3.6e11, 2.5e13), Cpu()}},
+      {"two cards 8+16 GiB",
+       {Gpu("gpu:0", 8, 2.7e11, 1.5e13), Gpu("gpu:1", 16, 5e11, 3e13), Cpu()}},
+  };
+  std::printf("%-20s %-10s %12s %12s %8s %10s %10s %8s\n", "machine", "model", "by layer",
+              "by group", "more", "tok/s", "tok/s", "solved");
+  for (const Machine& machine : machines) {
+    for (const ModelShape& shape : {testing::kDense8B, testing::kDense14B, testing::kMoe30B}) {
+      // The extremes are enough: intermediate values of smaller steps are smaller.
+      const std::vector<graph::Graph> steps = {BuildShape(shape, 1, 8192),
+                                               BuildShape(shape, 512, 8192)};
+      const PlacementRequest request{.steps = steps};
+      const auto start = std::chrono::steady_clock::now();
+      const auto ours = Place(request, machine.devices);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      ASSERT_TRUE(ours.ok()) << ours.status();
+      const Placement theirs = WholeLayers(request, machine.devices, shape.layers);
+      std::printf("%-20s %-10s %12s %12s %7.1f%% %10.1f %10.1f %6.0f ms\n", machine.name,
+                  shape.name.c_str(), FormatByteSize(Useful(theirs)).c_str(),
+                  FormatByteSize(Useful(*ours)).c_str(),
+                  100.0 * Useful(*ours) / Useful(theirs) - 100, 1 / theirs.decode_seconds,
+                  1 / ours->decode_seconds, took.count() * 1000);
+      for (size_t d = 0; d < machine.devices.size(); ++d) {
+        EXPECT_LE(ours->memory[d].total(), machine.devices[d].capacity);
+      }
+      EXPECT_GE(Useful(*ours), Useful(theirs));
+      EXPECT_LE(ours->decode_seconds, theirs.decode_seconds);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bantam::schedule
