@@ -40,7 +40,10 @@ void main() {
   }
   const float x = uintBitsToFloat(bits);
   float y = 0.0;
-  if (OP >= kGated && OP <= kDiv) y = uintBitsToFloat(b[p.b_offset + At(index, p.b_strides)]);
+  switch (OP) {
+    case kGated: case kAdd: case kSub: case kMul: case kDiv:
+      y = uintBitsToFloat(b[p.b_offset + At(index, p.b_strides)]);
+  }
   float value;
   switch (OP) {
     case kUnary: value = Activate(ACTIVATION, x); break;

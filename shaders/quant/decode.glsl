@@ -18,14 +18,30 @@ const uint kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0
 #include "iq.glsl"
 #include "plain.glsl"
 
-bool IsPlain() { return TYPE <= kF16 || (TYPE >= kI8 && TYPE <= kF64) || TYPE == kBF16; }
+// Switches, not expressions: glslang 11 makes invalid modules of specialization constants joined by
+// && and ||.
+bool IsPlain() {
+  switch (TYPE) {
+    case kF32: case kF16: case kBF16: case kF64: case kI8: case kI16: case kI32: case kI64:
+      return true;
+    default: return false;
+  }
+}
 bool HasOffset() {
-  return TYPE == kQ4_1 || TYPE == kQ5_1 || TYPE == kQ2_K || TYPE == kQ4_K || TYPE == kQ5_K;
+  switch (TYPE) {
+    case kQ4_1: case kQ5_1: case kQ2_K: case kQ4_K: case kQ5_K: return true;
+    default: return false;
+  }
 }
 // Runs in a block, and bytes of it.
 uint BlockRuns() {
-  if (TYPE == kNVFP4) return 4;
-  return (TYPE >= kQ4_0 && TYPE <= kQ8_1) || TYPE == kIQ4_NL || TYPE == kMXFP4 ? 2u : 16u;
+  switch (TYPE) {
+    case kQ4_0: case kQ4_1: case kQ5_0: case kQ5_1: case kQ8_0: case kQ8_1: case kIQ4_NL:
+    case kMXFP4:
+      return 2;
+    case kNVFP4: return 4;
+    default: return 16;
+  }
 }
 uint BlockBytes() {
   switch (TYPE) {
