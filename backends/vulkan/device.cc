@@ -1,0 +1,129 @@
+#include "backends/vulkan/device.h"
+
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "backends/vulkan/buffer.h"
+#include "backends/vulkan/executable.h"
+#include "backends/vulkan/lowering.h"
+#include "runtime/base/status.h"
+
+namespace bantam::vulkan {
+namespace {
+
+class Device : public device::Device {
+ public:
+  Device(std::string name, Instance& instance, VkPhysicalDevice physical, Traits traits,
+         const Settings& settings)
+      : name_(std::move(name)),
+        instance_(instance),
+        physical_(physical),
+        traits_(std::move(traits)),
+        settings_(settings) {}
+
+  std::string name() const override { return name_; }
+  std::string description() const override {
+    return absl::StrCat(traits_.name, ", ", traits_.driver);
+  }
+  device::Kind kind() const override {
+    switch (traits_.type) {
+      case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+        return device::Kind::kDiscreteGpu;
+      case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+        return device::Kind::kIntegratedGpu;
+      default:
+        return device::Kind::kCpu;
+    }
+  }
+  device::MemoryInfo memory() const override {
+    const uint64_t allocated = Gpu::AllocatedBytes(physical_);
+    return {traits_.heap_bytes, FreeBytes(instance_, physical_, traits_, allocated)};
+  }
+  device::Limits limits() const override {
+    return {traits_.allocation_limit - 16, std::max<uint64_t>(64, traits_.offset_alignment)};
+  }
+  bool Supports(const graph::Graph& graph, const graph::Node& node) const override {
+    return CheckSupported(graph, node, traits_).ok();
+  }
+
+  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return Buffer::Allocate(std::move(gpu), bytes);
+  }
+  absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
+    return absl::UnimplementedError("Vulkan shaders read GPU memory only");
+  }
+  uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
+    return static_cast<uint64_t>(quant::RowBytes(type, shape[0]) * graph::RowCount(shape));
+  }
+  absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
+                          std::span<const std::byte> data, const device::Binding& where) override {
+    if (data.size() != PackedBytes(type, shape)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a weight has ", data.size(), " bytes; expected ", PackedBytes(type, shape)));
+    }
+    if (where.buffer == nullptr) return absl::InvalidArgumentError("a weight has no buffer");
+    return where.buffer->Upload(where.offset, data);
+  }
+  absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
+      const device::CompileArgs& args) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return Executable::Compile(args, std::move(gpu));
+  }
+  absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return std::make_unique<Stream>(std::move(gpu));
+  }
+
+ private:
+  // Opened with the first use: listing devices starts none.
+  absl::StatusOr<std::shared_ptr<Gpu>> Opened() {
+    std::lock_guard lock(mutex_);
+    if (gpu_ == nullptr) {
+      BANTAM_ASSIGN_OR_RETURN(gpu_, Gpu::Open(instance_, physical_, settings_));
+    }
+    return gpu_;
+  }
+
+  const std::string name_;
+  Instance& instance_;
+  const VkPhysicalDevice physical_;
+  const Traits traits_;
+  const Settings settings_;
+  std::mutex mutex_;
+  std::shared_ptr<Gpu> gpu_;
+};
+
+class Backend : public device::Backend {
+ public:
+  std::string name() const override { return "vulkan"; }
+  absl::StatusOr<std::vector<std::unique_ptr<device::Device>>> Enumerate(
+      const device::BackendOptions&) override {
+    BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
+    BANTAM_ASSIGN_OR_RETURN(Instance * instance, Instance::Get());
+    std::vector<std::unique_ptr<device::Device>> devices;
+    std::vector<std::string> unusable = instance->unusable();
+    for (VkPhysicalDevice gpu : instance->gpus()) {
+      auto traits = QueryTraits(*instance, gpu, settings);
+      if (!traits.ok()) {
+        unusable.emplace_back(traits.status().message());
+        continue;
+      }
+      devices.push_back(std::make_unique<Device>(absl::StrCat("vulkan:", devices.size()),
+                                                 *instance, gpu, *std::move(traits), settings));
+    }
+    if (devices.empty()) {
+      return absl::NotFoundError(unusable.empty() ? "no Vulkan device on this machine"
+                                                  : absl::StrJoin(unusable, "; "));
+    }
+    return devices;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<device::Backend> NewBackend() { return std::make_unique<Backend>(); }
+
+}  // namespace bantam::vulkan

@@ -1,0 +1,50 @@
+// What a graph is lowered to: dispatches of shaders over parts of buffers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backends/vulkan/pipelines.h"
+#include "runtime/graph/graph.h"
+
+namespace bantam::vulkan {
+
+// Memory an executable brings itself, whose buffers are made after lowering.
+enum class Own : uint8_t { kNone, kConstants, kScratch };
+
+// A value resolved to memory: element 0 is at byte `offset` of the buffer.
+struct Tensor {
+  VkBuffer buffer = VK_NULL_HANDLE;
+  Own own = Own::kNone;
+  uint64_t offset = 0;
+  quant::Type type = quant::Type::kF32;
+  graph::Shape shape = {1, 1, 1, 1};
+  graph::Strides strides = {4, 4, 4, 4};  // bytes
+
+  bool empty() const { return graph::ElementCount(shape) == 0; }
+  // Bytes from element 0 to one past the last.
+  uint64_t SpanBytes() const;
+  // Elements begin .. begin + count along a dimension; all of it where the size is 1 (broadcast).
+  Tensor Slice(int dimension, int64_t begin, int64_t count) const;
+};
+
+// A range of a buffer bound to a shader.
+struct Bound {
+  VkBuffer buffer = VK_NULL_HANDLE;
+  Own own = Own::kNone;
+  uint64_t begin = 0, end = 0;
+  bool written = false;
+};
+
+struct Dispatch {
+  PipelineKey key;
+  std::array<Bound, kMaxBindings> bindings;
+  std::array<uint32_t, kPushBytes / 4> push = {};
+  uint32_t push_words = 0;
+  uint64_t groups = 0;
+  std::string kernel;  // for people
+};
+
+}  // namespace bantam::vulkan

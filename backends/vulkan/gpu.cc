@@ -1,0 +1,337 @@
+#include "backends/vulkan/gpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "backends/vulkan/codebooks.h"
+#include "runtime/base/byte_size.h"
+#include "runtime/base/status.h"
+
+namespace bantam::vulkan {
+namespace {
+
+constexpr uint64_t kStagingBytes = 8 << 20;  // each half
+
+// The GPUs opened, and the bytes allocated on each; kept to the end of the process, so that the
+// next model finds the pipelines made.
+struct Opened {
+  std::mutex mutex;
+  std::map<VkPhysicalDevice, std::shared_ptr<Gpu>> gpus;
+  std::map<VkPhysicalDevice, std::atomic<uint64_t>> allocated;
+};
+Opened& TheOpened() {
+  static auto* opened = new Opened;
+  return *opened;
+}
+std::atomic<uint64_t>& Allocated(VkPhysicalDevice physical) {
+  std::lock_guard lock(TheOpened().mutex);
+  return TheOpened().allocated[physical];
+}
+
+// True when this allocation or submission is the one to fail.
+bool Strikes(std::atomic<int>& fault) {
+  int left = fault.load();
+  while (left > 0) {
+    if (fault.compare_exchange_weak(left, left - 1)) return left == 1;
+  }
+  return false;
+}
+
+void BarrierAll(const DeviceFunctions& vk, VkCommandBuffer commands) {
+  VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER};
+  barrier.srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT;
+  barrier.dstAccessMask = VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT;
+  vk.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+                        VK_PIPELINE_STAGE_ALL_COMMANDS_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                        &barrier, 0, nullptr, 0, nullptr);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(Instance& instance, VkPhysicalDevice physical,
+                                               const Settings& settings) {
+  Opened& opened = TheOpened();
+  std::lock_guard lock(opened.mutex);
+  opened.allocated[physical];
+  std::shared_ptr<Gpu>& gpu = opened.gpus[physical];
+  if (gpu == nullptr || gpu->lost()) {
+    std::shared_ptr<Gpu> made(new Gpu(instance, physical, settings));
+    BANTAM_RETURN_IF_ERROR(made->Create());
+    gpu = std::move(made);
+  }
+  return gpu;
+}
+
+uint64_t Gpu::AllocatedBytes(VkPhysicalDevice physical) { return Allocated(physical); }
+
+Gpu::~Gpu() {
+  if (device_ == VK_NULL_HANDLE) return;
+  vk_.DeviceWaitIdle(device_);
+  for (Memory& half : staging_) half = {};
+  codebooks_ = {};
+  copy_pool_ = {};
+  timeline_ = {};
+  pipelines_.reset();
+  vk_.DestroyDevice(device_, nullptr);
+}
+
+absl::Status Gpu::Create() {
+  BANTAM_ASSIGN_OR_RETURN(traits_, QueryTraits(instance_, physical_, settings_));
+  const float priority = 1;
+  VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
+  queue.queueFamilyIndex = traits_.queue_family;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkPhysicalDeviceVulkan13Features features13{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
+  features13.shaderIntegerDotProduct = traits_.dot;
+  features13.subgroupSizeControl = traits_.subgroup_size != 0;
+  features13.computeFullSubgroups = traits_.subgroup_size != 0;
+  VkPhysicalDeviceVulkan12Features features12{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  features12.timelineSemaphore = VK_TRUE;
+  if (traits_.dot || traits_.subgroup_size != 0) features12.pNext = &features13;
+  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features12};
+  std::vector<const char*> extensions;
+  if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &features};
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
+  BANTAM_RETURN_IF_ERROR(
+      ToStatus(instance_.vk().CreateDevice(physical_, &info, nullptr, &device_),
+               absl::StrCat("opening ", traits_.name)));
+#define BANTAM_VULKAN_LOAD(function) \
+  vk_.function = reinterpret_cast<PFN_vk##function>( \
+      instance_.vk().GetDeviceProcAddr(device_, "vk" #function));
+  BANTAM_VULKAN_DEVICE(BANTAM_VULKAN_LOAD)
+#undef BANTAM_VULKAN_LOAD
+  vk_.GetDeviceQueue(device_, traits_.queue_family, 0, &queue_);
+
+  VkSemaphoreTypeCreateInfo timeline{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
+  timeline.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
+  VkSemaphoreCreateInfo semaphore{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, &timeline};
+  VkSemaphore made;
+  BANTAM_RETURN_IF_ERROR(
+      ToStatus(vk_.CreateSemaphore(device_, &semaphore, nullptr, &made), "creating a semaphore"));
+  timeline_ = {device_, made, vk_.DestroySemaphore};
+
+  VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
+  pool.flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT;
+  pool.queueFamilyIndex = traits_.queue_family;
+  VkCommandPool made_pool;
+  BANTAM_RETURN_IF_ERROR(ToStatus(vk_.CreateCommandPool(device_, &pool, nullptr, &made_pool),
+                                  "creating a command pool"));
+  copy_pool_ = {device_, made_pool, vk_.DestroyCommandPool};
+  VkCommandBufferAllocateInfo commands{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO};
+  commands.commandPool = made_pool;
+  commands.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
+  commands.commandBufferCount = 2;
+  BANTAM_RETURN_IF_ERROR(ToStatus(vk_.AllocateCommandBuffers(device_, &commands, copy_commands_),
+                                  "allocating command buffers"));
+  pipelines_ = std::make_unique<Pipelines>(vk_, device_,
+                                           absl::StrCat(traits_.name, "; ", traits_.driver));
+  return absl::OkStatus();
+}
+
+absl::Status Gpu::Note(VkResult result, absl::string_view what) {
+  if (result == VK_ERROR_DEVICE_LOST) lost_ = true;
+  return ToStatus(result, what);
+}
+
+absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
+  auto exhausted = [&](absl::string_view why) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(traits_.name, ": ", FormatByteSize(bytes), " of memory ", why));
+  };
+  if (bytes > traits_.allocation_limit - 16) {
+    return exhausted(absl::StrCat("in one piece; its limit is ",
+                                  FormatByteSize(traits_.allocation_limit)));
+  }
+  if (Strikes(TheFaults().allocation_in)) return exhausted("cannot be had (injected)");
+  // Shaders read whole words, from blocks of odd sizes too.
+  bytes = (std::max<uint64_t>(bytes, 1) + 15) / 16 * 16;
+  std::atomic<uint64_t>& allocated = Allocated(physical_);
+  if (where != Where::kStaging && bytes + allocated > traits_.heap_bytes) {
+    return exhausted(absl::StrCat("cannot be had; ", FormatByteSize(allocated), " of ",
+                                  FormatByteSize(traits_.heap_bytes), " are in use"));
+  }
+
+  VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
+  info.size = bytes;
+  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+               VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+  Memory memory;
+  VkBuffer buffer;
+  BANTAM_RETURN_IF_ERROR(
+      Note(vk_.CreateBuffer(device_, &info, nullptr, &buffer), "creating a buffer"));
+  memory.buffer = {device_, buffer, vk_.DestroyBuffer};
+  VkMemoryRequirements needs;
+  vk_.GetBufferMemoryRequirements(device_, buffer, &needs);
+  uint32_t type = where == Where::kStaging ? traits_.staging_memory
+                  : where == Where::kDeviceWritten && traits_.mapped_memory != UINT32_MAX
+                      ? traits_.mapped_memory
+                      : traits_.device_memory;
+  if ((needs.memoryTypeBits >> type & 1) == 0) {
+    return absl::InternalError(absl::StrCat(traits_.name, ": a storage buffer cannot live in ",
+                                            "memory of type ", type));
+  }
+  VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
+  allocate.allocationSize = needs.size;
+  allocate.memoryTypeIndex = type;
+  VkDeviceMemory device_memory;
+  VkResult result = vk_.AllocateMemory(device_, &allocate, nullptr, &device_memory);
+  if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY && type == traits_.mapped_memory &&
+      type != traits_.device_memory) {
+    // The window through which the host sees the GPU's memory may be small.
+    allocate.memoryTypeIndex = type = traits_.device_memory;
+    result = vk_.AllocateMemory(device_, &allocate, nullptr, &device_memory);
+  }
+  if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY) {
+    return exhausted("cannot be had");
+  }
+  BANTAM_RETURN_IF_ERROR(Note(result, "allocating memory"));
+  memory.memory = {device_, device_memory, vk_.FreeMemory};
+  BANTAM_RETURN_IF_ERROR(
+      Note(vk_.BindBufferMemory(device_, buffer, device_memory, 0), "binding memory"));
+  const bool map = where == Where::kStaging ||
+                   (type == traits_.mapped_memory && where == Where::kDeviceWritten) ||
+                   (type == traits_.device_memory && traits_.host_writes);
+  if (map) {
+    void* mapped = nullptr;
+    BANTAM_RETURN_IF_ERROR(Note(
+        vk_.MapMemory(device_, device_memory, 0, VK_WHOLE_SIZE, 0, &mapped), "mapping memory"));
+    memory.mapped = static_cast<std::byte*>(mapped);
+  }
+  memory.bytes = bytes;
+  if (where != Where::kStaging) allocated += bytes;
+  return memory;
+}
+
+void Gpu::Free(Memory& memory) {
+  Allocated(physical_) -= memory.bytes;
+  memory = {};
+}
+
+absl::StatusOr<uint64_t> Gpu::Submit(VkCommandBuffer commands) {
+  std::lock_guard lock(queue_mutex_);
+  if (Strikes(TheFaults().submit_in)) return Note(VK_ERROR_DEVICE_LOST, "submitting (injected)");
+  if (lost_) return ToStatus(VK_ERROR_DEVICE_LOST, "submitting");
+  const uint64_t value = submitted_ + 1;
+  const VkSemaphore semaphore = timeline_.get();
+  VkTimelineSemaphoreSubmitInfo timeline{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
+  timeline.signalSemaphoreValueCount = 1;
+  timeline.pSignalSemaphoreValues = &value;
+  VkSubmitInfo info{VK_STRUCTURE_TYPE_SUBMIT_INFO, &timeline};
+  info.commandBufferCount = 1;
+  info.pCommandBuffers = &commands;
+  info.signalSemaphoreCount = 1;
+  info.pSignalSemaphores = &semaphore;
+  BANTAM_RETURN_IF_ERROR(Note(vk_.QueueSubmit(queue_, 1, &info, VK_NULL_HANDLE), "submitting"));
+  return submitted_ = value;
+}
+
+uint64_t Gpu::last_submitted() const {
+  std::lock_guard lock(queue_mutex_);
+  return submitted_;
+}
+
+absl::Status Gpu::Wait(uint64_t submitted) {
+  if (lost_) return ToStatus(VK_ERROR_DEVICE_LOST, "waiting for the GPU");
+  if (submitted == 0) return absl::OkStatus();
+  const VkSemaphore semaphore = timeline_.get();
+  VkSemaphoreWaitInfo wait{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO};
+  wait.semaphoreCount = 1;
+  wait.pSemaphores = &semaphore;
+  wait.pValues = &submitted;
+  return Note(vk_.WaitSemaphores(device_, &wait, UINT64_MAX), "waiting for the GPU");
+}
+
+absl::Status Gpu::RunNow(const std::function<void(VkCommandBuffer)>& record) {
+  std::lock_guard lock(copy_mutex_);
+  const VkCommandBuffer commands = copy_commands_[0];
+  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+  begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
+  BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
+  BarrierAll(vk_, commands);
+  record(commands);
+  BarrierAll(vk_, commands);
+  BANTAM_RETURN_IF_ERROR(Note(vk_.EndCommandBuffer(commands), "recording"));
+  BANTAM_ASSIGN_OR_RETURN(const uint64_t submitted, Submit(commands));
+  return Wait(submitted);
+}
+
+absl::Status Gpu::Staging() {
+  for (Memory& half : staging_) {
+    if (half.mapped != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(half, Allocate(kStagingBytes, Where::kStaging));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Gpu::CopyIn(VkBuffer buffer, uint64_t offset, std::span<const std::byte> data) {
+  std::lock_guard lock(copy_mutex_);
+  BANTAM_RETURN_IF_ERROR(Staging());
+  uint64_t pending[2] = {0, 0};
+  for (int half = 0; !data.empty(); half ^= 1) {
+    BANTAM_RETURN_IF_ERROR(Wait(pending[half]));
+    const uint64_t count = std::min<uint64_t>(data.size(), kStagingBytes);
+    std::memcpy(staging_[half].mapped, data.data(), count);
+    const VkCommandBuffer commands = copy_commands_[half];
+    VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
+    BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
+    BarrierAll(vk_, commands);
+    const VkBufferCopy region{0, offset, count};
+    vk_.CmdCopyBuffer(commands, staging_[half].buffer.get(), buffer, 1, &region);
+    BANTAM_RETURN_IF_ERROR(Note(vk_.EndCommandBuffer(commands), "recording"));
+    BANTAM_ASSIGN_OR_RETURN(pending[half], Submit(commands));
+    data = data.subspan(count);
+    offset += count;
+  }
+  BANTAM_RETURN_IF_ERROR(Wait(pending[0]));
+  return Wait(pending[1]);
+}
+
+absl::Status Gpu::CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte> data) {
+  std::lock_guard lock(copy_mutex_);
+  BANTAM_RETURN_IF_ERROR(Staging());
+  while (!data.empty()) {
+    const uint64_t count = std::min<uint64_t>(data.size(), kStagingBytes);
+    const VkCommandBuffer commands = copy_commands_[0];
+    VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
+    BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
+    BarrierAll(vk_, commands);
+    const VkBufferCopy region{offset, 0, count};
+    vk_.CmdCopyBuffer(commands, buffer, staging_[0].buffer.get(), 1, &region);
+    BarrierAll(vk_, commands);
+    BANTAM_RETURN_IF_ERROR(Note(vk_.EndCommandBuffer(commands), "recording"));
+    BANTAM_ASSIGN_OR_RETURN(const uint64_t submitted, Submit(commands));
+    BANTAM_RETURN_IF_ERROR(Wait(submitted));
+    std::memcpy(data.data(), staging_[0].mapped, count);
+    data = data.subspan(count);
+    offset += count;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<VkBuffer> Gpu::Codebooks() {
+  {
+    std::lock_guard lock(copy_mutex_);
+    if (codebooks_.bytes != 0) return codebooks_.buffer.get();
+  }
+  const std::vector<uint32_t> words = CodebookWords();
+  const auto bytes = std::as_bytes(std::span(words));
+  BANTAM_ASSIGN_OR_RETURN(Memory memory, Allocate(bytes.size(), Where::kDevice));
+  BANTAM_RETURN_IF_ERROR(CopyIn(memory.buffer.get(), 0, bytes));
+  std::lock_guard lock(copy_mutex_);
+  if (codebooks_.bytes == 0) codebooks_ = std::move(memory);
+  return codebooks_.buffer.get();
+}
+
+}  // namespace bantam::vulkan

@@ -1,0 +1,120 @@
+// One GPU opened: its queue, its memory, its pipelines. Shared by everything made from it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backends/vulkan/api.h"
+#include "backends/vulkan/instance.h"
+#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/settings.h"
+#include "runtime/device/device.h"
+
+namespace bantam::vulkan {
+
+// What a GPU has, and what of it is used.
+struct Traits {
+  std::string name;    // "AMD Radeon ..."
+  std::string driver;  // "radv Mesa 22.3.6"
+  VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
+  uint32_t queue_family = 0;
+  uint32_t subgroup_size = 0;      // 0: subgroup operations are not used
+  uint32_t shared_memory = 16384;  // bytes for a workgroup
+  uint32_t max_invocations = 128;  // in a workgroup
+  bool dot = false;                // packed 4 x int8 dot products are used
+  bool memory_budget = false;
+  uint64_t binding_limit = 0;  // bytes
+  uint64_t allocation_limit = 0;
+  uint64_t offset_alignment = 16;  // of a binding
+  // Memory types; UINT32_MAX where there is none.
+  uint32_t device_memory = UINT32_MAX;   // where buffers live
+  uint32_t mapped_memory = UINT32_MAX;   // small buffers the host writes to, on the device
+  uint32_t staging_memory = UINT32_MAX;  // of the host
+  bool host_reads = false;    // device_memory is mapped and cached: no staging at all
+  bool host_writes = false;   // device_memory is mapped
+  uint64_t heap_bytes = 0;    // of the heap of device_memory
+  uint32_t heap = 0;
+
+  bool is_processor() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
+};
+absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
+                                   const Settings& settings);
+// Bytes not in use by anyone, as the driver says; without that, `allocated` are ours.
+uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,
+                   uint64_t allocated);
+
+// Memory with one VkBuffer over all of it.
+struct Memory {
+  Handle<VkBuffer> buffer;
+  Handle<VkDeviceMemory> memory;
+  std::byte* mapped = nullptr;
+  uint64_t bytes = 0;
+};
+
+class Gpu : public std::enable_shared_from_this<Gpu> {
+ public:
+  // The GPU, opened once for the process; again after it was lost.
+  static absl::StatusOr<std::shared_ptr<Gpu>> Open(Instance& instance, VkPhysicalDevice physical,
+                                                   const Settings& settings);
+  // Bytes allocated by us on `physical`.
+  static uint64_t AllocatedBytes(VkPhysicalDevice physical);
+  ~Gpu();
+
+  const Traits& traits() const { return traits_; }
+  const Settings& settings() const { return settings_; }
+  const DeviceFunctions& vk() const { return vk_; }
+  VkDevice device() const { return device_; }
+  Pipelines& pipelines() { return *pipelines_; }
+  bool lost() const { return lost_; }
+
+  enum class Where { kDevice, kDeviceWritten, kStaging };
+  absl::StatusOr<Memory> Allocate(uint64_t bytes, Where where);
+  void Free(Memory& memory);  // before its destruction, to count it
+
+  // Submits and returns the number Wait takes. Work is done in order of submission, provided it
+  // begins with a barrier against everything before.
+  absl::StatusOr<uint64_t> Submit(VkCommandBuffer commands);
+  absl::Status Wait(uint64_t submitted);
+  uint64_t last_submitted() const;
+  // Records commands, runs them and waits.
+  absl::Status RunNow(const std::function<void(VkCommandBuffer)>& record);
+
+  // Copies through staging memory, two halves in turn.
+  absl::Status CopyIn(VkBuffer buffer, uint64_t offset, std::span<const std::byte> data);
+  absl::Status CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte> data);
+
+  // The codebooks of the IQ types, as shaders/quant/iq.glsl reads them.
+  absl::StatusOr<VkBuffer> Codebooks();
+
+ private:
+  Gpu(Instance& instance, VkPhysicalDevice physical, const Settings& settings)
+      : instance_(instance), physical_(physical), settings_(settings) {}
+  absl::Status Create();
+  absl::Status Note(VkResult result, absl::string_view what);
+  absl::Status Staging();
+
+  Instance& instance_;
+  const VkPhysicalDevice physical_;
+  const Settings settings_;
+  Traits traits_;
+  DeviceFunctions vk_;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  Handle<VkSemaphore> timeline_;
+  std::unique_ptr<Pipelines> pipelines_;
+  std::atomic<bool> lost_{false};
+  mutable std::mutex queue_mutex_;
+  uint64_t submitted_ = 0;
+  std::mutex copy_mutex_;  // of what follows
+  Handle<VkCommandPool> copy_pool_;
+  VkCommandBuffer copy_commands_[2] = {};
+  Memory staging_[2];
+  Memory codebooks_;
+};
+
+}  // namespace bantam::vulkan

@@ -1,0 +1,156 @@
+// Matrix products: which shader, how wide, cut how.
+
+#include <algorithm>
+#include <bit>
+
+#include "absl/strings/str_cat.h"
+#include "backends/vulkan/builder.h"
+#include "runtime/base/status.h"
+
+namespace bantam::vulkan {
+namespace {
+
+// Up to so many columns the product is limited by reading the weights.
+constexpr int64_t kVectorColumns = 8;
+
+// How matvec.comp is cut: TEAM invocations own `rows` rows, `local / team` teams a workgroup.
+struct VectorShape {
+  uint32_t local, team, rows;
+};
+VectorShape VectorShapeOf(const Traits& traits, uint32_t columns) {
+  // A processor keeps a team in one vector register, and reads x once for many rows.
+  if (traits.is_processor()) return {8, 8, columns > 4 ? 4u : 8u};
+  const uint32_t team = traits.subgroup_size != 0 ? traits.subgroup_size : 32;
+  return {std::max(team, 128u), team, columns > 4 ? 1u : 2u};
+}
+
+// How matmul.comp is cut.
+struct TileShape {
+  uint32_t tile_m, tile_n, thread_m, thread_n;
+  uint32_t local() const { return tile_m / thread_m * (tile_n / thread_n); }
+};
+TileShape TileShapeOf(const Traits& traits, int64_t columns) {
+  if (traits.is_processor()) {
+    return columns > 16 ? TileShape{64, 32, 8, 8} : TileShape{64, 16, 8, 4};
+  }
+  if (columns > 32) return {64, 64, 4, 4};
+  return {64, 32, 4, 2};
+}
+
+}  // namespace
+
+absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> inputs,
+                              const Tensor& output) {
+  const auto& attrs = std::get<graph::MatMulAttrs>(node.attrs);
+  const auto parts = static_cast<size_t>(attrs.parts);
+  return ForFitting({inputs[parts], output}, 1, [&](const Tensors& t) -> absl::Status {
+    const Tensor& x = t[0];
+    int64_t part_row = 0;
+    for (size_t part = 0; part < parts; ++part) {
+      const Tensor& weight = inputs[part];
+      const int64_t m = weight.shape[1];
+      BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(weight, 1));
+      for (int64_t first = 0; first < m; first += rows) {
+        const int64_t count = std::min(rows, m - first);
+        const Tensor w = weight.Slice(1, first, count);
+        Tensor out = t[1];
+        out.offset += (part_row + first) * 4;
+        out.shape[0] = count;
+        const int64_t columns = x.shape[1];
+        const bool vector = columns <= kVectorColumns && !settings_.matmul_tile_only;
+        const uint32_t cols =
+            vector ? std::bit_ceil(static_cast<uint32_t>(std::max<int64_t>(columns, 1))) : 0;
+        const auto type = static_cast<uint32_t>(weight.type);
+        const auto activation = static_cast<uint32_t>(attrs.activation);
+        const bool subgroups = vector && traits_.subgroup_size != 0;
+        Builder builder(*this,
+                        !vector     ? Shader::kMatMul
+                        : subgroups ? Shader::kMatVecSubgroups
+                                    : Shader::kMatVec,
+                        absl::StrCat(vector ? "matvec " : "matmul ", quant::Name(weight.type)));
+        uint64_t groups = graph::RowCount({1, 1, x.shape[2], x.shape[3]});
+        if (vector) {
+          const VectorShape shape = VectorShapeOf(traits_, cols);
+          builder.Constants({shape.local, type, shape.team, shape.rows, cols, 0, activation,
+                             attrs.has_bias});
+          if (subgroups) builder.Subgroups(shape.team);
+          groups *= Groups(count, shape.local / shape.team * shape.rows) * Groups(columns, cols);
+        } else {
+          const TileShape shape = TileShapeOf(traits_, columns);
+          builder.Constants({shape.local(), type, shape.tile_m, shape.tile_n, shape.thread_m,
+                             shape.thread_n, activation, attrs.has_bias});
+          groups *= Groups(count, shape.tile_m) * Groups(columns, shape.tile_n);
+        }
+        const uint32_t w_at = builder.Bind(w);
+        builder.BindCodebooks();
+        const uint32_t x_at = builder.BindWords(x);
+        uint32_t bias_at = 0;
+        if (attrs.has_bias) {
+          bias_at = builder.BindWords(inputs[parts + 1 + part].Slice(0, first, count));
+        } else {
+          builder.BindCodebooks();
+        }
+        builder.BindCodebooks();  // ids
+        const uint32_t out_at = builder.BindWords(out, true);
+        builder.PushAll({x.shape[0], count});
+        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.shape[d]));
+        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.strides[d] / 4));
+        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
+        builder.PushAll({w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 1, 1});
+        builder.Finish(groups);
+      }
+      part_row += m;
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor& output) {
+  const Tensor& weights = inputs[0];
+  Tensor ids = inputs[2];
+  ids.shape = {inputs[2].shape[0], 1, inputs[2].shape[1], 1};
+  ids.strides = {4, 4 * ids.shape[0], 4 * ids.shape[0], 4 * ids.shape[0]};
+  const int64_t all_experts = weights.shape[2];
+  // As many whole experts at a time as fit; when not even one does, parts of its rows.
+  int64_t experts = 1, rows = weights.shape[1];
+  if (Fits(weights.Slice(2, 0, 1))) {
+    BANTAM_ASSIGN_OR_RETURN(experts, FittingCount(weights, 2));
+  } else {
+    BANTAM_ASSIGN_OR_RETURN(rows, FittingCount(weights.Slice(2, 0, 1), 1));
+  }
+  const bool subgroups = traits_.subgroup_size != 0;
+  const VectorShape shape = VectorShapeOf(traits_, 1);
+  return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) {
+    const Tensor& x = t[0];
+    for (int64_t first = 0; first < all_experts; first += experts) {
+      for (int64_t row = 0; row < weights.shape[1]; row += rows) {
+        const int64_t count = std::min(rows, weights.shape[1] - row);
+        const int64_t here = std::min(experts, all_experts - first);
+        const Tensor w = weights.Slice(2, first, here).Slice(1, row, count);
+        Tensor out = t[2];
+        out.offset += row * 4;
+        out.shape[0] = count;
+        Builder builder(*this, subgroups ? Shader::kMatVecSubgroups : Shader::kMatVec,
+                        absl::StrCat("matvec experts ", quant::Name(weights.type)));
+        builder.Constants(
+            {shape.local, static_cast<uint32_t>(weights.type), shape.team, shape.rows, 1, 1});
+        if (subgroups) builder.Subgroups(shape.team);
+        const uint32_t w_at = builder.Bind(w);
+        builder.BindCodebooks();
+        const uint32_t x_at = builder.BindWords(x);
+        builder.BindCodebooks();  // bias
+        const uint32_t ids_at = builder.BindWords(t[1]);
+        const uint32_t out_at = builder.BindWords(out, true);
+        const int64_t slots = out.shape[1], tokens = out.shape[2];
+        builder.PushAll({x.shape[0], count, slots, tokens, 1, x.shape[1] == 1 ? 0 : x.strides[1] / 4,
+                         x.strides[2] / 4, 0, out.strides[1] / 4, out.strides[2] / 4, 0,
+                         w.strides[1], w.strides[2], w_at, x_at, out_at, 0, ids_at, first, here,
+                         all_experts});
+        builder.Finish(Groups(count, shape.local / shape.team * shape.rows) * slots * tokens);
+      }
+    }
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace bantam::vulkan

@@ -1,0 +1,71 @@
+// From nodes to dispatches. What does not fit a binding is cut: an op along the outer dimensions of
+// its output, a weight along its rows, a cache along its cells.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "backends/vulkan/dispatch.h"
+#include "backends/vulkan/gpu.h"
+#include "runtime/graph/graph.h"
+
+namespace bantam::vulkan {
+
+// OK when the backend runs `node`, else kUnimplemented with the reason; the graph is inferred.
+absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
+                            const Traits& traits);
+
+class Lowering {
+ public:
+  // `codebooks` also stands in where a shader does not read a binding.
+  Lowering(const Traits& traits, const Settings& settings, VkBuffer codebooks,
+           uint64_t codebook_bytes);
+
+  // Appends the dispatches of a node. `inputs` and `output` are its values resolved.
+  absl::Status Lower(const graph::Node& node, std::span<const Tensor> inputs,
+                     const Tensor& output);
+
+  std::vector<Dispatch>& dispatches() { return dispatches_; }
+  // What the executable's own memory is to hold.
+  const std::vector<uint32_t>& constants() const { return constants_; }
+  uint64_t scratch_bytes() const { return scratch_bytes_; }
+
+ private:
+  class Builder;
+  friend class Builder;
+  using Tensors = std::vector<Tensor>;
+  using LowerTensors = std::function<absl::Status(const Tensors&)>;
+
+  // Calls `lower` for pieces of `tensors` that fit; the last one is the output. Cuts dimensions
+  // 3 down to `least`.
+  absl::Status ForFitting(const Tensors& tensors, int least, const LowerTensors& lower);
+  // Pieces of a dimension of `tensor` that fit a binding: how many elements of it at a time.
+  absl::StatusOr<int64_t> FittingCount(const Tensor& tensor, int dimension) const;
+  bool Fits(const Tensor& tensor) const;
+
+  absl::Status Elementwise(const graph::Node& node, std::span<const Tensor> inputs,
+                           const Tensor& output);
+  absl::Status Rows(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
+  absl::Status Rope(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
+  absl::Status Decode(const graph::Node& node, std::span<const Tensor> inputs,
+                      const Tensor& output);
+  absl::Status KvWrite(std::span<const Tensor> inputs);
+  absl::Status MatMul(const graph::Node& node, std::span<const Tensor> inputs,
+                      const Tensor& output);
+  absl::Status MatMulExpert(std::span<const Tensor> inputs, const Tensor& output);
+  absl::Status Attention(const graph::Node& node, std::span<const Tensor> inputs,
+                         const Tensor& output);
+
+  const Traits& traits_;
+  const Settings& settings_;
+  const VkBuffer codebooks_;
+  const uint64_t codebook_bytes_;
+  std::vector<Dispatch> dispatches_;
+  std::vector<uint32_t> constants_;
+  uint64_t scratch_bytes_ = 0;
+};
+
+}  // namespace bantam::vulkan

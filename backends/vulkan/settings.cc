@@ -1,0 +1,53 @@
+#include "backends/vulkan/settings.h"
+
+#include <cstdlib>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace bantam::vulkan {
+
+absl::StatusOr<Settings> SettingsFromEnvironment() {
+  Settings settings;
+  const char* text = std::getenv("BANTAM_VULKAN_TEST");
+  if (text == nullptr) return settings;
+  for (absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(item, absl::MaxSplits('=', 1));
+    const auto& [name, number] = parts;
+    uint64_t value = 0;
+    const bool is_number = absl::SimpleAtoi(number, &value);
+    if (is_number && name == "binding") {
+      settings.binding_limit = value;
+    } else if (is_number && name == "allocation") {
+      settings.allocation_limit = value;
+    } else if (is_number && name == "staging") {
+      settings.staging = value != 0;
+    } else if (is_number && name == "subgroups") {
+      settings.subgroups = value != 0;
+    } else if (is_number && name == "budget") {
+      settings.budget = value != 0;
+    } else if (is_number && name == "dot") {
+      settings.dot = value != 0;
+      settings.force_dot = value > 1;
+    } else if (is_number && name == "tile") {
+      settings.matmul_tile_only = value != 0;
+    } else if (is_number && name == "splits") {
+      settings.kv_splits = static_cast<int>(value);
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "BANTAM_VULKAN_TEST holds '", item,
+          "'; expected name=number of binding, allocation, staging, subgroups, budget, dot, tile, "
+          "splits"));
+    }
+  }
+  return settings;
+}
+
+Faults& TheFaults() {
+  static auto* faults = new Faults;
+  return *faults;
+}
+
+}  // namespace bantam::vulkan

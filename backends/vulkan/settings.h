@@ -1,0 +1,36 @@
+// What tests may change about the backend, and failures they may inject.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+
+namespace bantam::vulkan {
+
+// Smaller limits and fewer features than the driver's, so that one driver tests every path.
+struct Settings {
+  uint64_t binding_limit = UINT64_MAX;     // bytes in one storage-buffer binding
+  uint64_t allocation_limit = UINT64_MAX;  // bytes in one allocation
+  bool staging = false;                    // as if the host could not address device memory
+  bool subgroups = true;
+  bool budget = true;
+  bool dot = true;               // integer dot products
+  bool force_dot = false;        // even where the driver does not call them accelerated
+  bool matmul_tile_only = false; // the tiled product for any number of columns
+  int kv_splits = 0;             // parts of the cache in attention; 0: chosen
+};
+
+// $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
+// subgroups, budget, dot, tile, splits. kInvalidArgument for anything else.
+absl::StatusOr<Settings> SettingsFromEnvironment();
+
+// Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.
+// Shared by all devices of the process.
+struct Faults {
+  std::atomic<int> allocation_in{0};  // out of device memory
+  std::atomic<int> submit_in{0};      // device lost
+};
+Faults& TheFaults();
+
+}  // namespace bantam::vulkan
