@@ -22,7 +22,7 @@ TEST(Program, HelpListsTheCommands) {
     const Outcome outcome = RunBantam({flag});
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.err, "");
-    for (const char* command : {"run", "inspect", "perplexity", "devices"}) {
+    for (const char* command : {"run", "inspect", "perplexity", "bench", "devices"}) {
       EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  ") + command));
     }
   }
@@ -35,7 +35,7 @@ TEST(Program, Version) {
 }
 
 TEST(Program, EveryCommandHasHelp) {
-  for (const char* command : {"run", "inspect", "perplexity", "devices"}) {
+  for (const char* command : {"run", "inspect", "perplexity", "bench", "devices"}) {
     const Outcome outcome = RunBantam({command, "--help"});
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_EQ(outcome.err, "") << command;
@@ -66,6 +66,8 @@ TEST(Program, WrongUsageIsOneLineAndExitCode2) {
       {"run", "-m", "x", "-p", "a", "two\nlines"},
       {"perplexity", "-m", "x"},
       {"perplexity", "-m", "x", "-f", "y", "--chunks", "0"},
+      {"bench", "-m", "x", "-r", "0"},
+      {"bench", "-m", "x", "-p", "-1"},
       {"devices", "extra"},
   };
   for (const std::vector<std::string>& args : wrong) {

@@ -91,6 +91,11 @@ class Attention : public AttentionView {
     std::fill_n(part_, (task().end - task().begin) * v().shape[0], 0.0f);
     const int64_t end = std::min((range + 1) * kRange, length);
     for (int64_t cell = range * kRange; cell < end; cell += kCells) {
+      if (cell + kCells < end) {
+        Fetch(task().kv_head, cell + kCells, std::min(kCells, end - cell - kCells));
+      } else if (task().kv_head + 1 < k().shape[1]) {
+        Fetch(task().kv_head + 1, range * kRange, std::min(kCells, end - range * kRange));
+      }
       RunBlock(cell, std::min(kCells, end - cell));
     }
   }
@@ -104,6 +109,18 @@ class Attention : public AttentionView {
   }
 
  private:
+  // Has the rows of a block brought into the cache. A head's are a few lines each, far apart, which
+  // the processor does not foresee.
+  void Fetch(int64_t kv_head, int64_t first, int64_t count) const {
+    for (const Tensor* t : {&k(), &v()}) {
+      const int64_t bytes = quant::RowBytes(t->type, t->shape[0]);
+      for (int64_t c = first; c < first + count; ++c) {
+        const std::byte* row = t->Row(kv_head, c, 0);
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+      }
+    }
+  }
+
   // Whether the cells are used where they lie: few pairs would not pay for decoding them.
   bool IsDirect(const Tensor& t) const {
     constexpr int64_t kFewPairs = 8;

@@ -79,15 +79,23 @@ class AttentionView {
   }
 
   CellBlock Summarise(int64_t first, int64_t count) const {
+    // Pairs that follow each other, as they nearly always do, go through registers several at once.
+    const bool is_packed = step_.inputs[4].strides[1] == 2 * sizeof(int32_t);
+    return is_packed ? Summarise<2>(first, count, 2)
+                     : Summarise<0>(first, count, step_.inputs[4].strides[1] / 4);
+  }
+  template <int kStride>
+  CellBlock Summarise(int64_t first, int64_t count, int64_t stride) const {
+    if constexpr (kStride != 0) stride = kStride;
     const int32_t* cell = Cell(first);
-    CellBlock block = {first, count, cell[1], cell[0], cell[0]};
+    const int32_t sequence = cell[1];
+    int32_t lowest = cell[0], highest = cell[0], difference = 0;
     for (int64_t c = 1; c < count; ++c) {
-      cell = Cell(first + c);
-      if (cell[1] != block.sequence) block.sequence = -1;
-      block.lowest = std::min(block.lowest, cell[0]);
-      block.highest = std::max(block.highest, cell[0]);
+      lowest = std::min(lowest, cell[c * stride]);
+      highest = std::max(highest, cell[c * stride]);
+      difference |= cell[c * stride + 1] ^ sequence;
     }
-    return block;
+    return {first, count, difference == 0 ? sequence : -1, lowest, highest};
   }
 
   void FindSeenBy(int64_t query, const CellBlock& block, SeenCells& seen) const {

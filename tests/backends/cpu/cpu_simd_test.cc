@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/conformance/harness.h"
+#include "tests/backends/cpu/compiled.h"
 #include "tests/support/allocation_counter.h"
 
 namespace bantam::cpu {
@@ -30,51 +30,6 @@ std::unique_ptr<device::Device> Open(const std::string& isa, int threads) {
   auto device = device::OpenDevice("cpu", {.threads = threads, .cpu_isa = isa});
   EXPECT_TRUE(device.ok()) << device.status();
   return device.ok() ? *std::move(device) : nullptr;
-}
-
-// A compiled case and the memory it works on.
-struct Compiled {
-  std::unique_ptr<device::Buffer> memory, temp;
-  std::vector<device::Binding> bindings;
-  graph::MemoryPlan plan;
-  std::unique_ptr<device::Executable> executable;
-  std::unique_ptr<device::Stream> stream;
-};
-
-absl::StatusOr<Compiled> Compile(device::Device& device, Case& c) {
-  Compiled compiled;
-  BANTAM_RETURN_IF_ERROR(graph::Infer(c.graph));
-  compiled.plan = graph::PlanMemory(c.graph);
-  compiled.bindings.resize(c.graph.values().size());
-  uint64_t size = 0;
-  for (const auto& [id, bytes] : c.data) {
-    compiled.bindings[id].offset = size;
-    size += (bytes.size() + 63) / 64 * 64;
-  }
-  BANTAM_ASSIGN_OR_RETURN(compiled.memory, device.Allocate(size));
-  BANTAM_ASSIGN_OR_RETURN(compiled.temp, device.Allocate(compiled.plan.size));
-  for (const auto& [id, bytes] : c.data) {
-    compiled.bindings[id].buffer = compiled.memory.get();
-    BANTAM_RETURN_IF_ERROR(compiled.memory->Upload(compiled.bindings[id].offset, bytes));
-  }
-  BANTAM_ASSIGN_OR_RETURN(compiled.stream, device.NewStream());
-  BANTAM_ASSIGN_OR_RETURN(
-      compiled.executable,
-      device.Compile({c.graph, compiled.plan, compiled.bindings, {compiled.temp.get(), 0}}));
-  return compiled;
-}
-
-std::vector<float> RunAndRead(device::Device& device, Case& c) {
-  auto compiled = Compile(device, c);
-  EXPECT_TRUE(compiled.ok()) << compiled.status();
-  if (!compiled.ok()) return {};
-  EXPECT_TRUE(compiled->executable->Run(*compiled->stream).ok());
-  const ValueId out = c.graph.outputs()[0];
-  std::vector<float> values(graph::ElementCount(c.graph.value(out).shape));
-  EXPECT_TRUE(compiled->temp
-                  ->Download(compiled->plan.offsets[out], std::as_writable_bytes(std::span(values)))
-                  .ok());
-  return values;
 }
 
 // Rows `first` .. `first + n - 1` of 40 rows of x; all data is drawn for all of them.
@@ -163,6 +118,24 @@ TEST_P(EverySet, RunAllocatesNothing) {
   }
 }
 
+TEST_P(EverySet, ProfilesWhatItRuns) {
+  auto device = Open(GetParam(), 2);
+  Case c = MatMul(Type::kQ4_K, 512, 100, 0, 4);
+  auto compiled = Compile(*device, c);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  EXPECT_TRUE(compiled->executable->Profile().empty());
+  for (int start = 0; start < 2; ++start) {  // starting again starts at 0
+    ASSERT_TRUE(compiled->executable->StartProfile().ok());
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(compiled->executable->Run(*compiled->stream).ok());
+  }
+  const std::vector<device::KernelTime> profile = compiled->executable->Profile();
+  ASSERT_EQ(profile.size(), 1);
+  EXPECT_THAT(profile[0].kernel, HasSubstr("matmul Q4_K 512x100"));
+  EXPECT_EQ(profile[0].runs, 3);
+  EXPECT_GT(profile[0].seconds, 0);
+  EXPECT_EQ(profile[0].weight_bytes, 3 * 100 * quant::RowBytes(Type::kQ4_K, 512));
+}
+
 // A number that is none makes every result that depends on it none, in a run of int8 too.
 TEST_P(EverySet, NanAndInfinityReachTheResult) {
   auto device = Open(GetParam(), 1);
@@ -224,6 +197,16 @@ TEST(CpuDevice, SaysWhatItRuns) {
     ASSERT_TRUE(compiled.ok());
     EXPECT_EQ(compiled->executable->Describe(), text);
   }
+}
+
+TEST(CpuDevice, MeasuresItsSpeed) {
+  const auto portable = Open("portable", 2)->MeasureSpeed();
+  EXPECT_EQ(portable.status().code(), absl::StatusCode::kUnimplemented);
+  if (InstructionSets().size() == 1) GTEST_SKIP() << "this processor has no AVX2";
+  const auto speed = Open("avx2", 2)->MeasureSpeed();
+  ASSERT_TRUE(speed.ok()) << speed.status();
+  EXPECT_GT(speed->read_bytes, 1e6);
+  EXPECT_GT(speed->int8_ops, speed->read_bytes);  // every processor computes faster than it reads
 }
 
 TEST(CpuDevice, UnknownInstructionSetsAreRefusedWithTheChoice) {

@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/host_info.h"
-#include "tests/conformance/harness.h"
+#include "tests/backends/cpu/compiled.h"
 #include "tests/support/allocation_counter.h"
 
 namespace bantam::cpu {
@@ -28,51 +28,6 @@ std::unique_ptr<device::Device> Open(int threads) {
   auto device = device::OpenDevice("reference", {.threads = threads});
   EXPECT_TRUE(device.ok()) << device.status();
   return device.ok() ? *std::move(device) : nullptr;
-}
-
-// A compiled case whose inputs lie in one host buffer.
-struct Compiled {
-  std::unique_ptr<device::Buffer> memory, temp;
-  std::vector<device::Binding> bindings;
-  graph::MemoryPlan plan;
-  std::unique_ptr<device::Executable> executable;
-  std::unique_ptr<device::Stream> stream;
-};
-
-absl::StatusOr<Compiled> Compile(device::Device& device, Case& c) {
-  Compiled compiled;
-  BANTAM_RETURN_IF_ERROR(graph::Infer(c.graph));
-  compiled.plan = graph::PlanMemory(c.graph);
-  compiled.bindings.resize(c.graph.values().size());
-  uint64_t size = 0;
-  for (const auto& [id, bytes] : c.data) {
-    compiled.bindings[id].offset = size;
-    size += (bytes.size() + 63) / 64 * 64;
-  }
-  BANTAM_ASSIGN_OR_RETURN(compiled.memory, device.Allocate(size));
-  BANTAM_ASSIGN_OR_RETURN(compiled.temp, device.Allocate(compiled.plan.size));
-  for (const auto& [id, bytes] : c.data) {
-    compiled.bindings[id].buffer = compiled.memory.get();
-    BANTAM_RETURN_IF_ERROR(compiled.memory->Upload(compiled.bindings[id].offset, bytes));
-  }
-  BANTAM_ASSIGN_OR_RETURN(compiled.stream, device.NewStream());
-  BANTAM_ASSIGN_OR_RETURN(
-      compiled.executable,
-      device.Compile({c.graph, compiled.plan, compiled.bindings, {compiled.temp.get(), 0}}));
-  return compiled;
-}
-
-std::vector<float> RunAndRead(device::Device& device, Case& c) {
-  auto compiled = Compile(device, c);
-  EXPECT_TRUE(compiled.ok()) << compiled.status();
-  if (!compiled.ok()) return {};
-  EXPECT_TRUE(compiled->executable->Run(*compiled->stream).ok());
-  const ValueId out = c.graph.outputs()[0];
-  std::vector<float> values(graph::ElementCount(c.graph.value(out).shape));
-  EXPECT_TRUE(compiled->temp
-                  ->Download(compiled->plan.offsets[out], std::as_writable_bytes(std::span(values)))
-                  .ok());
-  return values;
 }
 
 // A layer of a transformer over rows `first` .. `first + n - 1` of a text of `context` tokens whose
