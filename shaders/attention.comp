@@ -3,16 +3,13 @@
 // 2022). A workgroup owns PAIRS pairs (query, query head) of one KV head and one of `splits` parts
 // of the cache. It walks along its part in blocks of LOCAL cells: an invocation scores one cell for
 // all pairs, then sums some dimensions of v for all pairs. With more than one part in all
-// (SPLIT) the results go to scratch and attention_merge.comp joins them.
+// the results go to scratch and attention_merge.comp joins them.
 #include "common.glsl"
 layout(constant_id = 1) const uint K_TYPE = 0;
 layout(constant_id = 2) const uint V_TYPE = 0;
 layout(constant_id = 3) const uint PAIRS = 4;   // at most 32
 layout(constant_id = 4) const uint V_DIMS = 1;  // of v for an invocation: v_dim / LOCAL, up
-layout(constant_id = 5) const uint HEAD_DIM = 64;
-layout(constant_id = 6) const bool CAUSAL = true;
-layout(constant_id = 7) const bool SPLIT = false;
-layout(constant_id = 8) const bool SINKS = false;
+layout(constant_id = 5) const uint QUERY_WIDTH = 16;  // room for a query, in vec4
 const uint kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ8_0 = 8;
 
 layout(push_constant) uniform Push {
@@ -26,6 +23,8 @@ layout(push_constant) uniform Push {
   uint splits, first_split, all_splits;  // of this dispatch, where they go, of all
   int window;
   float scale, softcap;
+  uint head_dim;
+  uint flags;  // kCausal, kSinks
 } p;
 layout(binding = 0) readonly buffer Q { float q[]; };
 layout(binding = 1) readonly buffer K { uint k_words[]; };
@@ -48,9 +47,10 @@ layout(binding = 7) writeonly buffer Out { float result[]; };
 #define CELL_NAME(name) V##name
 #include "kv_cell.glsl"
 
-const uint kQueryWidth = (HEAD_DIM + 3) / 4;
-shared vec4 queries[PAIRS * kQueryWidth];  // scaled
+const uint kCausal = 1, kSinks = 2;
+shared vec4 queries[PAIRS * QUERY_WIDTH];  // scaled
 shared float scores[PAIRS * LOCAL];
+shared float partial_peaks[PAIRS * 8];
 shared uint seen_by;  // bit i: pair i sees a cell of the block
 
 float Capped(float score) {
@@ -61,6 +61,7 @@ float Capped(float score) {
 
 void main() {
   const uint thread = gl_LocalInvocationIndex;
+  const bool causal = (p.flags & kCausal) != 0;
   const uint group = p.heads / p.kv_heads;
   const uint all_pairs = group * p.queries;
   const uint pair_groups = (all_pairs + PAIRS - 1) / PAIRS;
@@ -72,14 +73,14 @@ void main() {
   if (kv_head >= p.kv_heads) return;
   const uint pairs = min(PAIRS, all_pairs - first_pair);
 
-  for (uint i = thread; i < PAIRS * kQueryWidth; i += LOCAL) {
-    const uint pair = first_pair + i / kQueryWidth, at = 4 * (i % kQueryWidth);
+  for (uint i = thread; i < PAIRS * QUERY_WIDTH; i += LOCAL) {
+    const uint pair = first_pair + i / QUERY_WIDTH, at = 4 * (i % QUERY_WIDTH);
     vec4 four = vec4(0.0);
-    if (i / kQueryWidth < pairs) {
+    if (i / QUERY_WIDTH < pairs) {
       const uint from = p.q_offset + (kv_head * group + pair % group) * p.q_head_stride +
                         pair / group * p.q_query_stride + at;
       for (uint j = 0; j < 4; ++j) {
-        if (at + j < HEAD_DIM) four[j] = q[from + j] * p.scale;
+        if (at + j < p.head_dim) four[j] = q[from + j] * p.scale;
       }
     }
     queries[i] = four;
@@ -107,7 +108,7 @@ void main() {
       const ivec2 has = kv_cells[(p.kv_cells_offset >> 1) + cell];
       for (uint i = 0; i < PAIRS; ++i) {
         // position - window without overflow: both are then of one sign or far apart.
-        bool sees = asks[i].y != -1 && has.y == asks[i].y && (!CAUSAL || has.x <= asks[i].x);
+        bool sees = asks[i].y != -1 && has.y == asks[i].y && (!causal || has.x <= asks[i].x);
         if (p.window > 0) {
           const int start = asks[i].x < -2147483647 + p.window ? -2147483647 - 1
                                                                : asks[i].x - p.window;
@@ -127,14 +128,14 @@ void main() {
     for (uint i = 0; i < PAIRS; ++i) mine[i] = 0.0;
     if (seen != 0) {
       const uint row = p.k_offset + cell * p.k_cell_stride + kv_head * p.k_head_stride;
-      for (uint d = 0; d < HEAD_DIM / 4; ++d) {
+      for (uint d = 0; d < p.head_dim / 4; ++d) {
         const vec4 four = KFour(row, d);
-        for (uint i = 0; i < PAIRS; ++i) mine[i] += dot(four, queries[i * kQueryWidth + d]);
+        for (uint i = 0; i < PAIRS; ++i) mine[i] += dot(four, queries[i * QUERY_WIDTH + d]);
       }
-      for (uint d = HEAD_DIM / 4 * 4; d < HEAD_DIM; ++d) {
+      for (uint d = p.head_dim / 4 * 4; d < p.head_dim; ++d) {
         const float one = KElement(row, d);
         for (uint i = 0; i < PAIRS; ++i) {
-          mine[i] += one * queries[i * kQueryWidth + (d >> 2)][d & 3u];
+          mine[i] += one * queries[i * QUERY_WIDTH + (d >> 2)][d & 3u];
         }
       }
     }
@@ -142,18 +143,23 @@ void main() {
       scores[i * LOCAL + thread] = (seen >> i & 1u) != 0 ? Capped(mine[i]) : -kInfinity;
     }
     barrier();
-    // Every invocation finds the peak of every pair it sums dimensions for.
+    // The peaks of the block: eight invocations to a pair, then eight numbers to everyone.
     const uint count = min(LOCAL, uint(in_use) - block * LOCAL);
+    for (uint j = thread; j < PAIRS * 8; j += LOCAL) {
+      float peak = -kInfinity;
+      for (uint c = j % 8; c < LOCAL; c += 8) peak = max(peak, scores[j / 8 * LOCAL + c]);
+      partial_peaks[j] = peak;
+    }
+    barrier();
     for (uint i = 0; i < PAIRS; ++i) {
       if ((seen_by >> i & 1u) == 0) continue;
       float peak = peaks[i];
-      for (uint c = 0; c < count; ++c) peak = max(peak, scores[i * LOCAL + c]);
+      for (uint j = 0; j < 8; ++j) peak = max(peak, partial_peaks[i * 8 + j]);
       const float shrink = exp(peaks[i] - peak);
       peaks[i] = peak;
       totals[i] *= shrink;
       for (uint d = 0; d < V_DIMS; ++d) sums[i * V_DIMS + d] *= shrink;
     }
-    barrier();
     for (uint i = 0; i < PAIRS; ++i) {
       if ((seen_by >> i & 1u) == 0) continue;
       scores[i * LOCAL + thread] = exp(scores[i * LOCAL + thread] - peaks[i]);
@@ -182,7 +188,7 @@ void main() {
     const uint pair = first_pair + i;
     const uint head = kv_head * group + pair % group;
     const uint out_row = pair / group * p.heads + head;
-    if (SPLIT) {
+    if (p.all_splits > 1) {
       const uint to = p.out_offset + (out_row * p.all_splits + p.first_split + split) * (p.v_dim + 2);
       if (thread == 0) {
         result[to] = peaks[i];
@@ -196,7 +202,7 @@ void main() {
     }
     float total = totals[i];
     float shrink = 1.0;
-    if (SINKS && total > 0.0) {
+    if ((p.flags & kSinks) != 0 && total > 0.0) {
       const float sink = sinks[p.sinks_offset + head];
       const float peak = max(peaks[i], sink);
       shrink = exp(peaks[i] - peak);

@@ -2,11 +2,11 @@
 // Joins the parts of attention.comp: for each (query, head), `splits` times (peak, total,
 // sums[v_dim]). A workgroup to a (query, head).
 #include "common.glsl"
-layout(constant_id = 1) const bool SINKS = false;
 
 layout(push_constant) uniform Push {
   uint v_dim, heads, rows, splits;
   uint parts_offset, sinks_offset, out_offset;
+  uint has_sinks;
 } p;
 layout(binding = 0) readonly buffer Parts { float parts[]; };
 layout(binding = 1) readonly buffer Sinks { float sinks[]; };
@@ -21,7 +21,7 @@ void main() {
   for (uint s = 0; s < p.splits; ++s) peak = max(peak, parts[from + s * part]);
   const bool nothing = peak == -kInfinity;
   float total = 0.0;
-  if (SINKS && !nothing) {
+  if (p.has_sinks != 0 && !nothing) {
     const float sink = sinks[p.sinks_offset + row % p.heads];
     peak = max(peak, sink);
     total = exp(sink - peak);

@@ -2,7 +2,6 @@
 // Rows of any type to f32: dequantize, and gather by ids. A run of 16 elements to an invocation.
 #include "common.glsl"
 #include "weights.glsl"
-layout(constant_id = 2) const bool GATHER = false;
 
 layout(push_constant) uniform Push {
   uvec4 shape;    // of the output; its y counts ids when gathering
@@ -11,6 +10,7 @@ layout(push_constant) uniform Push {
   // This dispatch has the rows first_row .. first_row + rows of a table of all_rows; an id outside
   // the table is zeros, written by the dispatch with the first rows.
   uint first_row, rows, all_rows;
+  uint gather;
 } p;
 layout(binding = 2) readonly buffer Ids { int ids[]; };
 layout(binding = 3) writeonly buffer Out { float result[]; };
@@ -25,7 +25,7 @@ void main() {
   const uint to = p.out_offset + row * k + 16 * run;
   uint from = p.x_offset;
   bool exists = true;
-  if (GATHER) {
+  if (p.gather != 0) {
     const int id = ids[p.ids_offset + row];
     exists = id >= 0 && uint(id) < p.all_rows;
     if (exists && (uint(id) < p.first_row || uint(id) - p.first_row >= p.rows)) return;

@@ -8,8 +8,6 @@ layout(constant_id = 2) const uint TILE_M = 64;
 layout(constant_id = 3) const uint TILE_N = 64;
 layout(constant_id = 4) const uint THREAD_M = 4;
 layout(constant_id = 5) const uint THREAD_N = 4;
-layout(constant_id = 6) const uint ACTIVATION = 0;
-layout(constant_id = 7) const bool BIAS = false;
 #include "activation.glsl"
 
 layout(push_constant) uniform Push {
@@ -19,12 +17,13 @@ layout(push_constant) uniform Push {
   uint out_strides[3];
   uint w_row_stride, w_expert_stride;
   uint w_offset, x_offset, out_offset, bias_offset, ids_offset;
-  uint first_expert, experts, all_experts;
+  uint first_expert, experts, all_experts;  // not read: pushed as for matvec.comp
+  uint activation, has_bias;
 } p;
 layout(binding = 2) readonly buffer X { float x[]; };
 layout(binding = 3) readonly buffer Bias { float bias[]; };
 layout(binding = 4) readonly buffer Ids { int ids[]; };
-layout(binding = 5) writeonly buffer Out { float result[]; };
+layout(binding = 5) buffer Out { float result[]; };
 
 const uint kSlice = 32;
 shared float w_slice[kSlice * TILE_M];  // element k of row i at k * TILE_M + i
@@ -76,16 +75,25 @@ void main() {
     }
     barrier();
   }
+  const uint out_start = p.out_offset + first_row + my_row + outer.x * p.out_strides[1] +
+                         outer.y * p.out_strides[2] + (first_col + my_col) * p.out_strides[0];
   for (uint j = 0; j < THREAD_N; ++j) {
-    const uint col = first_col + my_col + j * threads_n;
-    if (col >= p.cols[0]) continue;
+    if (first_col + my_col + j * threads_n >= p.cols[0]) continue;
     for (uint i = 0; i < THREAD_M; ++i) {
-      const uint row = first_row + my_row + i * threads_m;
-      if (row >= p.m) continue;
-      float sum = sums[i * THREAD_N + j];
-      if (BIAS) sum += bias[p.bias_offset + row];
-      result[p.out_offset + row + col * p.out_strides[0] + outer.x * p.out_strides[1] +
-             outer.y * p.out_strides[2]] = Activate(ACTIVATION, sum);
+      if (first_row + my_row + i * threads_m >= p.m) continue;
+      result[out_start + i * threads_m + j * threads_n * p.out_strides[0]] =
+          sums[i * THREAD_N + j];
     }
+  }
+  if (p.has_bias == 0 && p.activation == 0) return;
+  // Over its own sums again, in a loop: inlined for each register, the activations would be most of
+  // the shader.
+  for (uint i = 0; i < THREAD_M * THREAD_N; ++i) {
+    const uint row = my_row + i / THREAD_N * threads_m, col = i % THREAD_N * threads_n;
+    if (first_row + row >= p.m || first_col + my_col + col >= p.cols[0]) continue;
+    const uint at = out_start + row - my_row + col * p.out_strides[0];
+    float sum = result[at];
+    if (p.has_bias != 0) sum += bias[p.bias_offset + first_row + row];
+    result[at] = Activate(p.activation, sum);
   }
 }

@@ -2,27 +2,27 @@
 // out[i, j] = activation(sum_k w[k, i] * x[k, j] + bias[i]) for few columns j, limited by reading w.
 //
 // A team of TEAM invocations owns ROWS rows i; its invocations take the runs of 16 elements of the
-// rows in turn, each decoded once for COLS columns. With EXPERT a column is a pair (slot, token)
-// and has rows of its own expert.
+// rows in turn, each decoded once for COLS columns. With experts a column is a pair (slot, token)
+// and has rows of its own expert, COLS being 1. ROWS * COLS is at most TEAM: in the end each
+// invocation finishes one sum.
 #include "common.glsl"
 #include "weights.glsl"
 layout(constant_id = 2) const uint TEAM = 32;
 layout(constant_id = 3) const uint ROWS = 2;
 layout(constant_id = 4) const uint COLS = 1;
-layout(constant_id = 5) const bool EXPERT = false;
-layout(constant_id = 6) const uint ACTIVATION = 0;
-layout(constant_id = 7) const bool BIAS = false;
 #include "activation.glsl"
 #include "reduce.glsl"
 
 layout(push_constant) uniform Push {
   uint k, m;            // m: rows in this dispatch
-  uint cols[3];           // columns by dimension of x (1, 2, 3); with EXPERT slots, tokens, 1
-  uint x_strides[3];      // in elements; with EXPERT the first is 0 where all slots share x
+  uint cols[3];           // columns by dimension of x (1, 2, 3); with experts slots, tokens, 1
+  uint x_strides[3];      // in elements; with experts the first is 0 where all slots share x
   uint out_strides[3];
   uint w_row_stride, w_expert_stride;  // bytes
   uint w_offset, x_offset, out_offset, bias_offset, ids_offset;
-  uint first_expert, experts, all_experts;  // as the rows of decode.comp
+  // As the rows of decode.comp; all_experts is 0 where there are none.
+  uint first_expert, experts, all_experts;
+  uint activation, has_bias;
 } p;
 layout(binding = 2) readonly buffer X { float x[]; };
 layout(binding = 3) readonly buffer Bias { float bias[]; };
@@ -43,7 +43,7 @@ void main() {
 
   uint w_start = p.w_offset;
   bool exists = true;
-  if (EXPERT) {
+  if (p.all_experts != 0) {
     const int id = ids[p.ids_offset + outer.x * p.cols[0] + first_col];
     exists = id >= 0 && uint(id) < p.all_experts;
     const bool here = exists ? uint(id) >= p.first_expert && uint(id) - p.first_expert < p.experts
@@ -79,13 +79,14 @@ void main() {
       }
     }
   }
-  for (uint r = 0; r < ROWS; ++r) {
-    for (uint c = 0; c < COLS; ++c) {
-      float sum = TeamSum(sums[r * COLS + c]);
-      if (Lane() != 0 || first_row + r >= p.m || first_col + c >= p.cols[0]) continue;
-      if (BIAS) sum += bias[p.bias_offset + first_row + r];
-      result[p.out_offset + first_row + r + (first_col + c) * p.out_strides[0] +
-             outer.x * p.out_strides[1] + outer.y * p.out_strides[2]] = Activate(ACTIVATION, sum);
-    }
+  float mine = 0.0;
+  for (uint i = 0; i < ROWS * COLS; ++i) {
+    const float sum = TeamSum(sums[i]);
+    if (Lane() == i) mine = sum;
   }
+  const uint row = first_row + Lane() / COLS, col = first_col + Lane() % COLS;
+  if (Lane() >= ROWS * COLS || row >= p.m || col >= p.cols[0]) return;
+  if (p.has_bias != 0) mine += bias[p.bias_offset + row];
+  result[p.out_offset + row + col * p.out_strides[0] + outer.x * p.out_strides[1] +
+         outer.y * p.out_strides[2]] = Activate(p.activation, mine);
 }

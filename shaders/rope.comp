@@ -38,9 +38,9 @@ uvec3 Divide(uvec3 number, float factor) {
     quotient[i >> 2] |= (remainder / m) << (24 - 8 * (i & 3));
     remainder %= m;
   }
-  // The quotient's 160 bits are number / m with 8 + 32 integer and 64 + 56 fractional bits; times
-  // 2^-e. Where the wanted 96 bits start in it:
-  const int start = 8 + e;
+  // The quotient's 160 bits are number / m with 40 integer and 120 fractional bits. It is 2^e times
+  // too large, so that the 96 bits wanted start at:
+  const int start = 8 - e;
   uvec3 result;
   for (int i = 0; i < 3; ++i) {
     const int at = start + 32 * i;

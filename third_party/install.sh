@@ -8,10 +8,10 @@
 set -euo pipefail
 
 packages=(cmake ninja-build g++ python3 python3-pip libabsl-dev libcli11-dev libpcre2-dev
-  libutf8proc-dev nlohmann-json3-dev)
+  libutf8proc-dev libvulkan-dev nlohmann-json3-dev glslc)
 case "${1:-}" in
   build) ;;
-  test) packages+=(libgtest-dev libgmock-dev pkg-config) ;;
+  test) packages+=(libgtest-dev libgmock-dev pkg-config mesa-vulkan-drivers vulkan-validationlayers) ;;
   fuzz) packages+=(libgtest-dev libgmock-dev pkg-config clang) ;;
   *)
     echo "usage: install.sh build|test|fuzz" >&2

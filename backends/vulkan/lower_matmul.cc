@@ -1,7 +1,6 @@
 // Matrix products: which shader, how wide, cut how.
 
 #include <algorithm>
-#include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "backends/vulkan/builder.h"
@@ -17,11 +16,18 @@ constexpr int64_t kVectorColumns = 8;
 struct VectorShape {
   uint32_t local, team, rows;
 };
-VectorShape VectorShapeOf(const Traits& traits, uint32_t columns) {
-  // A processor keeps a team in one vector register, and reads x once for many rows.
-  if (traits.is_processor()) return {8, 8, columns > 4 ? 4u : 8u};
+VectorShape VectorShapeOf(const Traits& traits, uint32_t columns, quant::Type type) {
+  // Conversions of 64-bit numbers are long; no model is made of them.
+  const bool odd = type == quant::Type::kF64 || type == quant::Type::kI64;
+  // A processor keeps a team in one vector register.
+  if (traits.is_processor()) return {8, 8, odd ? 1u : 2u};
   const uint32_t team = traits.subgroup_size != 0 ? traits.subgroup_size : 32;
-  return {std::max(team, 128u), team, columns > 4 ? 1u : 2u};
+  return {std::max(team, 128u), team, odd || columns > 4 ? 1u : 2u};
+}
+// Columns of a workgroup: few variants, for a shader is compiled for each.
+uint32_t VectorColumns(const Traits& traits, int64_t columns) {
+  if (columns == 1) return 1;
+  return columns <= 4 || traits.is_processor() ? 4 : 8;
 }
 
 // How matmul.comp is cut.
@@ -58,10 +64,9 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         out.shape[0] = count;
         const int64_t columns = x.shape[1];
         const bool vector = columns <= kVectorColumns && !settings_.matmul_tile_only;
-        const uint32_t cols =
-            vector ? std::bit_ceil(static_cast<uint32_t>(std::max<int64_t>(columns, 1))) : 0;
+        const uint32_t cols = VectorColumns(traits_, columns);
         const auto type = static_cast<uint32_t>(weight.type);
-        const auto activation = static_cast<uint32_t>(attrs.activation);
+        const auto activation = static_cast<int64_t>(attrs.activation);
         const bool subgroups = vector && traits_.subgroup_size != 0;
         Builder builder(*this,
                         !vector     ? Shader::kMatMul
@@ -70,15 +75,14 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
                         absl::StrCat(vector ? "matvec " : "matmul ", quant::Name(weight.type)));
         uint64_t groups = graph::RowCount({1, 1, x.shape[2], x.shape[3]});
         if (vector) {
-          const VectorShape shape = VectorShapeOf(traits_, cols);
-          builder.Constants({shape.local, type, shape.team, shape.rows, cols, 0, activation,
-                             attrs.has_bias});
+          const VectorShape shape = VectorShapeOf(traits_, cols, weight.type);
+          builder.Constants({shape.local, type, shape.team, shape.rows, cols});
           if (subgroups) builder.Subgroups(shape.team);
           groups *= Groups(count, shape.local / shape.team * shape.rows) * Groups(columns, cols);
         } else {
           const TileShape shape = TileShapeOf(traits_, columns);
-          builder.Constants({shape.local(), type, shape.tile_m, shape.tile_n, shape.thread_m,
-                             shape.thread_n, activation, attrs.has_bias});
+          builder.Constants(
+              {shape.local(), type, shape.tile_m, shape.tile_n, shape.thread_m, shape.thread_n});
           groups *= Groups(count, shape.tile_m) * Groups(columns, shape.tile_n);
         }
         const uint32_t w_at = builder.Bind(w);
@@ -96,7 +100,8 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.shape[d]));
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.strides[d] / 4));
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
-        builder.PushAll({w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 1, 1});
+        builder.PushAll(
+            {w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 0, 0, activation, attrs.has_bias});
         builder.Finish(groups);
       }
       part_row += m;
@@ -119,7 +124,7 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
     BANTAM_ASSIGN_OR_RETURN(rows, FittingCount(weights.Slice(2, 0, 1), 1));
   }
   const bool subgroups = traits_.subgroup_size != 0;
-  const VectorShape shape = VectorShapeOf(traits_, 1);
+  const VectorShape shape = VectorShapeOf(traits_, 1, weights.type);
   return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) {
     const Tensor& x = t[0];
     for (int64_t first = 0; first < all_experts; first += experts) {
@@ -133,7 +138,7 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
         Builder builder(*this, subgroups ? Shader::kMatVecSubgroups : Shader::kMatVec,
                         absl::StrCat("matvec experts ", quant::Name(weights.type)));
         builder.Constants(
-            {shape.local, static_cast<uint32_t>(weights.type), shape.team, shape.rows, 1, 1});
+            {shape.local, static_cast<uint32_t>(weights.type), shape.team, shape.rows, 1});
         if (subgroups) builder.Subgroups(shape.team);
         const uint32_t w_at = builder.Bind(w);
         builder.BindCodebooks();
@@ -142,10 +147,29 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
         const uint32_t ids_at = builder.BindWords(t[1]);
         const uint32_t out_at = builder.BindWords(out, true);
         const int64_t slots = out.shape[1], tokens = out.shape[2];
-        builder.PushAll({x.shape[0], count, slots, tokens, 1, x.shape[1] == 1 ? 0 : x.strides[1] / 4,
-                         x.strides[2] / 4, 0, out.strides[1] / 4, out.strides[2] / 4, 0,
-                         w.strides[1], w.strides[2], w_at, x_at, out_at, 0, ids_at, first, here,
-                         all_experts});
+        builder.PushAll({x.shape[0],
+                         count,
+                         slots,
+                         tokens,
+                         1,
+                         x.shape[1] == 1 ? 0 : x.strides[1] / 4,
+                         x.strides[2] / 4,
+                         0,
+                         out.strides[1] / 4,
+                         out.strides[2] / 4,
+                         0,
+                         w.strides[1],
+                         w.strides[2],
+                         w_at,
+                         x_at,
+                         out_at,
+                         0,
+                         ids_at,
+                         first,
+                         here,
+                         all_experts,
+                         0,
+                         0});
         builder.Finish(Groups(count, shape.local / shape.team * shape.rows) * slots * tokens);
       }
     }

@@ -58,7 +58,8 @@ uint32_t Lowering::Builder::Bind(const Tensor& tensor, bool written) {
   Bound& bound = dispatch_.bindings[dispatch_.key.bindings++];
   bound.buffer = tensor.buffer;
   bound.own = tensor.own;
-  bound.begin = tensor.offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
+  bound.begin =
+      tensor.offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
   bound.end = (tensor.offset + tensor.SpanBytes() + 3) / 4 * 4;
   bound.written = written;
   return static_cast<uint32_t>(tensor.offset - bound.begin);
@@ -80,12 +81,10 @@ Lowering::Lowering(const Traits& traits, const Settings& settings, VkBuffer code
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
                             const Traits& traits) {
   auto refuse = [&](absl::string_view why) {
-    return absl::UnimplementedError(absl::StrCat(graph::OpName(node.op), " '",
-                                                 graph.value(node.output).name, "': ", why));
+    return absl::UnimplementedError(
+        absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "': ", why));
   };
-  auto value = [&](size_t input) -> const graph::Value& {
-    return graph.value(node.inputs[input]);
-  };
+  auto value = [&](size_t input) -> const graph::Value& { return graph.value(node.inputs[input]); };
   switch (node.op) {
     case Op::kKvWrite:
       if (!IsKvType(value(0).type)) {
@@ -128,9 +127,9 @@ absl::Status Lowering::ForFitting(const Tensors& tensors, int least, const Lower
   int d = graph::kMaxDims - 1;
   while (d >= least && shape[d] == 1) --d;
   if (d < least) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("a row does not fit the ", FormatByteSize(traits_.binding_limit),
-                     " this GPU binds at a time"));
+    return absl::ResourceExhaustedError(absl::StrCat("a row does not fit the ",
+                                                     FormatByteSize(traits_.binding_limit),
+                                                     " this GPU binds at a time"));
   }
   const int64_t half = shape[d] / 2;
   for (auto [begin, count] : {std::pair{int64_t{0}, half}, {half, shape[d] - half}}) {
@@ -147,9 +146,9 @@ absl::StatusOr<int64_t> Lowering::FittingCount(const Tensor& tensor, int dimensi
   const int64_t room = static_cast<int64_t>(traits_.binding_limit - traits_.offset_alignment) -
                        static_cast<int64_t>(one.SpanBytes());
   if (room < 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("a row does not fit the ", FormatByteSize(traits_.binding_limit),
-                     " this GPU binds at a time"));
+    return absl::ResourceExhaustedError(absl::StrCat("a row does not fit the ",
+                                                     FormatByteSize(traits_.binding_limit),
+                                                     " this GPU binds at a time"));
   }
   return 1 + room / tensor.strides[dimension];
 }
@@ -290,8 +289,8 @@ absl::Status Lowering::Rope(const graph::Node& node, std::span<const Tensor> inp
   const bool factors = inputs.size() > 2;
   const RopeTable rope = MakeRopeTable(attrs);
   // Layers share their table.
-  auto found = std::search(constants_.begin(), constants_.end(), rope.words.begin(),
-                           rope.words.end());
+  auto found =
+      std::search(constants_.begin(), constants_.end(), rope.words.begin(), rope.words.end());
   const auto table_at = static_cast<uint32_t>(found - constants_.begin());
   if (found == constants_.end()) {
     constants_.insert(constants_.end(), rope.words.begin(), rope.words.end());
@@ -328,11 +327,10 @@ absl::Status Lowering::Decode(const graph::Node& node, std::span<const Tensor> i
                               const Tensor& output) {
   const bool gather = node.op == Op::kGatherRows;
   const Tensor& source = inputs[0];
-  const std::string kernel =
-      absl::StrCat(graph::OpName(node.op), " ", quant::Name(source.type));
+  const std::string kernel = absl::StrCat(graph::OpName(node.op), " ", quant::Name(source.type));
   auto lower = [&](const Tensor& x, const Tensor* ids, const Tensor& out, int64_t first_row) {
     Builder builder(*this, Shader::kDecode, kernel);
-    builder.Constants({kLocal, static_cast<uint32_t>(source.type), gather});
+    builder.Constants({kLocal, static_cast<uint32_t>(source.type)});
     const uint32_t x_at = builder.Bind(x);
     builder.BindCodebooks();
     uint32_t ids_at = 0;
@@ -344,7 +342,7 @@ absl::Status Lowering::Decode(const graph::Node& node, std::span<const Tensor> i
     const uint32_t out_at = builder.BindWords(out, true);
     for (int64_t size : out.shape) builder.Push(static_cast<uint32_t>(size));
     for (int64_t stride : x.strides) builder.Push(static_cast<uint32_t>(stride));
-    builder.PushAll({x_at, ids_at, out_at, first_row, x.shape[1], source.shape[1]});
+    builder.PushAll({x_at, ids_at, out_at, first_row, x.shape[1], source.shape[1], gather});
     builder.Finish(Groups(Groups(out.shape[0], 16) * graph::RowCount(out.shape), kLocal));
   };
   if (!gather) {
@@ -403,75 +401,101 @@ absl::Status Lowering::Attention(const graph::Node& node, std::span<const Tensor
   const int64_t windows = std::max<int64_t>(1, (context + window - 1) / window);
 
   constexpr uint32_t kBlock = 64;  // cells, and invocations
-  const uint64_t scratch_limit = traits_.binding_limit / 2;
-  return ForFitting({inputs[0], Along(inputs[3], 2, 2), output}, 2, [&](const Tensors& t) {
-    const Tensor& q = t[0];
-    const Tensor& out = t[2];
-    const int64_t queries = q.shape[2], all_pairs = heads / kv_heads * queries;
-    // Pairs share what is read of the cache; their queries and scores are in shared memory.
-    uint32_t pairs = 1;
-    auto shared = [&](int64_t p) { return p * ((head_dim + 3) / 4 * 16 + kBlock * 4) + 64; };
-    while (pairs < 8 && pairs < all_pairs && shared(2 * pairs) <= traits_.shared_memory) pairs *= 2;
-    const uint64_t groups = Groups(all_pairs, pairs) * kv_heads;
-    const auto blocks = static_cast<int64_t>(Groups(window, kBlock));
-    const int64_t wanted = traits_.is_processor() ? 4 : 128;  // workgroups
-    int64_t splits = std::clamp<int64_t>(wanted / static_cast<int64_t>(groups), 1,
-                                         std::max<int64_t>(1, blocks / 4));
-    if (settings_.kv_splits > 0) splits = settings_.kv_splits;
-    const int64_t all_splits = splits * windows;
-    const bool split = all_splits > 1;
-    Tensor parts;
-    if (split) {
-      parts.own = Own::kScratch;
-      parts.shape[0] = heads * queries * all_splits * (v_dim + 2);
-      if (parts.SpanBytes() > scratch_limit) {
-        return absl::ResourceExhaustedError("attention over this context needs too much scratch");
-      }
-      scratch_bytes_ = std::max(scratch_bytes_, parts.SpanBytes());
-    }
-    for (int64_t w = 0; w < windows; ++w) {
-      const int64_t first = w * window;
-      const int64_t count = std::min(window, context - first);
-      Builder builder(*this, Shader::kAttention, absl::StrCat("attention ", quant::Name(k.type)));
-      builder.Constants({kBlock, static_cast<uint32_t>(k.type), static_cast<uint32_t>(v.type),
-                         pairs, static_cast<uint32_t>(Groups(v_dim, kBlock)),
-                         static_cast<uint32_t>(head_dim), attrs.causal, split, sinks && !split});
-      const uint32_t q_at = builder.BindWords(q);
-      const uint32_t k_at = builder.Bind(k.Slice(2, first, count));
-      const uint32_t v_at = builder.Bind(v.Slice(2, first, count));
-      const uint32_t q_cells_at = builder.BindWords(t[1]);
-      const uint32_t kv_cells_at = builder.BindWords(kv_cells.Slice(2, first, count));
-      const uint32_t length_at = builder.BindWords(inputs[5]);
-      uint32_t sinks_at = 0;
-      if (sinks && !split) {
-        sinks_at = builder.BindWords(inputs[6]);
-      } else {
-        builder.BindCodebooks();
-      }
-      const uint32_t out_at = builder.BindWords(split ? parts : out, true);
-      builder.PushAll({v_dim, heads, kv_heads, queries, q.strides[1] / 4, q.strides[2] / 4,
-                       k.strides[1], k.strides[2], v.strides[1], v.strides[2], q_at, k_at, v_at,
-                       q_cells_at, kv_cells_at, length_at, sinks_at, out_at, first, count, splits,
-                       w * splits, all_splits, attrs.window});
-      builder.Push(attrs.scale);
-      builder.Push(attrs.softcap);
-      builder.Finish(groups * splits);
-    }
-    if (!split) return absl::OkStatus();
-    Builder builder(*this, Shader::kAttentionMerge, "attention merge");
-    builder.Constants({kBlock, sinks});
-    const uint32_t parts_at = builder.BindWords(parts);
-    uint32_t sinks_at = 0;
-    if (sinks) {
-      sinks_at = builder.BindWords(inputs[6]);
-    } else {
-      builder.BindCodebooks();
-    }
-    const uint32_t out_at = builder.BindWords(out, true);
-    builder.PushAll({v_dim, heads, heads * queries, all_splits, parts_at, sinks_at, out_at});
-    builder.Finish(heads * queries);
-    return absl::OkStatus();
-  });
+  const int64_t all_pairs = heads / kv_heads * inputs[0].shape[2];
+  // Pairs share what is read of the cache; their queries and scores are in shared memory. Queries
+  // have room in a few sizes, for a shader is compiled for each.
+  uint32_t query_width = 16;  // vec4
+  while (4 * query_width < head_dim) query_width *= 2;
+  auto shared = [&](uint32_t p) { return p * (query_width * 16 + kBlock * 4 + 8 * 4) + 64; };
+  if (shared(1) > traits_.shared_memory) query_width = static_cast<uint32_t>(head_dim + 3) / 4;
+  const uint32_t most_pairs = traits_.is_processor() ? 4 : 8;
+  uint32_t pairs = all_pairs == 1 ? 1 : most_pairs;
+  while (pairs > 1 && shared(pairs) > traits_.shared_memory) pairs /= 2;
+  const auto groups_in_all = static_cast<int64_t>(Groups(all_pairs, pairs)) * kv_heads;
+  const auto blocks = static_cast<int64_t>(Groups(window, kBlock));
+  const int64_t wanted = traits_.is_processor() ? 4 : 128;  // workgroups
+  int64_t splits = std::clamp<int64_t>(wanted / groups_in_all, 1, std::max<int64_t>(1, blocks / 4));
+  if (settings_.kv_splits > 0) splits = settings_.kv_splits;
+  const int64_t all_splits = splits * windows;
+  const bool split = all_splits > 1;
+  Tensor all_parts;  // of a query in a row, so that it is cut with the queries
+  all_parts.own = Own::kScratch;
+  all_parts.shape = {split ? heads * all_splits * (v_dim + 2) : 1, 1, inputs[0].shape[2], 1};
+  all_parts.strides = graph::ContiguousStrides(Type::kF32, all_parts.shape);
+  return ForFitting(
+      {inputs[0], Along(inputs[3], 2, 2), all_parts, output}, 2, [&](const Tensors& t) {
+        const Tensor& q = t[0];
+        Tensor parts = t[2];
+        parts.offset = 0;
+        const Tensor& out = t[3];
+        const int64_t queries = q.shape[2];
+        const uint64_t groups = Groups(heads / kv_heads * queries, pairs) * kv_heads;
+        if (split) scratch_bytes_ = std::max(scratch_bytes_, parts.SpanBytes());
+        for (int64_t w = 0; w < windows; ++w) {
+          const int64_t first = w * window;
+          const int64_t count = std::min(window, context - first);
+          Builder builder(*this, Shader::kAttention,
+                          absl::StrCat("attention ", quant::Name(k.type)));
+          builder.Constants({kBlock, static_cast<uint32_t>(k.type), static_cast<uint32_t>(v.type),
+                             pairs, static_cast<uint32_t>(Groups(v_dim, kBlock)), query_width});
+          const uint32_t q_at = builder.BindWords(q);
+          const uint32_t k_at = builder.Bind(k.Slice(2, first, count));
+          const uint32_t v_at = builder.Bind(v.Slice(2, first, count));
+          const uint32_t q_cells_at = builder.BindWords(t[1]);
+          const uint32_t kv_cells_at = builder.BindWords(kv_cells.Slice(2, first, count));
+          const uint32_t length_at = builder.BindWords(inputs[5]);
+          uint32_t sinks_at = 0;
+          if (sinks && !split) {
+            sinks_at = builder.BindWords(inputs[6]);
+          } else {
+            builder.BindCodebooks();
+          }
+          const uint32_t out_at = builder.BindWords(split ? parts : out, true);
+          builder.PushAll({v_dim,
+                           heads,
+                           kv_heads,
+                           queries,
+                           q.strides[1] / 4,
+                           q.strides[2] / 4,
+                           k.strides[1],
+                           k.strides[2],
+                           v.strides[1],
+                           v.strides[2],
+                           q_at,
+                           k_at,
+                           v_at,
+                           q_cells_at,
+                           kv_cells_at,
+                           length_at,
+                           sinks_at,
+                           out_at,
+                           first,
+                           count,
+                           splits,
+                           w * splits,
+                           all_splits,
+                           attrs.window});
+          builder.Push(attrs.scale);
+          builder.Push(attrs.softcap);
+          builder.PushAll({head_dim, (attrs.causal ? 1 : 0) | (sinks && !split ? 2 : 0)});
+          builder.Finish(groups * splits);
+        }
+        if (!split) return absl::OkStatus();
+        Builder builder(*this, Shader::kAttentionMerge, "attention merge");
+        builder.Constants({kBlock});
+        const uint32_t parts_at = builder.BindWords(parts);
+        uint32_t sinks_at = 0;
+        if (sinks) {
+          sinks_at = builder.BindWords(inputs[6]);
+        } else {
+          builder.BindCodebooks();
+        }
+        const uint32_t out_at = builder.BindWords(out, true);
+        builder.PushAll(
+            {v_dim, heads, heads * queries, all_splits, parts_at, sinks_at, out_at, sinks});
+        builder.Finish(heads * queries);
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace bantam::vulkan

@@ -140,17 +140,16 @@ mat4 DecodeRun(uint row, uint run, uint k) {
   mat4 x;
   if (IsPlain()) {
     const uint first = 16 * run;
-    if (TYPE == kF16 && first + 16 <= k) {
+    if (TYPE == kF16 && (k & 15u) == 0) {
       const uvec4 a = LoadU128(row + 2 * first), b = LoadU128(row + 2 * first + 16);
       return mat4(unpackHalf2x16(a.x), unpackHalf2x16(a.y), unpackHalf2x16(a.z),
                   unpackHalf2x16(a.w), unpackHalf2x16(b.x), unpackHalf2x16(b.y),
                   unpackHalf2x16(b.z), unpackHalf2x16(b.w));
     }
-    for (int i = 0; i < 4; ++i) {
-      for (int j = 0; j < 4; ++j) {
-        const uint at = first + 4 * i + j;
-        x[i][j] = at < k ? LoadPlain(row, at) : 0.0;
-      }
+    for (uint i = 0; i < 16; ++i) {
+      // A choice, not a branch.
+      const float element = LoadPlain(row, min(first + i, k - 1));
+      x[i >> 2][i & 3] = first + i < k ? element : 0.0;
     }
     return x;
   }

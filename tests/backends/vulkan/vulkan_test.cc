@@ -1,0 +1,400 @@
+// The Vulkan backend beyond the contract: decoding to the bit, tensors larger than a binding,
+// failures of the driver, memory over many loads, the cache of pipelines. The backend is linked in,
+// so that failures can be injected; the plug-in is left alone.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "backends/vulkan/device.h"
+#include "backends/vulkan/gpu.h"
+#include "backends/vulkan/hazards.h"
+#include "backends/vulkan/settings.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/engine.h"
+#include "runtime/graph/infer.h"
+#include "runtime/graph/memory_plan.h"
+#include "runtime/quant/blocks.h"
+#include "runtime/quant/decode.h"
+#include "tests/support/golden.h"
+#include "tests/support/tiny_model.h"
+
+namespace bantam::vulkan {
+namespace {
+
+using graph::Op;
+using graph::ValueId;
+using quant::Type;
+using ::testing::HasSubstr;
+
+// Before any device is listed: no plug-ins, and the backend that is linked in.
+const bool kRegistered = [] {
+  setenv("BANTAM_PLUGIN_PATH", "", 1);
+  device::RegisterBackend(NewBackend());
+  return true;
+}();
+
+class Vulkan : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(kRegistered);
+    auto device = device::OpenDevice("vulkan:0", {});
+    // Everywhere the tests run there is a driver: third_party/install.sh brings one.
+    ASSERT_TRUE(device.ok()) << device.status();
+    device_ = *std::move(device);
+  }
+  void TearDown() override {
+    TheFaults().allocation_in = 0;
+    TheFaults().submit_in = 0;
+  }
+  std::unique_ptr<device::Device> device_;
+};
+
+// A graph on a device, its values in buffers of their own.
+class Compiled {
+ public:
+  absl::Status Make(device::Device& device, graph::Graph& graph) {
+    BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
+    const graph::MemoryPlan plan =
+        graph::PlanMemory(graph, static_cast<int64_t>(device.limits().alignment));
+    BANTAM_ASSIGN_OR_RETURN(temp_, device.Allocate(std::max<int64_t>(plan.size, 1)));
+    std::vector<device::Binding> bindings(graph.values().size());
+    buffers_.resize(bindings.size());
+    for (size_t id = 0; id < bindings.size(); ++id) {
+      const graph::Value& value = graph.values()[id];
+      if (value.base != graph::kNone) continue;
+      if (value.storage == graph::Storage::kTemp) {
+        bindings[id] = {temp_.get(), static_cast<uint64_t>(plan.offsets[id])};
+        continue;
+      }
+      BANTAM_ASSIGN_OR_RETURN(buffers_[id], device.Allocate(value.SpanBytes()));
+      bindings[id] = {buffers_[id].get(), 0};
+    }
+    bindings_ = bindings;
+    BANTAM_ASSIGN_OR_RETURN(stream_, device.NewStream());
+    BANTAM_ASSIGN_OR_RETURN(executable_,
+                            device.Compile({graph, plan, bindings, {temp_.get(), 0}}));
+    return absl::OkStatus();
+  }
+  template <typename T>
+  absl::Status Set(ValueId id, const std::vector<T>& values) {
+    return bindings_[id].buffer->Upload(bindings_[id].offset, std::as_bytes(std::span(values)));
+  }
+  absl::Status Run() {
+    BANTAM_RETURN_IF_ERROR(executable_->Run(*stream_));
+    return stream_->Synchronize();
+  }
+  std::vector<float> Get(ValueId id, size_t count) {
+    std::vector<float> values(count);
+    const absl::Status status = bindings_[id].buffer->Download(
+        bindings_[id].offset, std::as_writable_bytes(std::span(values)));
+    EXPECT_TRUE(status.ok()) << status;
+    return values;
+  }
+
+ private:
+  std::unique_ptr<device::Buffer> temp_;
+  std::vector<std::unique_ptr<device::Buffer>> buffers_;
+  std::vector<device::Binding> bindings_;
+  std::unique_ptr<device::Stream> stream_;
+  std::unique_ptr<device::Executable> executable_;
+};
+
+TEST_F(Vulkan, DecodesTheGoldenBlocksToTheBit) {
+  std::ifstream in(std::string(BANTAM_GOLDEN_DIR) + "/quant/types.txt");
+  std::string name, rest;
+  int types = 0;
+  for (uint32_t id; in >> name >> id && std::getline(in, rest); ++types) {
+    SCOPED_TRACE(name);
+    const auto type = static_cast<Type>(id);
+    const auto blocks = testing::ReadGolden<uint8_t>("quant/" + name + ".blocks");
+    const auto expected = testing::ReadGolden<float>("quant/" + name + ".f32");
+    graph::Graph graph;
+    const auto n = static_cast<int64_t>(expected.size());
+    const ValueId x = graph.AddInput("x", type, {n, 1, 1, 1});
+    const ValueId out = graph.Add(Op::kDequantize, {x}, "out");
+    graph.AddOutput(out);
+    Compiled compiled;
+    ASSERT_TRUE(compiled.Make(*device_, graph).ok());
+    ASSERT_TRUE(compiled.Set(x, blocks).ok());
+    ASSERT_TRUE(compiled.Run().ok());
+    const std::vector<float> found = compiled.Get(out, expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (std::isnan(expected[i])) {
+        ASSERT_TRUE(std::isnan(found[i])) << i << " is " << found[i];
+      } else if (std::abs(expected[i]) < 1.2e-38f) {
+        // Shaders may flush subnormal results to zero.
+        ASSERT_LE(std::abs(found[i] - expected[i]), 1.2e-38f) << i;
+      } else {
+        ASSERT_EQ(std::bit_cast<uint32_t>(found[i]), std::bit_cast<uint32_t>(expected[i]))
+            << i << " is " << found[i] << ", expected " << expected[i];
+      }
+    }
+  }
+  EXPECT_EQ(types, 33);
+}
+
+// 300 MiB, more than twice what the smallest drivers bind at a time.
+TEST_F(Vulkan, AMatrixLargerThanABinding) {
+  constexpr int64_t kWidth = 8192, kRows = 9600;
+  static_assert(kWidth * kRows * sizeof(float) == 300 << 20);
+  graph::Graph graph;
+  const ValueId w = graph.AddWeight("w", Type::kF32, {kWidth, kRows, 1, 1});
+  const ValueId x = graph.AddInput("x", Type::kF32, {kWidth, 1, 1, 1});
+  const ValueId ids = graph.AddInput("ids", Type::kI32, {4, 1, 1, 1});
+  const ValueId product = graph.Add(Op::kMatMul, {w, x}, "product", graph::MatMulAttrs{});
+  const ValueId rows = graph.Add(Op::kGatherRows, {w, ids}, "rows");
+  graph.AddOutput(product);
+  graph.AddOutput(rows);
+  Compiled compiled;
+  absl::Status status = compiled.Make(*device_, graph);
+  ASSERT_TRUE(status.ok()) << status;
+  // Small whole numbers, so that every sum is exact: element (k, row) is (k * 7 + row * 3) % 17 - 8.
+  auto weight = [](int64_t k, int64_t row) { return static_cast<float>((k * 7 + row * 3) % 17 - 8); };
+  std::vector<float> pattern(kWidth + 17);
+  for (int64_t k = 0; k < kWidth + 17; ++k) pattern[k] = weight(k, 0);
+  std::vector<float> matrix(kWidth * kRows);
+  for (int64_t row = 0; row < kRows; ++row) {
+    // Adding 3 to row * 3 is adding 15 to k, since 15 * 7 = 105 = 3 mod 17.
+    std::memcpy(&matrix[row * kWidth], &pattern[row * 15 % 17], kWidth * sizeof(float));
+  }
+  std::vector<float> activations(kWidth);
+  for (int64_t k = 0; k < kWidth; ++k) activations[k] = static_cast<float>(k % 5 - 2);
+  ASSERT_TRUE(compiled.Set(w, matrix).ok());
+  ASSERT_TRUE(compiled.Set(x, activations).ok());
+  const std::vector<int32_t> wanted = {0, 4095, 4096, kRows - 1};
+  ASSERT_TRUE(compiled.Set(ids, wanted).ok());
+  status = compiled.Run();
+  ASSERT_TRUE(status.ok()) << status;
+  const std::vector<float> found = compiled.Get(product, kRows);
+  for (int64_t row = 0; row < kRows; ++row) {
+    if (row >= 17 && row % 101 != 0 && row < kRows - 17) {
+      // A row has the numbers of the one 17 before.
+      ASSERT_EQ(found[row], found[row - 17]) << row;
+      continue;
+    }
+    double expected = 0;
+    for (int64_t k = 0; k < kWidth; ++k) expected += double{weight(k, row)} * activations[k];
+    ASSERT_EQ(found[row], expected) << row;
+  }
+  const std::vector<float> gathered = compiled.Get(rows, 4 * kWidth);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    for (int64_t k = 0; k < kWidth; ++k) {
+      ASSERT_EQ(gathered[i * kWidth + k], weight(k, wanted[i])) << wanted[i];
+    }
+  }
+}
+
+// What is written to a quantized cache is within half a step of each block.
+TEST_F(Vulkan, QuantizedCaches) {
+  constexpr int64_t kWidth = 96, kHeads = 3, kContext = 7, kBlock = 32;
+  std::mt19937 random(5);
+  for (auto [type, steps] : {std::pair{Type::kQ8_0, 127.0}, {Type::kQ4_0, 8.0}}) {
+    SCOPED_TRACE(quant::Name(type));
+    graph::Graph graph;
+    const ValueId cache = graph.AddState("cache", type, {kWidth, kHeads, kContext, 1});
+    const ValueId x = graph.AddInput("x", Type::kF32, {kWidth, kHeads, 3, 1});
+    const ValueId slots = graph.AddInput("slots", Type::kI32, {3, 1, 1, 1});
+    const ValueId written = graph.Add(Op::kKvWrite, {cache, x, slots}, "written");
+    const ValueId out = graph.Add(Op::kDequantize, {written}, "out");
+    graph.AddOutput(out);
+    Compiled compiled;
+    ASSERT_TRUE(compiled.Make(*device_, graph).ok());
+    std::vector<float> values(kWidth * kHeads * 3);
+    for (float& v : values) v = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+    ASSERT_TRUE(compiled.Set(x, values).ok());
+    ASSERT_TRUE(compiled.Set(slots, std::vector<int32_t>{5, -1, 2}).ok());
+    ASSERT_TRUE(compiled.Run().ok());
+    const std::vector<float> found = compiled.Get(out, kWidth * kHeads * kContext);
+    for (int64_t slot = 0; slot < kContext; ++slot) {
+      const int64_t row = slot == 5 ? 0 : slot == 2 ? 2 : -1;
+      for (int64_t i = 0; i < kWidth * kHeads; i += kBlock) {
+        float peak = 0;
+        for (int64_t j = i; row >= 0 && j < i + kBlock; ++j) {
+          peak = std::max(peak, std::abs(values[row * kWidth * kHeads + j]));
+        }
+        for (int64_t j = i; j < i + kBlock; ++j) {
+          const float expected = row < 0 ? 0 : values[row * kWidth * kHeads + j];
+          // Q4_0 goes from -8 to 7 steps: its far end is off by one. The scale is rounded to f16.
+          const double tolerance = peak / steps * (type == Type::kQ4_0 ? 1.01 : 0.51) + peak * 1e-3;
+          ASSERT_NEAR(found[slot * kWidth * kHeads + j], expected, tolerance) << slot << " " << j;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Vulkan, AllocationFailuresAreStatuses) {
+  TheFaults().allocation_in = 1;
+  const auto failed = device_->Allocate(1000);
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kResourceExhausted) << failed.status();
+  EXPECT_TRUE(device_->Allocate(1000).ok());
+  // Every allocation of a load in turn.
+  testing::TempDir folder;
+  testing::WriteTinyLlama(folder.File("model.gguf"));
+  int failures = 0;
+  for (int fault = 1; fault < 100; ++fault) {
+    TheFaults().allocation_in = fault;
+    auto model = engine::Model::Load(folder.File("model.gguf"), {.device = "vulkan"});
+    absl::Status status = model.status();
+    if (model.ok()) {
+      status = engine::Session::Create(*model, {.context = 64, .ubatch = 2}).status();
+    }
+    if (status.ok()) break;
+    ++failures;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
+  }
+  EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
+}
+
+TEST_F(Vulkan, MemoryIsCountedExactly) {
+  const device::MemoryInfo before = device_->memory();
+  {
+    auto buffer = device_->Allocate(64 << 20);
+    ASSERT_TRUE(buffer.ok());
+    EXPECT_LE(device_->memory().free, before.free - (64 << 20));
+  }
+  EXPECT_EQ(device_->memory().free, before.free);
+}
+
+// A GPU that is lost is opened anew by the next load; what was made before says so and no more.
+TEST_F(Vulkan, ALostDeviceIsAStatusAndTheNextLoadWorks) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path);
+  const std::vector<int32_t> prompt = {1, 2, 3};
+  std::vector<float> expected;
+  for (int round = 0; round < 3; ++round) {
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    absl::Status status = (*session)->Decode(prompt);
+    ASSERT_TRUE(status.ok()) << status;
+    const auto logits = (*session)->Logits();
+    if (expected.empty()) expected.assign(logits.begin(), logits.end());
+    EXPECT_EQ(std::vector<float>(logits.begin(), logits.end()), expected);
+    TheFaults().submit_in = 1;
+    for (int call = 0; call < 2; ++call) {
+      status = (*session)->Decode(prompt);
+      EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("lost"));
+    }
+    EXPECT_FALSE(engine::Session::Create(*model, {.context = 64}).ok());
+  }
+}
+
+uint64_t ResidentBytes() {
+  std::ifstream in("/proc/self/statm");
+  uint64_t total = 0, resident = 0;
+  in >> total >> resident;
+  return resident * 4096;
+}
+
+TEST_F(Vulkan, AThousandLoadsLeaveMemoryFlat) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer keeps freed memory";
+#endif
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path, {.layers = 1, .embedding = 32, .heads = 2, .heads_kv = 1});
+  const uint64_t free = device_->memory().free;
+  uint64_t settled = 0;
+  for (int cycle = 0; cycle < 1000; ++cycle) {
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 16, .ubatch = 1});
+    ASSERT_TRUE(session.ok()) << session.status();
+    const int32_t token = 1;
+    ASSERT_TRUE((*session)->Decode({&token, 1}).ok());
+    session->reset();
+    model->reset();
+    if (cycle == 199) settled = ResidentBytes();
+  }
+  EXPECT_EQ(device_->memory().free, free);
+  // 800 loads that each kept only 4 KiB would be 3 MiB.
+  EXPECT_LT(ResidentBytes(), settled + (2 << 20));
+}
+
+TEST_F(Vulkan, ThePipelineCacheOnDiskMayBeAnything) {
+  testing::TempDir folder;
+  setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+  auto instance = Instance::Get();
+  ASSERT_TRUE(instance.ok());
+  auto gpu = Gpu::Open(**instance, (*instance)->gpus()[0], {});
+  ASSERT_TRUE(gpu.ok()) << gpu.status();
+  PipelineKey key;
+  key.shader = Shader::kSoftmax;
+  key.bindings = 2;
+  key.constants = {64};
+  std::string path;
+  auto make = [&] {
+    Pipelines pipelines((*gpu)->vk(), (*gpu)->device(), "a driver");
+    path = pipelines.cache_path();
+    const auto pipeline = pipelines.Get(key);
+    EXPECT_TRUE(pipeline.ok()) << pipeline.status();
+    pipelines.Save();
+  };
+  make();
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  EXPECT_THAT(path, HasSubstr(folder.path()));
+  ASSERT_GE(whole.size(), 32u);
+  std::string flipped = whole;
+  flipped.back() ^= 1;
+  for (const std::string& damaged :
+       {std::string(), std::string("nonsense"), whole.substr(0, whole.size() - 1), flipped,
+        whole + "more", std::string(1000, '\xff')}) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << damaged;
+    make();
+    std::ifstream again(path, std::ios::binary);
+    EXPECT_EQ(std::string((std::istreambuf_iterator<char>(again)), {}).size(), whole.size());
+  }
+  unsetenv("XDG_CACHE_HOME");
+}
+
+TEST(VulkanHazards, OnlyWhatTouchesTheSameBytesWaits) {
+  auto dispatch = [](std::initializer_list<Bound> bounds) {
+    Dispatch d;
+    for (const Bound& bound : bounds) d.bindings[d.key.bindings++] = bound;
+    return d;
+  };
+  const Bound a{nullptr, Own::kNone, 0, 64, true}, b{nullptr, Own::kNone, 64, 128, true};
+  auto read = [](Bound bound) {
+    bound.written = false;
+    return bound;
+  };
+  Hazards hazards;
+  EXPECT_FALSE(hazards.Add(dispatch({a})));
+  EXPECT_FALSE(hazards.Add(dispatch({b})));           // beside it
+  EXPECT_TRUE(hazards.Add(dispatch({read(a)})));      // read after write
+  EXPECT_FALSE(hazards.Add(dispatch({read(b)})));     // the barrier was for all
+  EXPECT_FALSE(hazards.Add(dispatch({read(a)})));     // two readers
+  EXPECT_TRUE(hazards.Add(dispatch({a})));            // write after read
+  EXPECT_TRUE(hazards.Add(dispatch({a})));            // write after write
+  EXPECT_FALSE(hazards.Add(dispatch({{nullptr, Own::kScratch, 0, 64, true}})));  // other memory
+}
+
+TEST(VulkanSettings, NamesWhatItDoesNotKnow) {
+  setenv("BANTAM_VULKAN_TEST", "binding=65536,staging=1", 1);
+  const auto settings = SettingsFromEnvironment();
+  ASSERT_TRUE(settings.ok());
+  EXPECT_EQ(settings->binding_limit, 65536);
+  EXPECT_TRUE(settings->staging);
+  for (const char* wrong : {"speed=1", "binding", "binding=x"}) {
+    setenv("BANTAM_VULKAN_TEST", wrong, 1);
+    EXPECT_THAT(std::string(SettingsFromEnvironment().status().message()), HasSubstr(wrong));
+  }
+  unsetenv("BANTAM_VULKAN_TEST");
+}
+
+}  // namespace
+}  // namespace bantam::vulkan
