@@ -10,8 +10,9 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
-#include "runtime/graph/memory_plan.h"
-#include "runtime/graph/passes.h"
+#include "runtime/engine/placing.h"
+#include "runtime/engine/program.h"
+#include "runtime/schedule/partition.h"
 
 namespace bantam::engine {
 namespace {
@@ -47,11 +48,14 @@ struct InputLayout {
 struct Step {
   int64_t rows = 0;
   int64_t output_rows = 0;
-  graph::Graph graph;          // until compiled
-  graph::MemoryPlan plan;      // until compiled
-  uint64_t logits_offset = 0;  // in the temporary buffer
-  std::unique_ptr<device::Executable> executable;
+  schedule::Partition partition;  // until compiled
+  int logits_device = 0;
+  uint64_t logits_offset = 0;  // in the temporary buffer of that device
+  std::unique_ptr<Program> program;
 };
+
+// One for each device; null where nothing is on it.
+using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
 
 // Rows of the step that best takes the next tokens of `remaining`: the smallest class that holds
 // them all, unless it would be mostly padding; then a smaller class first.
@@ -68,71 +72,112 @@ int64_t ChooseRows(int64_t remaining, int64_t ubatch) {
 struct Session::Impl {
   std::shared_ptr<const Model> model;
   SessionOptions options;
-  std::unique_ptr<device::Stream> stream;
-  std::unique_ptr<device::Buffer> kv;
-  std::unique_ptr<device::Buffer> inputs;
-  std::unique_ptr<device::Buffer> temp;      // of every step in `steps`
-  std::unique_ptr<device::Buffer> all_temp;  // of every step in `all_steps`
-  std::vector<Step> steps;                   // one output row; by increasing rows
-  std::vector<Step> all_steps;               // as many output rows as rows; made on first use
+  schedule::Placement placement;
+  std::vector<std::unique_ptr<device::Stream>> streams;
+  std::vector<uint64_t> alignments;  // by device
+  Buffers kv;
+  Buffers inputs;
+  Buffers temp;                 // of every step in `steps`
+  Buffers all_temp;             // of every step in `all_steps`
+  std::vector<Step> steps;      // one output row; by increasing rows
+  std::vector<Step> all_steps;  // as many output rows as rows; made on first use
   InputLayout layout{0, 0, 1};
   std::vector<std::byte> staging;        // the inputs up to kv_cells
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
   int64_t position = 0;
-  uint64_t kv_bytes = 0;
 
+  device::Device& device(size_t d) const { return *model->devices()[d]; }
   absl::Status Prepare();
-  absl::StatusOr<graph::Graph> Build(int64_t rows, int64_t output_rows) const;
-  absl::Status AllocateKv(const graph::Graph& graph);
-  absl::Status CompileAll(std::vector<Step>& into, bool all_rows,
-                          std::unique_ptr<device::Buffer>& buffer);
-  absl::Status Compile(Step& step, device::Buffer* temp_buffer);
-  absl::StatusOr<device::Binding> Bind(const graph::Value& value) const;
+  absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
+  absl::Status AllocateKv(const schedule::Partition& decode);
+  absl::Status AllocateInputs(const schedule::Partition& decode);
+  absl::Status CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers);
+  absl::Status Compile(Step& step, const Buffers& temps);
+  absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device) const;
   absl::Status RunStep(Step& step, std::span<const TokenId> tokens);
-  absl::Status ReadLogits(const Step& step, device::Buffer& temp_buffer, int64_t rows);
+  absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
 
-  // KV states by name, where each lives in `kv`.
-  absl::flat_hash_map<std::string, uint64_t> kv_offsets;
+  // KV states by name, where each lives.
+  absl::flat_hash_map<std::string, device::Binding> kv_states;
   uint64_t logits_bytes_per_row() const { return model->config().vocab_size * sizeof(float); }
 };
 
-absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
-  model::GraphOptions build;
-  build.rows = rows;
-  build.output_rows = output_rows;
-  build.context = options.context;
-  build.kv_type = options.kv_type;
-  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, model->architecture().BuildGraph(build));
-  if (!options.optimize_graph) return built;
-  return graph::Optimize(built);
+absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
+                          BuildStep(model->architecture(), options, rows, output_rows));
+  if (graph.outputs().size() != 1) return absl::InternalError("the graph has no single output");
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
+                          schedule::DevicesOfNodes(graph, placement));
+  return schedule::Split(graph, of_node, alignments);
 }
 
-absl::Status Session::Impl::AllocateKv(const graph::Graph& graph) {
-  const uint64_t alignment = model->device().limits().alignment;
-  kv_bytes = 0;
-  for (const graph::Value& value : graph.values()) {
-    if (value.storage != graph::Storage::kState) continue;
-    kv_offsets[value.name] = kv_bytes;
-    kv_bytes = AlignUp(kv_bytes + value.SpanBytes(), alignment);
+absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
+  const graph::Graph& graph = decode.graph;
+  std::vector<int> device_of(graph.values().size(), -1);
+  for (size_t n = 0; n < graph.nodes().size(); ++n) {
+    for (graph::ValueId id : graph.nodes()[n].inputs) {
+      device_of[graph.RootOf(id)] = decode.device_of_node[n];
+    }
   }
-  auto buffer = model->device().Allocate(std::max<uint64_t>(kv_bytes, 1));
-  if (!buffer.ok()) {
-    return Annotate(buffer.status(),
-                    absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
-                                    options.context, FormatByteSize(kv_bytes)));
+  struct State {
+    const graph::Value* value;
+    int device;
+    uint64_t offset;
+  };
+  std::vector<State> states;
+  std::vector<uint64_t> bytes(alignments.size(), 0);
+  for (size_t v = 0; v < device_of.size(); ++v) {
+    const graph::Value& value = graph.values()[v];
+    if (value.storage != graph::Storage::kState || device_of[v] < 0) continue;
+    if (value.base != graph::kNone) continue;
+    const int d = device_of[v];
+    states.push_back({&value, d, bytes[d]});
+    bytes[d] = AlignUp(bytes[d] + value.SpanBytes(), alignments[d]);
   }
-  kv = *std::move(buffer);
+  kv.resize(bytes.size());
+  for (size_t d = 0; d < bytes.size(); ++d) {
+    if (bytes[d] == 0) continue;
+    auto buffer = device(d).Allocate(bytes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
+                                      options.context, FormatByteSize(bytes[d])));
+    }
+    kv[d] = *std::move(buffer);
+  }
+  for (const State& state : states) {
+    kv_states[state.value->name] = {kv[state.device].get(), state.offset};
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value) const {
+// Every device reads the inputs from a copy of its own.
+absl::Status Session::Impl::AllocateInputs(const schedule::Partition& decode) {
+  uint64_t alignment = 1;
+  for (uint64_t a : alignments) alignment = std::max(alignment, a);
+  layout = InputLayout(options.ubatch, options.context, alignment);
+  staging.resize(layout.kv_cells);
+  // Slot i always holds position i of sequence 0.
+  std::vector<int32_t> cells(2 * options.context, 0);
+  for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
+  inputs.resize(alignments.size());
+  for (const schedule::Segment& segment : decode.segments) {
+    std::unique_ptr<device::Buffer>& buffer = inputs[segment.device];
+    if (buffer != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(buffer, device(segment.device).Allocate(layout.size));
+    BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device) const {
   if (value.storage == graph::Storage::kWeight) {
-    auto found = model->weights_.find(value.name);
-    if (found != model->weights_.end()) return found->second;
+    const device::Binding* found = model->weights_[device].Find(value.name);
+    if (found != nullptr) return *found;
   } else if (value.storage == graph::Storage::kState) {
-    auto found = kv_offsets.find(value.name);
-    if (found != kv_offsets.end()) return device::Binding{kv.get(), found->second};
+    auto found = kv_states.find(value.name);
+    if (found != kv_states.end()) return found->second;
   } else {
     const std::pair<absl::string_view, uint64_t> known[] = {
         {model::kInputTokens, layout.tokens},
@@ -144,80 +189,80 @@ absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value) c
         {model::kInputOutputRows, layout.output_rows},
     };
     for (const auto& [name, offset] : known) {
-      if (value.name == name) return device::Binding{inputs.get(), offset};
+      if (value.name == name) return device::Binding{inputs[device].get(), offset};
     }
   }
   return absl::InternalError(
       absl::StrCat("the graph uses '", value.name, "', which the session does not provide"));
 }
 
-absl::Status Session::Impl::Compile(Step& step, device::Buffer* temp_buffer) {
-  std::vector<device::Binding> bindings(step.graph.values().size());
-  for (size_t i = 0; i < bindings.size(); ++i) {
-    const graph::Value& value = step.graph.values()[i];
-    if (value.base != graph::kNone || value.storage == graph::Storage::kTemp) continue;
-    BANTAM_ASSIGN_OR_RETURN(bindings[i], Bind(value));
+absl::Status Session::Impl::Compile(Step& step, const Buffers& temps) {
+  std::vector<Program::Place> places;
+  for (size_t d = 0; d < temps.size(); ++d) {
+    places.push_back({&device(d), streams[d].get(), temps[d].get()});
   }
-  BANTAM_ASSIGN_OR_RETURN(
-      step.executable,
-      model->device().Compile({step.graph, step.plan, bindings, {temp_buffer, 0}}));
+  BANTAM_ASSIGN_OR_RETURN(step.program,
+                          Program::Compile(step.partition, std::move(places),
+                                           [this](const graph::Value& value, int device) {
+                                             return Bind(value, device);
+                                           }));
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows,
-                                       std::unique_ptr<device::Buffer>& buffer) {
+absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers) {
   std::vector<Step> made;
-  int64_t size = 0;
-  for (int64_t rows = 1;; rows = std::min(rows * 2, options.ubatch)) {
+  std::vector<uint64_t> sizes(alignments.size(), 0);
+  for (int64_t rows : ShapeClasses(options.ubatch)) {
     Step step;
     step.rows = rows;
     step.output_rows = all_rows ? rows : 1;
-    BANTAM_ASSIGN_OR_RETURN(step.graph, Build(step.rows, step.output_rows));
-    if (step.graph.outputs().size() != 1) {
-      return absl::InternalError("the graph has no single output");
-    }
-    step.plan =
-        graph::PlanMemory(step.graph, static_cast<int64_t>(model->device().limits().alignment));
-    const graph::ValueId logits_id = step.graph.outputs()[0];
+    BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
+    const graph::Graph& graph = step.partition.graph;
+    const graph::ValueId logits_id = graph.outputs()[0];
+    const graph::ValueId root = graph.RootOf(logits_id);
+    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
     step.logits_offset =
-        step.plan.offsets[step.graph.RootOf(logits_id)] + step.graph.value(logits_id).byte_offset;
-    size = std::max(size, step.plan.size);
+        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
+    }
     made.push_back(std::move(step));
-    if (rows == options.ubatch) break;
   }
-  auto allocated = model->device().Allocate(std::max<int64_t>(size, 1));
-  if (!allocated.ok()) {
-    return Annotate(allocated.status(),
-                    absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
-                                    "for a smaller ubatch",
-                                    options.ubatch, FormatByteSize(size)));
+  Buffers allocated(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (inputs[d] == nullptr) continue;
+    auto buffer = device(d).Allocate(std::max<uint64_t>(sizes[d], 1));
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
+                                      "for a smaller ubatch",
+                                      options.ubatch, FormatByteSize(sizes[d])));
+    }
+    allocated[d] = *std::move(buffer);
   }
   for (Step& step : made) {
-    BANTAM_RETURN_IF_ERROR(Compile(step, allocated->get()));
-    step.graph = {};
-    step.plan = {};
+    BANTAM_RETURN_IF_ERROR(Compile(step, allocated));
+    step.partition = {};
   }
-  buffer = *std::move(allocated);
+  buffers = std::move(allocated);
   into = std::move(made);
   return absl::OkStatus();
 }
 
 absl::Status Session::Impl::Prepare() {
-  BANTAM_ASSIGN_OR_RETURN(stream, model->device().NewStream());
-  const uint64_t alignment = model->device().limits().alignment;
-  layout = InputLayout(options.ubatch, options.context, alignment);
-  staging.resize(layout.kv_cells);
-  BANTAM_ASSIGN_OR_RETURN(inputs, model->device().Allocate(layout.size));
-  {
-    // Slot i always holds position i of sequence 0.
-    std::vector<int32_t> cells(2 * options.context, 0);
-    for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
-    BANTAM_RETURN_IF_ERROR(inputs->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  placement = model->placement();
+  for (const auto& device : model->devices()) {
+    alignments.push_back(device->limits().alignment);
+    BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
+    streams.push_back(std::move(stream));
   }
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph decode, Build(1, 1));
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(CompileAll(steps, /*all_rows=*/false, temp));
-  if (temp->host().empty()) downloaded_logits.resize(model->config().vocab_size);
+  if (temp[steps[0].logits_device]->host().empty()) {
+    downloaded_logits.resize(model->config().vocab_size);
+  }
   return absl::OkStatus();
 }
 
@@ -240,15 +285,16 @@ absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> tokens)
         static_cast<int32_t>(step.output_rows == 1 ? used - 1 : std::min(i, used - 1));
   }
   *ints(layout.kv_length) = static_cast<int32_t>(position + used);
-  BANTAM_RETURN_IF_ERROR(inputs->Upload(0, staging));
-  BANTAM_RETURN_IF_ERROR(step.executable->Run(*stream));
-  BANTAM_RETURN_IF_ERROR(stream->Synchronize());
+  for (const auto& buffer : inputs) {
+    if (buffer != nullptr) BANTAM_RETURN_IF_ERROR(buffer->Upload(0, staging));
+  }
+  BANTAM_RETURN_IF_ERROR(step.program->Run());
   position += used;
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::ReadLogits(const Step& step, device::Buffer& temp_buffer,
-                                       int64_t rows) {
+absl::Status Session::Impl::ReadLogits(const Step& step, const Buffers& temps, int64_t rows) {
+  device::Buffer& temp_buffer = *temps[step.logits_device];
   const uint64_t bytes = rows * logits_bytes_per_row();
   const std::span<std::byte> host = temp_buffer.host();
   if (!host.empty()) {
@@ -328,7 +374,7 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
     for (Step& step : s.all_steps) {
       if (step.rows < count) continue;
       BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
-      return s.ReadLogits(step, *s.all_temp, count);
+      return s.ReadLogits(step, s.all_temp, count);
     }
   }
   const Step* last = nullptr;
@@ -342,7 +388,7 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
     last = &*step;
   }
   if (mode == LogitsMode::kNone) return absl::OkStatus();
-  return s.ReadLogits(*last, *s.temp, 1);
+  return s.ReadLogits(*last, s.temp, 1);
 }
 
 std::span<const float> Session::Logits(int64_t row) const {
@@ -371,20 +417,36 @@ absl::Status Session::Truncate(int64_t position) {
   return absl::OkStatus();
 }
 
+std::vector<schedule::DeviceMemory> Session::device_memory() const {
+  const Impl& s = *impl_;
+  const auto size = [](const Buffers& buffers, size_t d) -> uint64_t {
+    return d < buffers.size() && buffers[d] != nullptr ? buffers[d]->size() : 0;
+  };
+  std::vector<schedule::DeviceMemory> memory(s.alignments.size());
+  for (size_t d = 0; d < memory.size(); ++d) {
+    memory[d].weights = s.model->weights()[d].allocated_bytes();
+    memory[d].kv_cache = size(s.kv, d);
+    memory[d].inputs = size(s.inputs, d);
+    memory[d].compute = size(s.temp, d) + size(s.all_temp, d);
+  }
+  return memory;
+}
+
 MemoryUse Session::memory() const {
   const Impl& s = *impl_;
   MemoryUse use;
   use.weights = s.model->weight_bytes();
-  use.kv_cache = s.kv_bytes;
-  use.compute = s.inputs->size() + s.temp->size() + s.staging.size() +
-                s.downloaded_logits.size() * sizeof(float);
-  if (s.all_temp != nullptr) use.compute += s.all_temp->size();
+  use.compute = s.staging.size() + s.downloaded_logits.size() * sizeof(float);
+  for (const schedule::DeviceMemory& memory : device_memory()) {
+    use.kv_cache += memory.kv_cache;
+    use.compute += memory.inputs + memory.compute;
+  }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps}) {
-    for (const Step& step : *steps) use.compute += step.executable->scratch_bytes();
+    for (const Step& step : *steps) use.compute += step.program->scratch_bytes();
   }
   return use;
 }
 
-std::string Session::Describe() const { return impl_->steps.front().executable->Describe(); }
+std::string Session::Describe() const { return impl_->steps.front().program->Describe(); }
 
 }  // namespace bantam::engine
