@@ -28,6 +28,8 @@ struct SessionOptions {
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
   quant::Type kv_type = quant::Type::kF16;  // or kF32
   bool optimize_graph = true;               // run the graph passes
+  // Called by Create with a line that the user should read.
+  std::function<void(absl::string_view)> notice;
 };
 
 struct LoadOptions {
@@ -40,6 +42,8 @@ struct LoadOptions {
   schedule::Control control;
   schedule::Prefer prefer = schedule::Prefer::kGenerate;
   SessionOptions expected;
+  // By device, speeds to reckon with; empty: measured, once on a machine.
+  std::vector<schedule::DeviceProfile> profiles;
   // Called from the loading thread with a line that the user should read.
   std::function<void(absl::string_view)> notice;
   // Called from the loading thread with the share done, 0 to 1.

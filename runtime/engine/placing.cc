@@ -9,6 +9,7 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
+#include "runtime/engine/input_layout.h"
 #include "runtime/graph/passes.h"
 #include "runtime/schedule/measure.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 // Reckoned with where LoadOptions::expected does not say.
 constexpr int64_t kContext = 4096;
-constexpr int64_t kUbatch = 512;
+constexpr int64_t kUbatch = 512, kCpuUbatch = 128;
 
 // The type that most bytes of weights have: speeds are measured with it.
 quant::Type MainType(const graph::Graph& graph) {
@@ -86,7 +87,9 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   SessionOptions expected = options.expected;
   if (expected.context <= 0) expected.context = kContext;
   expected.context = std::min(expected.context, trained);
-  if (expected.ubatch <= 0) expected.ubatch = kUbatch;
+  if (expected.ubatch <= 0) {
+    expected.ubatch = devices[0]->kind() == device::Kind::kCpu ? kCpuUbatch : kUbatch;
+  }
   expected.ubatch = std::min(expected.ubatch, expected.context);
   const bool is_alone = devices.size() == 1;
   for (int64_t rows : is_alone ? std::vector<int64_t>{1} : ShapeClasses(expected.ubatch)) {
@@ -117,6 +120,9 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   placing.request_.prefer = options.prefer;
   placing.request_.depth = std::min<int64_t>(expected.context, placing.request_.depth);
   placing.request_.steps = placing.steps_;
+  uint64_t alignment = 1;
+  for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
+  placing.request_.input_bytes = InputLayout(expected.ubatch, expected.context, alignment).size;
   BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
   return placing;
 }

@@ -10,6 +10,7 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/input_layout.h"
 #include "runtime/engine/placing.h"
 #include "runtime/engine/program.h"
 #include "runtime/schedule/partition.h"
@@ -20,29 +21,6 @@ namespace {
 constexpr int64_t kMaxUbatch = 4096;
 constexpr int32_t kNoSlot = -1;
 constexpr int32_t kNoSequence = -1;
-
-// The step's inputs, laid out once for the largest step so that one upload moves them all. The
-// cells of the KV cache come last: they never change after Create.
-struct InputLayout {
-  uint64_t tokens, positions, slots, query_cells, kv_length, output_rows, kv_cells, size;
-
-  InputLayout(int64_t max_rows, int64_t context, uint64_t alignment) {
-    uint64_t next = 0;
-    auto place = [&](int64_t count) {
-      const uint64_t at = next;
-      next = AlignUp(next + count * sizeof(int32_t), alignment);
-      return at;
-    };
-    kv_length = place(1);
-    tokens = place(max_rows);
-    positions = place(max_rows);
-    slots = place(max_rows);
-    query_cells = place(2 * max_rows);
-    output_rows = place(max_rows);
-    kv_cells = place(2 * context);
-    size = next;
-  }
-};
 
 // One shape class: the graph for a fixed number of rows, compiled.
 struct Step {
@@ -75,6 +53,7 @@ struct Session::Impl {
   schedule::Placement placement;
   std::vector<std::unique_ptr<device::Stream>> streams;
   std::vector<uint64_t> alignments;  // by device
+  int refusing = -1;                 // the device that last failed to allocate
   Buffers kv;
   Buffers inputs;
   Buffers temp;                 // of every step in `steps`
@@ -88,7 +67,11 @@ struct Session::Impl {
   int64_t position = 0;
 
   device::Device& device(size_t d) const { return *model->devices()[d]; }
+  // Allocates on one device; remembers which one refused.
+  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(size_t d, uint64_t bytes);
   absl::Status Prepare();
+  absl::Status AllocateAll();
+  bool MoveKvFrom(int device);
   absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
@@ -110,6 +93,12 @@ absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t o
   BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
                           schedule::DevicesOfNodes(graph, placement));
   return schedule::Split(graph, of_node, alignments);
+}
+
+absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
+  auto buffer = device(d).Allocate(bytes);
+  if (!buffer.ok()) refusing = static_cast<int>(d);
+  return buffer;
 }
 
 absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
@@ -138,7 +127,7 @@ absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
   kv.resize(bytes.size());
   for (size_t d = 0; d < bytes.size(); ++d) {
     if (bytes[d] == 0) continue;
-    auto buffer = device(d).Allocate(bytes[d]);
+    auto buffer = Allocate(d, bytes[d]);
     if (!buffer.ok()) {
       return Annotate(buffer.status(),
                       absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
@@ -165,7 +154,7 @@ absl::Status Session::Impl::AllocateInputs(const schedule::Partition& decode) {
   for (const schedule::Segment& segment : decode.segments) {
     std::unique_ptr<device::Buffer>& buffer = inputs[segment.device];
     if (buffer != nullptr) continue;
-    BANTAM_ASSIGN_OR_RETURN(buffer, device(segment.device).Allocate(layout.size));
+    BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
     BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
   }
   return absl::OkStatus();
@@ -230,8 +219,8 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, B
   }
   Buffers allocated(sizes.size());
   for (size_t d = 0; d < sizes.size(); ++d) {
-    if (inputs[d] == nullptr) continue;
-    auto buffer = device(d).Allocate(std::max<uint64_t>(sizes[d], 1));
+    if (sizes[d] == 0) continue;
+    auto buffer = Allocate(d, sizes[d]);
     if (!buffer.ok()) {
       return Annotate(buffer.status(),
                       absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
@@ -249,6 +238,33 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, B
   return absl::OkStatus();
 }
 
+absl::Status Session::Impl::AllocateAll() {
+  refusing = -1;
+  kv_states.clear();
+  for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
+  BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
+  return CompileAll(steps, /*all_rows=*/false, temp);
+}
+
+// A device is short of memory after its weights are there: the cache of its last layer goes to the
+// next one. False when there is none, or no next device.
+bool Session::Impl::MoveKvFrom(int device) {
+  if (device < 0 || device + 1 >= static_cast<int>(alignments.size())) return false;
+  for (size_t g = placement.groups.size(); g-- > 0;) {
+    if (placement.groups[g].part != schedule::Part::kKv || placement.device[g] != device) continue;
+    placement.device[g] = device + 1;
+    if (options.notice) {
+      options.notice(absl::StrCat(model->devices()[device]->name(), " is short of memory: moved ",
+                                  schedule::GroupName(placement.groups[g]), " to ",
+                                  model->devices()[device + 1]->name()));
+    }
+    return true;
+  }
+  return false;
+}
+
 absl::Status Session::Impl::Prepare() {
   placement = model->placement();
   for (const auto& device : model->devices()) {
@@ -256,10 +272,9 @@ absl::Status Session::Impl::Prepare() {
     BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
     streams.push_back(std::move(stream));
   }
-  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
-  BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
-  BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
-  BANTAM_RETURN_IF_ERROR(CompileAll(steps, /*all_rows=*/false, temp));
+  for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
+    if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
+  }
   if (temp[steps[0].logits_device]->host().empty()) {
     downloaded_logits.resize(model->config().vocab_size);
   }
