@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "frontends/cli/command.h"
 #include "frontends/cli/output.h"
+#include "frontends/cli/placement.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 
@@ -29,43 +30,12 @@ constexpr int64_t kMaxTokens = int64_t{1} << 31;
 // The help says in words what the range means.
 CLI::Validator Between(int64_t low, int64_t high) { return CLI::Range(low, high).description(""); }
 
-std::string CheckGpuLayers(const std::string& text) {
-  int64_t layers = 0;
-  if (text == "auto" || (absl::SimpleAtoi(text, &layers) && layers >= 0)) return "";
-  return absl::StrCat("'", text, "' is neither a number of layers nor auto");
+quant::Type KvType(const Options& options) {
+  return options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
 }
 
-std::string CheckByteSize(const std::string& text) {
-  const auto size = ParseByteSize(text);
-  return size.ok() ? "" : std::string(size.status().message());
-}
-
-absl::Status CheckPlacement(const Options& options, const device::Device& device) {
-  int64_t layers = 0;
-  uint64_t vram = 0;
-  const bool wants_layers = absl::SimpleAtoi(options.gpu_layers, &layers);
-  if (!options.vram.empty()) {
-    BANTAM_ASSIGN_OR_RETURN(vram, ParseByteSize(options.vram));
-  }
-  if (device.kind() == device::Kind::kCpu) {
-    if (wants_layers && layers > 0) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("--gpu-layers %d: device %s is no GPU, so no layer can go to one; see "
-                          "bantam devices",
-                          layers, device.name()));
-    }
-    if (vram > 0) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("--vram %s: device %s has no memory of its own; see bantam devices",
-                          options.vram, device.name()));
-    }
-  } else if (wants_layers || !options.vram.empty()) {
-    return absl::UnimplementedError(
-        absl::StrFormat("a model is not yet split between devices: it runs on %s as a whole, so "
-                        "%s cannot be honoured",
-                        device.name(), wants_layers ? "--gpu-layers" : "--vram"));
-  }
-  return absl::OkStatus();
+std::string ProblemOf(const schedule::Control& control) {
+  return std::string(schedule::CheckControl(control).message());
 }
 
 }  // namespace
@@ -92,20 +62,36 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
                  "CPU threads; default: as many as the process may use")
       ->type_name("THREADS")
       ->check(Between(1, kMaxThreads));
-  app.add_option("--device", options.device, "Where to compute, as bantam devices names it")
+  app.add_option(
+         "--device", options.device,
+         "Where to compute, as bantam devices names it; of several, joined by commas, the last "
+         "takes what the others have no room for")
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--cpu-isa", options.cpu_isa,
                  "Instruction set of the device cpu: portable or avx2; default: the fastest")
       ->type_name("NAME");
-  app.add_option("--gpu-layers", options.gpu_layers,
-                 "Layers whose weights go to the GPU: a number or auto")
-      ->type_name("N|auto")
-      ->check(CheckGpuLayers)
+  schedule::Control& control = options.control;
+  app.add_option("--gpu-layers", control.gpu_layers,
+                 "How many of the last layers go to GPUs: a number, all or auto")
+      ->type_name("N|all|auto")
+      ->check([](const std::string& text) { return ProblemOf({.gpu_layers = text}); })
       ->capture_default_str();
-  app.add_option("--vram", options.vram, "Most GPU memory to use, such as 6GiB")
-      ->type_name("SIZE")
-      ->check(CheckByteSize);
+  app.add_option("--vram", control.vram,
+                 "Most memory to use of each GPU, such as 6GiB, or of one: vulkan:0=6GiB")
+      ->type_name("[DEVICE=]SIZE")
+      ->check([](const std::string& text) { return ProblemOf({.vram = {text}}); });
+  app.add_option("--place", control.place,
+                 "Tensor groups to put on a device: those with a tensor whose name the regular "
+                 "expression finds")
+      ->type_name("REGEX=DEVICE")
+      ->check([](const std::string& text) { return ProblemOf({.place = {text}}); });
+  app.add_option("--kv-device", control.kv_device, "Where the KV cache goes")->type_name("NAME");
+  app.add_option("--prefer", options.prefer,
+                 "What to place for: fast prompts, fast generation, or nothing loaded twice")
+      ->type_name("prompt|generate|memory")
+      ->check(CLI::IsMember({"prompt", "generate", "memory"}).description(""))
+      ->capture_default_str();
 }
 
 void AddContextOptions(CLI::App& app, Options& options) {
@@ -142,12 +128,23 @@ std::optional<int> Parse(CLI::App& app, int argc, char** argv) {
   return std::nullopt;
 }
 
-absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options) {
+absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
+                                                         int64_t default_context) {
   StatusLine status;
   engine::LoadOptions load;
   load.device = options.device;
   load.threads = options.threads;
   load.cpu_isa = options.cpu_isa;
+  load.control = options.control;
+  if (options.prefer == "prompt") load.prefer = schedule::Prefer::kPrompt;
+  if (options.prefer == "memory") load.prefer = schedule::Prefer::kMemory;
+  load.expected.context = options.context == 0 ? default_context : options.context;
+  load.expected.ubatch = options.ubatch;
+  load.expected.kv_type = KvType(options);
+  load.notice = [&](absl::string_view line) {
+    status.Clear();
+    WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
+  };
   int shown = -1;
   load.progress = [&](double done) {
     const int percent = static_cast<int>(done * 100);
@@ -155,10 +152,7 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options)
     shown = percent;
     status.Show(absl::StrFormat("loading %3d %%", percent));
   };
-  BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<engine::Model> model,
-                          engine::Model::Load(options.model, load));
-  BANTAM_RETURN_IF_ERROR(CheckPlacement(options, model->device()));
-  return model;
+  return engine::Model::Load(options.model, load);
 }
 
 engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device) {
@@ -168,7 +162,10 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
   if (options.ubatch == 0) {
     session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
   }
-  session.kv_type = options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
+  session.kv_type = KvType(options);
+  session.notice = [](absl::string_view line) {
+    WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
+  };
   return session;
 }
 
@@ -207,12 +204,16 @@ absl::StatusOr<std::string> ReadPrompt(const std::string& path) {
 std::string DescribeSession(const engine::Session& session) {
   const engine::Model& model = session.model();
   const auto type = model.file().GetString("general.architecture");
+  std::string devices;
+  for (const auto& device : model.devices()) {
+    absl::StrAppendFormat(&devices, "device    %s: %s\n", device->name(), device->description());
+  }
   return absl::StrFormat(
-      "model     %s: %s, %d tensors, %s of weights\ndevice    %s: %s\n"
+      "model     %s: %s, %d tensors, %s of weights\n%s%s"
       "context   %d tokens, trained for %d\nsteps of  %s tokens\nkernels of a decode step:\n%s\n",
       OneLine(model.file().path()), OneLine(type.value_or("?")), model.file().tensors().size(),
-      FormatByteSize(model.weight_bytes()), model.device().name(), model.device().description(),
-      session.context(), model.config().context_length, absl::StrJoin(session.shape_classes(), " "),
+      FormatByteSize(model.weight_bytes()), devices, DescribePlacement(session), session.context(),
+      model.config().context_length, absl::StrJoin(session.shape_classes(), " "),
       absl::StripTrailingAsciiWhitespace(session.Describe()));
 }
 

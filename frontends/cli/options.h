@@ -20,8 +20,8 @@ struct Options {
   int threads = 0;                  // -t, --threads; 0: as many as the process may use
   std::string device = "auto";      // --device
   std::string cpu_isa;              // --cpu-isa; "": the fastest there is
-  std::string gpu_layers = "auto";  // --gpu-layers
-  std::string vram;                 // --vram
+  schedule::Control control;        // --gpu-layers --vram --place --kv-device
+  std::string prefer = "generate";  // --prefer
   int64_t ubatch = 0;               // --ubatch; 0: not given
   std::string kv_type = "f16";      // --kv-type
   bool verbose = false;             // --verbose
@@ -39,9 +39,10 @@ void AddOutputOptions(CLI::App& app, Options& options);   // --verbose --json
 // of a wrong option on one line of stderr.
 std::optional<int> Parse(CLI::App& app, int argc, char** argv);
 
-// Loads the model with a progress bar when stderr is a terminal, and refuses --gpu-layers and
-// --vram that its device cannot honour.
-absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options);
+// Loads the model with a progress bar when stderr is a terminal, and says on a line of stderr where
+// memory turned out to be short. `default_context`: of the sessions to keep room for, without -c.
+absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
+                                                         int64_t default_context = 4096);
 engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device);
 
 // The whole file, or stdin for "-".

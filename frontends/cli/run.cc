@@ -14,6 +14,7 @@
 #include "frontends/cli/interrupt.h"
 #include "frontends/cli/options.h"
 #include "frontends/cli/output.h"
+#include "frontends/cli/placement.h"
 #include "runtime/base/status.h"
 
 namespace bantam::cli {
@@ -103,10 +104,11 @@ void PrintTimings(double load_seconds, const Counts& counts, const engine::Sessi
     reused = absl::StrFormat(" (%d more were in the KV cache)", counts.reused_tokens);
   }
   WriteStderr(absl::StrFormat(
-      "\nload      %.2f s\nprompt    %d tokens, %.1f tok/s%s\ngenerate  %d tokens, %.1f tok/s\n"
-      "memory    %s\n",
-      load_seconds, counts.prompt_tokens, counts.prompt_speed(), reused, counts.generated_tokens,
-      counts.generate_speed(), DescribeMemory(session)));
+      "\nload      %.2f s\nprompt    %d tokens, %.1f tok/s%s%s\n"
+      "generate  %d tokens, %.1f tok/s%s\nmemory    %s\n",
+      load_seconds, counts.prompt_tokens, counts.prompt_speed(),
+      PredictedPromptSpeed(session.model()), reused, counts.generated_tokens,
+      counts.generate_speed(), PredictedGenerateSpeed(session.model()), DescribeMemory(session)));
 }
 
 nlohmann::ordered_json AnswerJson(const RunOptions& options, const Answer& answer,
@@ -175,7 +177,7 @@ absl::Status RunChat(const RunOptions& options, double load_seconds, engine::Ses
 
 absl::StatusOr<bool> Run(RunOptions& options) {
   const Clock::time_point start = Clock::now();
-  BANTAM_ASSIGN_OR_RETURN(const auto model, LoadModel(options));
+  BANTAM_ASSIGN_OR_RETURN(const auto model, LoadModel(options, kDefaultContext));
   if (!options.raw && !model->has_chat_template()) {
     return absl::FailedPreconditionError(
         absl::StrCat(options.model,

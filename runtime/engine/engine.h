@@ -13,23 +13,46 @@
 #include "absl/status/statusor.h"
 #include "runtime/chat/template.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/weights.h"
 #include "runtime/gguf/file.h"
 #include "runtime/model/architecture.h"
+#include "runtime/schedule/control.h"
+#include "runtime/schedule/placement.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace bantam::engine {
 
 using tokenizer::TokenId;
 
+struct SessionOptions {
+  int64_t context = 0;   // tokens the KV cache holds; 0: what the model was trained for
+  int64_t ubatch = 512;  // most tokens in one step of prompt processing
+  quant::Type kv_type = quant::Type::kF16;  // or kF32
+  bool optimize_graph = true;               // run the graph passes
+  bool keep_matmul_inputs = false;          // for ObserveMatMuls; takes much more memory
+  // Called by Create with a line that the user should read.
+  std::function<void(absl::string_view)> notice;
+};
+
 struct LoadOptions {
-  std::string device = "auto";  // as --device takes it
-  int threads = 0;              // 0: as many as the process may use
-  std::string cpu_isa;          // instruction set of the device cpu; "": the fastest there is
+  // As --device takes it: a name; several, joined by commas, of which the last is the host, which
+  // takes what the others have no room for; or "auto": every GPU there is, and the CPU.
+  std::string device = "auto";
+  int threads = 0;      // 0: as many as the process may use
+  std::string cpu_isa;  // instruction set of the device cpu; "": the fastest there is
+  // For several devices: what is to go where, and the sessions to keep room for.
+  schedule::Control control;
+  schedule::Prefer prefer = schedule::Prefer::kGenerate;
+  SessionOptions expected;
+  // By device, speeds to reckon with; empty: measured, once on a machine.
+  std::vector<schedule::DeviceProfile> profiles;
+  // Called from the loading thread with a line that the user should read.
+  std::function<void(absl::string_view)> notice;
   // Called from the loading thread with the share done, 0 to 1.
   std::function<void(double)> progress;
 };
 
-// Weights, vocabulary and hyper-parameters of one model file on one device. Immutable once loaded;
+// Weights, vocabulary and hyper-parameters of one model file on its devices. Immutable once loaded;
 // any number of sessions may share it, each on its own thread.
 class Model {
  public:
@@ -41,7 +64,10 @@ class Model {
   const model::Architecture& architecture() const { return *architecture_; }
   const model::Config& config() const { return architecture_->config(); }
   const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
-  device::Device& device() const { return *device_; }
+  device::Device& device() const { return *devices_[0]; }  // the first
+  const std::vector<std::unique_ptr<device::Device>>& devices() const { return devices_; }
+  // What is on which of devices(). Memory and times are predicted only where there are several.
+  const schedule::Placement& placement() const { return placement_; }
 
   // The model's own template applied; kFailedPrecondition when the file carries none, and the
   // error of parsing it when it uses something unsupported.
@@ -54,8 +80,10 @@ class Model {
   absl::Status ExplainNonFinite() const;
 
   // Bytes of tensor data used, and how many of them stay in the mapped file.
-  uint64_t weight_bytes() const { return weight_bytes_; }
-  uint64_t mapped_bytes() const { return mapped_bytes_; }
+  uint64_t weight_bytes() const;
+  uint64_t mapped_bytes() const;
+  // By device.
+  const std::vector<DeviceWeights>& weights() const { return weights_; }
 
  private:
   friend class Session;
@@ -63,23 +91,13 @@ class Model {
   absl::Status LoadWeights(const LoadOptions& options);
 
   std::unique_ptr<gguf::File> file_;
-  std::unique_ptr<device::Device> device_;
+  std::vector<std::unique_ptr<device::Device>> devices_;
+  schedule::Placement placement_;
   std::unique_ptr<model::Architecture> architecture_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   std::unique_ptr<chat::Template> chat_template_;
   absl::Status chat_template_error_;
-  std::vector<std::unique_ptr<device::Buffer>> buffers_;
-  absl::flat_hash_map<absl::string_view, device::Binding> weights_;  // by tensor name
-  uint64_t weight_bytes_ = 0;
-  uint64_t mapped_bytes_ = 0;
-};
-
-struct SessionOptions {
-  int64_t context = 0;   // tokens the KV cache holds; 0: what the model was trained for
-  int64_t ubatch = 512;  // most tokens in one step of prompt processing
-  quant::Type kv_type = quant::Type::kF16;  // or kF32
-  bool optimize_graph = true;               // run the graph passes
-  bool keep_matmul_inputs = false;          // for ObserveMatMuls; takes much more memory
+  std::vector<DeviceWeights> weights_;  // by device
 };
 
 struct MemoryUse {  // bytes
@@ -127,6 +145,9 @@ class Session {
   absl::Status Truncate(int64_t position);
 
   MemoryUse memory() const;
+  // What was allocated on each of the model's devices, its weights included (but not those that
+  // stay in the mapped file).
+  std::vector<schedule::DeviceMemory> device_memory() const;
   // One line per group of nodes of the decode graph with device and kernel, for --verbose.
   std::string Describe() const;
   // From now on measures what each kernel takes, beginning at 0; kUnimplemented where the device

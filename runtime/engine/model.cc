@@ -2,35 +2,12 @@
 #include <cmath>
 #include <utility>
 
-#include "runtime/base/align.h"
 #include "runtime/base/status.h"
-#include "runtime/device/registry.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/placing.h"
 #include "runtime/quant/decode.h"
 
 namespace bantam::engine {
-namespace {
-
-// The tensors a model computes with, in graph order.
-absl::StatusOr<std::vector<const gguf::TensorInfo*>> UsedTensors(
-    const gguf::File& file, const model::Architecture& architecture) {
-  model::GraphOptions smallest;
-  smallest.context = 1;
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, architecture.BuildGraph(smallest));
-  std::vector<const gguf::TensorInfo*> used;
-  for (const graph::Value& value : graph.values()) {
-    if (value.storage != graph::Storage::kWeight) continue;
-    const gguf::TensorInfo* tensor = file.FindTensor(value.name);
-    if (tensor == nullptr) {
-      return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", value.name,
-                                              ", which is not in the file"));
-    }
-    used.push_back(tensor);
-  }
-  return used;
-}
-
-}  // namespace
 
 Model::~Model() = default;
 
@@ -57,60 +34,52 @@ absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
       model->chat_template_error_ = Annotate(parsed.status(), "tokenizer.chat_template");
     }
   }
-  device::BackendOptions backend;
-  backend.threads = options.threads;
-  backend.cpu_isa = options.cpu_isa;
-  BANTAM_ASSIGN_OR_RETURN(model->device_, device::OpenDevice(options.device, backend));
+  BANTAM_ASSIGN_OR_RETURN(model->devices_, OpenDevices(options));
   BANTAM_RETURN_IF_ERROR(model->LoadWeights(options));
   return model;
 }
 
 absl::Status Model::LoadWeights(const LoadOptions& options) {
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<const gguf::TensorInfo*> used,
-                          UsedTensors(*file_, *architecture_));
-  const uint64_t alignment = device_->limits().alignment;
-  struct Copied {
-    const gguf::TensorInfo* tensor;
-    uint64_t offset;
-  };
-  std::vector<Copied> copied;
-  uint64_t copied_bytes = 0;
-  for (const gguf::TensorInfo* tensor : used) {
-    const uint64_t packed = device_->PackedBytes(tensor->type, tensor->shape);
-    weight_bytes_ += packed;
-    // Weights the device can use as they lie in the file stay mapped.
-    if (packed == tensor->data.size()) {
-      auto wrapped = device_->WrapHost(tensor->data);
-      if (wrapped.ok()) {
-        mapped_bytes_ += packed;
-        weights_[tensor->name] = {wrapped->get(), 0};
-        buffers_.push_back(*std::move(wrapped));
-        continue;
-      }
-      if (!absl::IsUnimplemented(wrapped.status())) return wrapped.status();
+  BANTAM_ASSIGN_OR_RETURN(Placing placing, Placing::Create(*architecture_, devices_, options));
+  while (weights_.size() < devices_.size()) {
+    BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
+                            schedule::DevicesOfNodes(placing.graph(), placing.placement()));
+    const int device = static_cast<int>(weights_.size());
+    auto reserved =
+        DeviceWeights::Reserve(*file_, placing.graph(), of_node, device, *devices_[device]);
+    if (reserved.ok()) {
+      weights_.push_back(*std::move(reserved));
+      continue;
     }
-    copied_bytes = AlignUp(copied_bytes, alignment);
-    copied.push_back({tensor, copied_bytes});
-    copied_bytes += packed;
+    BANTAM_ASSIGN_OR_RETURN(const std::string line, placing.MakeRoom(device, reserved.status()));
+    if (options.notice) options.notice(line);
+    weights_.clear();
   }
-  if (copied.empty()) {
-    if (options.progress) options.progress(1.0);
-    return absl::OkStatus();
-  }
-  auto buffer = device_->Allocate(copied_bytes);
-  if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file_->path(), ": weights"));
-  buffers_.push_back(*std::move(buffer));
+  placement_ = placing.placement();
   uint64_t done = 0;
-  for (const Copied& c : copied) {
-    const device::Binding where{buffers_.back().get(), c.offset};
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(device_->LoadWeight(c.tensor->type, c.tensor->shape, c.tensor->data, where),
-                 c.tensor->name));
-    weights_[c.tensor->name] = where;
-    done += c.tensor->data.size();
-    if (options.progress) options.progress(static_cast<double>(done) / copied_bytes);
+  const uint64_t all = std::max<uint64_t>(weight_bytes() - mapped_bytes(), 1);
+  for (DeviceWeights& weights : weights_) {
+    BANTAM_RETURN_IF_ERROR(weights.Fill([&](uint64_t bytes) {
+      done += bytes;
+      if (options.progress) {
+        options.progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(all)));
+      }
+    }));
   }
+  if (options.progress) options.progress(1.0);
   return absl::OkStatus();
+}
+
+uint64_t Model::weight_bytes() const {
+  uint64_t bytes = 0;
+  for (const DeviceWeights& weights : weights_) bytes += weights.bytes();
+  return bytes;
+}
+
+uint64_t Model::mapped_bytes() const {
+  uint64_t bytes = 0;
+  for (const DeviceWeights& weights : weights_) bytes += weights.mapped_bytes();
+  return bytes;
 }
 
 absl::StatusOr<std::string> Model::FormatChat(const std::vector<chat::Message>& messages,
@@ -133,7 +102,10 @@ absl::StatusOr<std::string> Model::FormatChat(const std::vector<chat::Message>& 
 absl::Status Model::ExplainNonFinite() const {
   std::vector<float> row;
   for (const gguf::TensorInfo& tensor : file_->tensors()) {
-    if (!weights_.contains(tensor.name) || tensor.elements() == 0) continue;
+    const bool is_used = std::any_of(weights_.begin(), weights_.end(), [&](const DeviceWeights& w) {
+      return w.Find(tensor.name) != nullptr;
+    });
+    if (!is_used || tensor.elements() == 0) continue;
     row.resize(tensor.shape[0]);
     const int64_t row_bytes = quant::RowBytes(tensor.type, tensor.shape[0]);
     for (int64_t r = 0; r < tensor.elements() / tensor.shape[0]; ++r) {

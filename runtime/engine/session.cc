@@ -10,9 +10,11 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/input_layout.h"
 #include "runtime/engine/matmul_inputs.h"
-#include "runtime/graph/memory_plan.h"
-#include "runtime/graph/passes.h"
+#include "runtime/engine/placing.h"
+#include "runtime/engine/program.h"
+#include "runtime/schedule/partition.h"
 
 namespace bantam::engine {
 namespace {
@@ -21,39 +23,19 @@ constexpr int64_t kMaxUbatch = 4096;
 constexpr int32_t kNoSlot = -1;
 constexpr int32_t kNoSequence = -1;
 
-// The step's inputs, laid out once for the largest step so that one upload moves them all. The
-// cells of the KV cache come last: they never change after Create.
-struct InputLayout {
-  uint64_t tokens, positions, slots, query_cells, kv_length, output_rows, kv_cells, size;
-
-  InputLayout(int64_t max_rows, int64_t context, uint64_t alignment) {
-    uint64_t next = 0;
-    auto place = [&](int64_t count) {
-      const uint64_t at = next;
-      next = AlignUp(next + count * sizeof(int32_t), alignment);
-      return at;
-    };
-    kv_length = place(1);
-    tokens = place(max_rows);
-    positions = place(max_rows);
-    slots = place(max_rows);
-    query_cells = place(2 * max_rows);
-    output_rows = place(max_rows);
-    kv_cells = place(2 * context);
-    size = next;
-  }
-};
-
 // One shape class: the graph for a fixed number of rows, compiled.
 struct Step {
   int64_t rows = 0;
   int64_t output_rows = 0;
-  graph::Graph graph;                      // until compiled
-  graph::MemoryPlan plan;                  // until compiled
-  uint64_t logits_offset = 0;              // in the temporary buffer
+  schedule::Partition partition;  // until compiled
+  int logits_device = 0;
+  uint64_t logits_offset = 0;              // in the temporary buffer of that device
   std::vector<MatMulInput> matmul_inputs;  // where they were asked for
-  std::unique_ptr<device::Executable> executable;
+  std::unique_ptr<Program> program;
 };
+
+// One for each device; null where nothing is on it.
+using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
 
 // Rows of the step that best takes the next tokens of `remaining`: the smallest class that holds
 // them all, unless it would be mostly padding; then a smaller class first.
@@ -70,77 +52,125 @@ int64_t ChooseRows(int64_t remaining, int64_t ubatch) {
 struct Session::Impl {
   std::shared_ptr<const Model> model;
   SessionOptions options;
-  std::unique_ptr<device::Stream> stream;
-  std::unique_ptr<device::Buffer> kv;
-  std::unique_ptr<device::Buffer> inputs;
-  std::unique_ptr<device::Buffer> temp;      // of every step in `steps`
-  std::unique_ptr<device::Buffer> all_temp;  // of every step in `all_steps`
-  std::vector<Step> steps;                   // one output row; by increasing rows
-  std::vector<Step> all_steps;               // as many output rows as rows; made on first use
+  schedule::Placement placement;
+  std::vector<std::unique_ptr<device::Stream>> streams;
+  std::vector<uint64_t> alignments;  // by device
+  int refusing = -1;                 // the device that last failed to allocate
+  Buffers kv;
+  Buffers inputs;
+  Buffers temp;                 // of every step in `steps`
+  Buffers all_temp;             // of every step in `all_steps`
+  std::vector<Step> steps;      // one output row; by increasing rows
+  std::vector<Step> all_steps;  // as many output rows as rows; made on first use
   InputLayout layout{0, 0, 1};
   std::vector<std::byte> staging;        // the inputs up to kv_cells
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
   int64_t position = 0;
-  uint64_t kv_bytes = 0;
   const Step* observed = nullptr;  // the step of the last Decode with kAll
   int64_t observed_tokens = 0;
 
+  device::Device& device(size_t d) const { return *model->devices()[d]; }
+  // Allocates on one device; remembers which one refused.
+  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(size_t d, uint64_t bytes);
   absl::Status Prepare();
-  absl::StatusOr<graph::Graph> Build(int64_t rows, int64_t output_rows) const;
-  absl::Status AllocateKv(const graph::Graph& graph);
-  absl::Status CompileAll(std::vector<Step>& into, bool all_rows,
-                          std::unique_ptr<device::Buffer>& buffer);
-  absl::Status Compile(Step& step, device::Buffer* temp_buffer);
-  absl::StatusOr<device::Binding> Bind(const graph::Value& value) const;
+  absl::Status AllocateAll();
+  bool MoveKvFrom(int device);
+  absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
+  absl::Status AllocateKv(const schedule::Partition& decode);
+  absl::Status AllocateInputs(const schedule::Partition& decode);
+  absl::Status CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers);
+  absl::Status Compile(Step& step, const Buffers& temps);
+  absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device) const;
   absl::Status RunStep(Step& step, std::span<const TokenId> tokens);
-  absl::Status ReadLogits(const Step& step, device::Buffer& temp_buffer, int64_t rows);
+  absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
 
-  // KV states by name, where each lives in `kv`.
-  absl::flat_hash_map<std::string, uint64_t> kv_offsets;
+  // KV states by name, where each lives.
+  absl::flat_hash_map<std::string, device::Binding> kv_states;
   uint64_t logits_bytes_per_row() const { return model->config().vocab_size * sizeof(float); }
 };
 
-absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
-  model::GraphOptions build;
-  build.rows = rows;
-  build.output_rows = output_rows;
-  build.context = options.context;
-  build.kv_type = options.kv_type;
-  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, model->architecture().BuildGraph(build));
-  if (options.optimize_graph) {
-    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
-  }
-  // Only steps with all rows see what the last layer does with each token.
-  if (!options.keep_matmul_inputs || output_rows != rows) return built;
-  return graph::KeepMatMulInputs(built);
+absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
+                          BuildStep(model->architecture(), options, rows, output_rows));
+  if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
+                          schedule::DevicesOfNodes(graph, placement));
+  return schedule::Split(graph, of_node, alignments);
 }
 
-absl::Status Session::Impl::AllocateKv(const graph::Graph& graph) {
-  const uint64_t alignment = model->device().limits().alignment;
-  kv_bytes = 0;
-  for (const graph::Value& value : graph.values()) {
-    if (value.storage != graph::Storage::kState) continue;
-    kv_offsets[value.name] = kv_bytes;
-    kv_bytes = AlignUp(kv_bytes + value.SpanBytes(), alignment);
+absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
+  auto buffer = device(d).Allocate(bytes);
+  if (!buffer.ok()) refusing = static_cast<int>(d);
+  return buffer;
+}
+
+absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
+  const graph::Graph& graph = decode.graph;
+  std::vector<int> device_of(graph.values().size(), -1);
+  for (size_t n = 0; n < graph.nodes().size(); ++n) {
+    for (graph::ValueId id : graph.nodes()[n].inputs) {
+      device_of[graph.RootOf(id)] = decode.device_of_node[n];
+    }
   }
-  auto buffer = model->device().Allocate(std::max<uint64_t>(kv_bytes, 1));
-  if (!buffer.ok()) {
-    return Annotate(buffer.status(),
-                    absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
-                                    options.context, FormatByteSize(kv_bytes)));
+  struct State {
+    const graph::Value* value;
+    int device;
+    uint64_t offset;
+  };
+  std::vector<State> states;
+  std::vector<uint64_t> bytes(alignments.size(), 0);
+  for (size_t v = 0; v < device_of.size(); ++v) {
+    const graph::Value& value = graph.values()[v];
+    if (value.storage != graph::Storage::kState || device_of[v] < 0) continue;
+    if (value.base != graph::kNone) continue;
+    const int d = device_of[v];
+    states.push_back({&value, d, bytes[d]});
+    bytes[d] = AlignUp(bytes[d] + value.SpanBytes(), alignments[d]);
   }
-  kv = *std::move(buffer);
+  kv.resize(bytes.size());
+  for (size_t d = 0; d < bytes.size(); ++d) {
+    if (bytes[d] == 0) continue;
+    auto buffer = Allocate(d, bytes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
+                                      options.context, FormatByteSize(bytes[d])));
+    }
+    kv[d] = *std::move(buffer);
+  }
+  for (const State& state : states) {
+    kv_states[state.value->name] = {kv[state.device].get(), state.offset};
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value) const {
+// Every device reads the inputs from a copy of its own.
+absl::Status Session::Impl::AllocateInputs(const schedule::Partition& decode) {
+  uint64_t alignment = 1;
+  for (uint64_t a : alignments) alignment = std::max(alignment, a);
+  layout = InputLayout(options.ubatch, options.context, alignment);
+  staging.resize(layout.kv_cells);
+  // Slot i always holds position i of sequence 0.
+  std::vector<int32_t> cells(2 * options.context, 0);
+  for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
+  inputs.resize(alignments.size());
+  for (const schedule::Segment& segment : decode.segments) {
+    std::unique_ptr<device::Buffer>& buffer = inputs[segment.device];
+    if (buffer != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
+    BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device) const {
   if (value.storage == graph::Storage::kWeight) {
-    auto found = model->weights_.find(value.name);
-    if (found != model->weights_.end()) return found->second;
+    const device::Binding* found = model->weights_[device].Find(value.name);
+    if (found != nullptr) return *found;
   } else if (value.storage == graph::Storage::kState) {
-    auto found = kv_offsets.find(value.name);
-    if (found != kv_offsets.end()) return device::Binding{kv.get(), found->second};
+    auto found = kv_states.find(value.name);
+    if (found != kv_states.end()) return found->second;
   } else {
     const std::pair<absl::string_view, uint64_t> known[] = {
         {model::kInputTokens, layout.tokens},
@@ -152,81 +182,109 @@ absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value) c
         {model::kInputOutputRows, layout.output_rows},
     };
     for (const auto& [name, offset] : known) {
-      if (value.name == name) return device::Binding{inputs.get(), offset};
+      if (value.name == name) return device::Binding{inputs[device].get(), offset};
     }
   }
   return absl::InternalError(
       absl::StrCat("the graph uses '", value.name, "', which the session does not provide"));
 }
 
-absl::Status Session::Impl::Compile(Step& step, device::Buffer* temp_buffer) {
-  std::vector<device::Binding> bindings(step.graph.values().size());
-  for (size_t i = 0; i < bindings.size(); ++i) {
-    const graph::Value& value = step.graph.values()[i];
-    if (value.base != graph::kNone || value.storage == graph::Storage::kTemp) continue;
-    BANTAM_ASSIGN_OR_RETURN(bindings[i], Bind(value));
+absl::Status Session::Impl::Compile(Step& step, const Buffers& temps) {
+  std::vector<Program::Place> places;
+  for (size_t d = 0; d < temps.size(); ++d) {
+    places.push_back({&device(d), streams[d].get(), temps[d].get()});
   }
-  BANTAM_ASSIGN_OR_RETURN(
-      step.executable,
-      model->device().Compile({step.graph, step.plan, bindings, {temp_buffer, 0}}));
+  BANTAM_ASSIGN_OR_RETURN(step.program,
+                          Program::Compile(step.partition, std::move(places),
+                                           [this](const graph::Value& value, int device) {
+                                             return Bind(value, device);
+                                           }));
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows,
-                                       std::unique_ptr<device::Buffer>& buffer) {
+absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers) {
   std::vector<Step> made;
-  int64_t size = 0;
-  for (int64_t rows = 1;; rows = std::min(rows * 2, options.ubatch)) {
+  std::vector<uint64_t> sizes(alignments.size(), 0);
+  for (int64_t rows : ShapeClasses(options.ubatch)) {
     Step step;
     step.rows = rows;
     step.output_rows = all_rows ? rows : 1;
-    BANTAM_ASSIGN_OR_RETURN(step.graph, Build(step.rows, step.output_rows));
-    if (step.graph.outputs().empty()) return absl::InternalError("the graph has no output");
-    step.plan =
-        graph::PlanMemory(step.graph, static_cast<int64_t>(model->device().limits().alignment));
-    const graph::ValueId logits_id = step.graph.outputs()[0];
+    BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
+    const graph::Graph& graph = step.partition.graph;
+    const graph::ValueId logits_id = graph.outputs()[0];
+    const graph::ValueId root = graph.RootOf(logits_id);
+    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
     step.logits_offset =
-        step.plan.offsets[step.graph.RootOf(logits_id)] + step.graph.value(logits_id).byte_offset;
-    if (options.keep_matmul_inputs && all_rows) {
-      step.matmul_inputs = FindMatMulInputs(step.graph, step.plan);
+        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
     }
-    size = std::max(size, step.plan.size);
+    if (options.keep_matmul_inputs && all_rows) {
+      step.matmul_inputs = FindMatMulInputs(graph, step.partition.plans[0]);
+    }
     made.push_back(std::move(step));
-    if (rows == options.ubatch) break;
   }
-  auto allocated = model->device().Allocate(std::max<int64_t>(size, 1));
-  if (!allocated.ok()) {
-    return Annotate(allocated.status(),
-                    absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
-                                    "for a smaller ubatch",
-                                    options.ubatch, FormatByteSize(size)));
+  Buffers allocated(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) continue;
+    auto buffer = Allocate(d, sizes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
+                                      "for a smaller ubatch",
+                                      options.ubatch, FormatByteSize(sizes[d])));
+    }
+    allocated[d] = *std::move(buffer);
   }
   for (Step& step : made) {
-    BANTAM_RETURN_IF_ERROR(Compile(step, allocated->get()));
-    step.graph = {};
-    step.plan = {};
+    BANTAM_RETURN_IF_ERROR(Compile(step, allocated));
+    step.partition = {};
   }
-  buffer = *std::move(allocated);
+  buffers = std::move(allocated);
   into = std::move(made);
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::Prepare() {
-  BANTAM_ASSIGN_OR_RETURN(stream, model->device().NewStream());
-  const uint64_t alignment = model->device().limits().alignment;
-  layout = InputLayout(options.ubatch, options.context, alignment);
-  staging.resize(layout.kv_cells);
-  BANTAM_ASSIGN_OR_RETURN(inputs, model->device().Allocate(layout.size));
-  {
-    // Slot i always holds position i of sequence 0.
-    std::vector<int32_t> cells(2 * options.context, 0);
-    for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
-    BANTAM_RETURN_IF_ERROR(inputs->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
-  }
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph decode, Build(1, 1));
+absl::Status Session::Impl::AllocateAll() {
+  refusing = -1;
+  kv_states.clear();
+  for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
-  BANTAM_RETURN_IF_ERROR(CompileAll(steps, /*all_rows=*/false, temp));
-  if (temp->host().empty()) downloaded_logits.resize(model->config().vocab_size);
+  return CompileAll(steps, /*all_rows=*/false, temp);
+}
+
+// A device is short of memory after its weights are there: the cache of its last layer goes to the
+// next one. False when there is none, or no next device.
+bool Session::Impl::MoveKvFrom(int device) {
+  if (device < 0 || device + 1 >= static_cast<int>(alignments.size())) return false;
+  for (size_t g = placement.groups.size(); g-- > 0;) {
+    if (placement.groups[g].part != schedule::Part::kKv || placement.device[g] != device) continue;
+    placement.device[g] = device + 1;
+    if (options.notice) {
+      options.notice(absl::StrCat(model->devices()[device]->name(), " is short of memory: moved ",
+                                  schedule::GroupName(placement.groups[g]), " to ",
+                                  model->devices()[device + 1]->name()));
+    }
+    return true;
+  }
+  return false;
+}
+
+absl::Status Session::Impl::Prepare() {
+  placement = model->placement();
+  for (const auto& device : model->devices()) {
+    alignments.push_back(device->limits().alignment);
+    BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
+    streams.push_back(std::move(stream));
+  }
+  for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
+    if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
+  }
+  if (temp[steps[0].logits_device]->host().empty()) {
+    downloaded_logits.resize(model->config().vocab_size);
+  }
   return absl::OkStatus();
 }
 
@@ -249,15 +307,16 @@ absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> tokens)
         static_cast<int32_t>(step.output_rows == 1 ? used - 1 : std::min(i, used - 1));
   }
   *ints(layout.kv_length) = static_cast<int32_t>(position + used);
-  BANTAM_RETURN_IF_ERROR(inputs->Upload(0, staging));
-  BANTAM_RETURN_IF_ERROR(step.executable->Run(*stream));
-  BANTAM_RETURN_IF_ERROR(stream->Synchronize());
+  for (const auto& buffer : inputs) {
+    if (buffer != nullptr) BANTAM_RETURN_IF_ERROR(buffer->Upload(0, staging));
+  }
+  BANTAM_RETURN_IF_ERROR(step.program->Run());
   position += used;
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::ReadLogits(const Step& step, device::Buffer& temp_buffer,
-                                       int64_t rows) {
+absl::Status Session::Impl::ReadLogits(const Step& step, const Buffers& temps, int64_t rows) {
+  device::Buffer& temp_buffer = *temps[step.logits_device];
   const uint64_t bytes = rows * logits_bytes_per_row();
   const std::span<std::byte> host = temp_buffer.host();
   if (!host.empty()) {
@@ -301,6 +360,10 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
                                                  quant::Name(checked.kv_type),
                                                  " is not supported; supported: F16, F32"));
   }
+  if (checked.keep_matmul_inputs && model->devices().size() > 1) {
+    return absl::UnimplementedError(
+        "what matrix multiplications are given can be observed on one device only; name one");
+  }
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
   impl->options = checked;
@@ -340,7 +403,7 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
       BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
       s.observed = &step;
       s.observed_tokens = count;
-      return s.ReadLogits(step, *s.all_temp, count);
+      return s.ReadLogits(step, s.all_temp, count);
     }
   }
   const Step* last = nullptr;
@@ -354,7 +417,7 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
     last = &*step;
   }
   if (mode == LogitsMode::kNone) return absl::OkStatus();
-  return s.ReadLogits(*last, *s.temp, 1);
+  return s.ReadLogits(*last, s.temp, 1);
 }
 
 std::span<const float> Session::Logits(int64_t row) const {
@@ -369,7 +432,7 @@ absl::Status Session::ObserveMatMuls(ObserveFn row) const {
     return absl::FailedPreconditionError("no step whose matrix multiplications were observed");
   }
   for (const MatMulInput& input : s.observed->matmul_inputs) {
-    BANTAM_RETURN_IF_ERROR(ReadMatMulInput(input, *s.all_temp, s.observed_tokens, row));
+    BANTAM_RETURN_IF_ERROR(ReadMatMulInput(input, *s.all_temp[0], s.observed_tokens, row));
   }
   return absl::OkStatus();
 }
@@ -394,25 +457,41 @@ absl::Status Session::Truncate(int64_t position) {
   return absl::OkStatus();
 }
 
+std::vector<schedule::DeviceMemory> Session::device_memory() const {
+  const Impl& s = *impl_;
+  const auto size = [](const Buffers& buffers, size_t d) -> uint64_t {
+    return d < buffers.size() && buffers[d] != nullptr ? buffers[d]->size() : 0;
+  };
+  std::vector<schedule::DeviceMemory> memory(s.alignments.size());
+  for (size_t d = 0; d < memory.size(); ++d) {
+    memory[d].weights = s.model->weights()[d].allocated_bytes();
+    memory[d].kv_cache = size(s.kv, d);
+    memory[d].inputs = size(s.inputs, d);
+    memory[d].compute = size(s.temp, d) + size(s.all_temp, d);
+  }
+  return memory;
+}
+
 MemoryUse Session::memory() const {
   const Impl& s = *impl_;
   MemoryUse use;
   use.weights = s.model->weight_bytes();
-  use.kv_cache = s.kv_bytes;
-  use.compute = s.inputs->size() + s.temp->size() + s.staging.size() +
-                s.downloaded_logits.size() * sizeof(float);
-  if (s.all_temp != nullptr) use.compute += s.all_temp->size();
+  use.compute = s.staging.size() + s.downloaded_logits.size() * sizeof(float);
+  for (const schedule::DeviceMemory& memory : device_memory()) {
+    use.kv_cache += memory.kv_cache;
+    use.compute += memory.inputs + memory.compute;
+  }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps}) {
-    for (const Step& step : *steps) use.compute += step.executable->scratch_bytes();
+    for (const Step& step : *steps) use.compute += step.program->scratch_bytes();
   }
   return use;
 }
 
-std::string Session::Describe() const { return impl_->steps.front().executable->Describe(); }
+std::string Session::Describe() const { return impl_->steps.front().program->Describe(); }
 
 absl::Status Session::StartProfile() {
   for (std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
-    for (Step& step : *steps) BANTAM_RETURN_IF_ERROR(step.executable->StartProfile());
+    for (Step& step : *steps) BANTAM_RETURN_IF_ERROR(step.program->StartProfile());
   }
   return absl::OkStatus();
 }
@@ -421,7 +500,7 @@ std::vector<device::KernelTime> Session::Profile() const {
   std::vector<device::KernelTime> all;
   for (const std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
     for (const Step& step : *steps) {
-      for (device::KernelTime& time : step.executable->Profile()) {
+      for (device::KernelTime& time : step.program->Profile()) {
         auto same = std::find_if(all.begin(), all.end(),
                                  [&](const auto& other) { return other.kernel == time.kernel; });
         if (same == all.end()) {

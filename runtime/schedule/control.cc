@@ -143,6 +143,7 @@ absl::Status ApplyCaps(const Control& control, std::span<DeviceProfile> devices)
       continue;
     }
     if (devices.size() < 2) {
+      if (cap.bytes == 0) continue;  // none of no GPU's memory: so it is
       return absl::FailedPreconditionError(
           absl::StrCat("--vram ", text, ": only device ", devices[0].name,
                        " is used, so that nothing could go elsewhere; see bantam devices"));

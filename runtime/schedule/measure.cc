@@ -94,13 +94,6 @@ absl::Status MeasureTransfers(device::Device& device, DeviceProfile& profile) {
   return absl::OkStatus();
 }
 
-void SetMemory(device::Device& device, DeviceProfile& profile) {
-  profile.name = device.name();
-  profile.device = &device;
-  profile.alignment = device.limits().alignment;
-  profile.capacity = device.kind() == device::Kind::kCpu ? kUnlimited : device.memory().free;
-}
-
 // The members of a profile that are kept, by their names in the file.
 struct Kept {
   const char* name;
@@ -149,9 +142,16 @@ void WriteCache(const std::string& folder, const std::string& path, const json& 
 
 }  // namespace
 
+void DescribeDevice(device::Device& device, DeviceProfile& profile) {
+  profile.name = device.name();
+  profile.device = &device;
+  profile.alignment = device.limits().alignment;
+  profile.capacity = device.kind() == device::Kind::kCpu ? kUnlimited : device.memory().free;
+}
+
 absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type type) {
   DeviceProfile profile;
-  SetMemory(device, profile);
+  DescribeDevice(device, profile);
   constexpr int64_t kColumns = 2048;
   const int64_t row_bytes = quant::RowBytes(type, kColumns);
   BANTAM_ASSIGN_OR_RETURN(profile.node_seconds,
@@ -185,7 +185,7 @@ absl::StatusOr<DeviceProfile> ProfileDevice(device::Device& device, quant::Type 
   json cache = folder.empty() ? json::object() : ReadCache(path);
   DeviceProfile profile;
   if (ReadEntry(cache, key, profile)) {
-    SetMemory(device, profile);
+    DescribeDevice(device, profile);
     return profile;
   }
   BANTAM_ASSIGN_OR_RETURN(profile, MeasureDevice(device, type));

@@ -9,8 +9,11 @@
 
 namespace bantam::schedule {
 
-// The speeds of a DeviceProfile, with weights of `type`, and its capacity: the memory that is free,
-// for the host's own without limit (weights can stay in the file). Takes up to a second or so.
+// Sets all of a profile but the speeds. The capacity is the memory that is free, that of a CPU
+// without limit: weights can stay in the file.
+void DescribeDevice(device::Device& device, DeviceProfile& profile);
+
+// The whole profile, with speeds for weights of `type`. Takes up to a second or so.
 absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type type);
 
 // The same, with speeds from `folder`/devices.json where they were measured before, by device,

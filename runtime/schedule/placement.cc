@@ -9,6 +9,7 @@
 #include "runtime/base/align.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
+#include "runtime/model/architecture.h"
 
 namespace bantam::schedule {
 namespace {
@@ -107,6 +108,8 @@ class Placer {
     }
     const std::vector<int> of_node = DevicesOf(groupings_.back(), result.device);
     const Graph& graph = request_.steps.back();
+    const ValueId tokens = graph.Find(model::kInputTokens);
+    if (tokens != graph::kNone) result.prompt_rows = graph.value(tokens).shape[0];
     for (size_t d = 0; d < devices_.size(); ++d) {
       DeviceMemory& memory = result.memory[d];
       const int device = static_cast<int>(d);
@@ -122,7 +125,7 @@ class Placer {
       }
       for (ValueId id : states) memory.kv_cache += StateBytes(graph.value(id), d);
       if (std::find(of_node.begin(), of_node.end(), device) != of_node.end()) {
-        memory.inputs = InputBytes(graph, devices_[d].alignment);
+        memory.inputs = InputsOn(d);
       }
     }
     return result;
@@ -140,6 +143,10 @@ class Placer {
   }
   uint64_t WeightBytes(const Value& value, size_t d) const {
     return AlignUp(devices_[d].PackedBytes(value), devices_[d].alignment);
+  }
+  uint64_t InputsOn(size_t d) const {
+    if (request_.input_bytes > 0) return request_.input_bytes;
+    return InputBytes(request_.steps.back(), devices_[d].alignment);
   }
   bool Allowed(size_t group, size_t d) const {
     return request_.allowed.empty() || request_.allowed[group][d];
@@ -196,7 +203,7 @@ class Placer {
     }
     std::vector<uint64_t> common(count);
     for (size_t d = 0; d < count; ++d) {
-      common[d] = InputBytes(request_.steps.back(), devices_[d].alignment);
+      common[d] = InputsOn(d);
     }
     const std::vector<std::vector<int>> users = UsersOfRoots(graph, grouping);
     for (size_t v = 0; v < users.size(); ++v) {

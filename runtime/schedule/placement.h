@@ -35,6 +35,7 @@ struct Placement {
   std::vector<DeviceMemory> memory;  // by device: exactly what is to be allocated
   double decode_seconds = 0;         // predicted, of a step of one token
   double prompt_seconds = 0;         // of the largest step
+  int64_t prompt_rows = 0;           // its tokens
 
   int DeviceOf(const Group& group) const;  // -1: no such group
 };
@@ -43,7 +44,8 @@ struct PlacementRequest {
   // The graph of each shape class, optimised: first that of one token, last the largest.
   std::span<const graph::Graph> steps;
   Prefer prefer = Prefer::kGenerate;
-  int64_t depth = 1024;  // tokens in the KV cache that times are predicted for
+  int64_t depth = 1024;      // tokens in the KV cache that times are predicted for
+  uint64_t input_bytes = 0;  // to allocate on each device; 0: what the largest step's inputs take
   // By group of the steps (FindGroups) and device: whether it may go there. Empty: anywhere.
   std::vector<std::vector<bool>> allowed;
 };

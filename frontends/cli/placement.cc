@@ -1,0 +1,102 @@
+#include "frontends/cli/placement.h"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "runtime/base/byte_size.h"
+
+namespace bantam::cli {
+namespace {
+
+using schedule::DeviceMemory;
+using schedule::Part;
+using schedule::Placement;
+
+// "0-3, 7"
+std::string Ranges(const std::vector<int>& numbers) {
+  std::string text;
+  for (size_t i = 0; i < numbers.size();) {
+    size_t end = i + 1;
+    while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) ++end;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", numbers[i]);
+    if (end > i + 1) absl::StrAppend(&text, "-", numbers[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+// "embedding; attention 0-11; KV 0-11; output head"
+std::string GroupsOn(const Placement& placement, int device) {
+  std::map<Part, std::vector<int>> layers;
+  for (size_t g = 0; g < placement.groups.size(); ++g) {
+    if (placement.device[g] != device) continue;
+    std::vector<int>& of_part = layers[placement.groups[g].part];
+    if (placement.groups[g].layer >= 0) of_part.push_back(placement.groups[g].layer);
+  }
+  std::string text;
+  for (auto& [part, numbers] : layers) {
+    std::sort(numbers.begin(), numbers.end());
+    absl::StrAppend(&text, text.empty() ? "" : "; ", schedule::PartName(part),
+                    numbers.empty() ? "" : " ", Ranges(numbers));
+  }
+  return text.empty() ? "nothing" : text;
+}
+
+// What is used of all there is: weights #, KV cache =, the rest +, free .
+std::string Bar(const DeviceMemory& memory, uint64_t all) {
+  constexpr int kWidth = 30;
+  std::string bar;
+  const auto add = [&](uint64_t bytes, char mark) {
+    const double share = all == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(all);
+    const int count = bytes == 0 ? 0 : std::max(1, static_cast<int>(share * kWidth + 0.5));
+    bar.append(std::min<size_t>(count, kWidth - bar.size()), mark);
+  };
+  add(memory.weights, '#');
+  add(memory.kv_cache, '=');
+  add(memory.inputs + memory.compute, '+');
+  bar.resize(kWidth, '.');
+  return bar;
+}
+
+std::string Predicted(double tokens, double seconds) {
+  return seconds > 0 ? absl::StrFormat(" (predicted %.1f)", tokens / seconds) : "";
+}
+
+}  // namespace
+
+std::string DescribePlacement(const engine::Session& session) {
+  const engine::Model& model = session.model();
+  if (model.devices().size() < 2) return "";
+  const Placement& placement = model.placement();
+  const std::vector<DeviceMemory> allocated = session.device_memory();
+  std::string text = "placement # weights, = KV, + compute, . free\n";
+  for (size_t d = 0; d < allocated.size(); ++d) {
+    DeviceMemory memory = allocated[d];
+    memory.weights += model.weights()[d].mapped_bytes();
+    const uint64_t free = model.devices()[d]->memory().free;
+    absl::StrAppendFormat(&text,
+                          "  %-10s [%s] weights %s, KV %s, compute %s, free %s\n             %s\n",
+                          model.devices()[d]->name(), Bar(memory, memory.total() + free),
+                          FormatByteSize(memory.weights), FormatByteSize(memory.kv_cache),
+                          FormatByteSize(memory.inputs + memory.compute), FormatByteSize(free),
+                          GroupsOn(placement, static_cast<int>(d)));
+  }
+  absl::StrAppendFormat(&text, "predicted prompt %.1f tok/s, generate %.1f tok/s\n",
+                        static_cast<double>(placement.prompt_rows) / placement.prompt_seconds,
+                        1 / placement.decode_seconds);
+  return text;
+}
+
+std::string PredictedPromptSpeed(const engine::Model& model) {
+  const Placement& placement = model.placement();
+  return Predicted(static_cast<double>(placement.prompt_rows), placement.prompt_seconds);
+}
+
+std::string PredictedGenerateSpeed(const engine::Model& model) {
+  return Predicted(1, model.placement().decode_seconds);
+}
+
+}  // namespace bantam::cli

@@ -1,0 +1,159 @@
+#include "runtime/engine/placing.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "runtime/base/byte_size.h"
+#include "runtime/base/status.h"
+#include "runtime/device/registry.h"
+#include "runtime/engine/input_layout.h"
+#include "runtime/graph/passes.h"
+#include "runtime/schedule/measure.h"
+
+namespace bantam::engine {
+namespace {
+
+// Reckoned with where LoadOptions::expected does not say.
+constexpr int64_t kContext = 4096;
+constexpr int64_t kUbatch = 512, kCpuUbatch = 128;
+
+// The type that most bytes of weights have: speeds are measured with it.
+quant::Type MainType(const graph::Graph& graph) {
+  std::map<quant::Type, int64_t> bytes;
+  for (const graph::Value& value : graph.values()) {
+    if (value.storage == graph::Storage::kWeight) bytes[value.type] += value.SpanBytes();
+  }
+  const auto most = std::max_element(
+      bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? quant::Type::kF32 : most->first;
+}
+
+}  // namespace
+
+absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options) {
+  device::BackendOptions backend;
+  backend.threads = options.threads;
+  backend.cpu_isa = options.cpu_isa;
+  DevicePtrs devices;
+  if (options.device == "auto") {
+    // Every GPU, and the CPU for what they have no room for.
+    bool has_host = false;
+    for (auto& device : device::ListDevices(backend).devices) {
+      const bool is_host = device->kind() == device::Kind::kCpu;
+      if (!is_host || !has_host) devices.push_back(std::move(device));
+      has_host |= is_host;
+    }
+    if (!devices.empty()) return devices;
+  }
+  for (absl::string_view name : absl::StrSplit(options.device, ',')) {
+    BANTAM_ASSIGN_OR_RETURN(auto device, device::OpenDevice(name, backend));
+    for (const auto& other : devices) {
+      if (other->name() != device->name()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("device ", device->name(), " is named twice in '", options.device, "'"));
+    }
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
+std::vector<int64_t> ShapeClasses(int64_t ubatch) {
+  std::vector<int64_t> classes;
+  for (int64_t rows = 1; rows < ubatch; rows *= 2) classes.push_back(rows);
+  classes.push_back(ubatch);
+  return classes;
+}
+
+absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
+                                       const SessionOptions& options, int64_t rows,
+                                       int64_t output_rows) {
+  model::GraphOptions build;
+  build.rows = rows;
+  build.output_rows = output_rows;
+  build.context = options.context;
+  build.kv_type = options.kv_type;
+  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
+  if (options.optimize_graph) {
+    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
+  }
+  // Only steps with all rows see what the last layer does with each token.
+  if (!options.keep_matmul_inputs || output_rows != rows) return built;
+  return graph::KeepMatMulInputs(built);
+}
+
+absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
+                                        const DevicePtrs& devices, const LoadOptions& options) {
+  Placing placing;
+  const int64_t trained = architecture.config().context_length;
+  SessionOptions expected = options.expected;
+  if (expected.context <= 0) expected.context = kContext;
+  expected.context = std::min(expected.context, trained);
+  if (expected.ubatch <= 0) {
+    expected.ubatch = devices[0]->kind() == device::Kind::kCpu ? kCpuUbatch : kUbatch;
+  }
+  expected.ubatch = std::min(expected.ubatch, expected.context);
+  const bool is_alone = devices.size() == 1;
+  for (int64_t rows : is_alone ? std::vector<int64_t>{1} : ShapeClasses(expected.ubatch)) {
+    BANTAM_ASSIGN_OR_RETURN(graph::Graph step, BuildStep(architecture, expected, rows, 1));
+    placing.steps_.push_back(std::move(step));
+  }
+  BANTAM_RETURN_IF_ERROR(schedule::CheckControl(options.control));
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Grouping grouping,
+                          schedule::FindGroups(placing.steps_[0]));
+  placing.profiles_.resize(devices.size());
+  for (size_t d = 0; d < devices.size(); ++d) placing.profiles_[d].name = devices[d]->name();
+  // Before anything is measured: what was asked for may be impossible.
+  BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
+  BANTAM_ASSIGN_OR_RETURN(
+      placing.request_.allowed,
+      schedule::AllowedDevices(options.control, placing.steps_[0], grouping, placing.profiles_));
+  if (is_alone) {
+    placing.placement_.groups = grouping.groups;
+    placing.placement_.device.assign(grouping.groups.size(), 0);
+    return placing;
+  }
+  const quant::Type type = MainType(placing.steps_[0]);
+  for (size_t d = 0; d < devices.size(); ++d) {
+    BANTAM_ASSIGN_OR_RETURN(placing.profiles_[d],
+                            schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder()));
+  }
+  BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
+  placing.request_.prefer = options.prefer;
+  placing.request_.depth = std::min<int64_t>(expected.context, placing.request_.depth);
+  placing.request_.steps = placing.steps_;
+  uint64_t alignment = 1;
+  for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
+  placing.request_.input_bytes = InputLayout(expected.ubatch, expected.context, alignment).size;
+  BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
+  return placing;
+}
+
+absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& refusal) {
+  if (profiles_.size() == 1 || !absl::IsResourceExhausted(refusal)) return refusal;
+  schedule::DeviceProfile& profile = profiles_[device];
+  const uint64_t placed = placement_.memory[device].total();
+  if (placed == 0) return refusal;
+  profile.capacity = placed - 1;
+  if (profile.device->kind() != device::Kind::kCpu) {
+    profile.capacity = std::min(profile.capacity, profile.device->memory().free);
+  }
+  request_.steps = steps_;  // this may have been moved
+  auto again = schedule::Place(request_, profiles_);
+  if (!again.ok()) return refusal;
+  std::string moved;
+  int count = 0;
+  for (size_t g = 0; g < again->groups.size(); ++g) {
+    if (placement_.device[g] == again->device[g]) continue;
+    if (++count > 3) continue;
+    absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(again->groups[g]),
+                    " to ", profiles_[again->device[g]].name);
+  }
+  if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
+  placement_ = *std::move(again);
+  return absl::StrCat(profile.name, " had no room for ", FormatByteSize(placed), ": moved ", moved);
+}
+
+}  // namespace bantam::engine

@@ -1,0 +1,50 @@
+// Opening devices and choosing what of a model goes to which.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/device/device.h"
+#include "runtime/engine/engine.h"
+#include "runtime/model/architecture.h"
+#include "runtime/schedule/placement.h"
+
+namespace bantam::engine {
+
+using DevicePtrs = std::vector<std::unique_ptr<device::Device>>;
+
+// As LoadOptions::device says. kNotFound and kInvalidArgument name what is wrong.
+absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options);
+
+// Row counts of the steps that a session compiles: 1, 2, 4, ... ubatch.
+std::vector<int64_t> ShapeClasses(int64_t ubatch);
+// The graph of one of them.
+absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
+                                       const SessionOptions& options, int64_t rows,
+                                       int64_t output_rows);
+
+// Chooses, and chooses again when a device has less memory than it said. On one device there is
+// nothing to choose, and nothing is measured or predicted.
+class Placing {
+ public:
+  // What it is given must outlive this.
+  static absl::StatusOr<Placing> Create(const model::Architecture& architecture,
+                                        const DevicePtrs& devices, const LoadOptions& options);
+
+  const schedule::Placement& placement() const { return placement_; }
+  // The graph of a step, with every weight that any step uses.
+  const graph::Graph& graph() const { return steps_.back(); }
+
+  // After `device` refused to allocate what was placed there: places less on it. Returns one line
+  // that tells what moved. The error is `refusal` where nothing else is possible.
+  absl::StatusOr<std::string> MakeRoom(int device, const absl::Status& refusal);
+
+ private:
+  std::vector<graph::Graph> steps_;
+  std::vector<schedule::DeviceProfile> profiles_;
+  schedule::PlacementRequest request_;
+  schedule::Placement placement_;
+};
+
+}  // namespace bantam::engine

@@ -1,0 +1,132 @@
+#include "runtime/engine/program.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/status.h"
+
+namespace bantam::engine {
+
+using graph::kNone;
+using graph::Storage;
+using graph::Value;
+using graph::ValueId;
+
+absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partition& partition,
+                                                          std::vector<Place> places, Bind bind) {
+  std::unique_ptr<Program> program(new Program);
+  program->places_ = std::move(places);
+  program->is_running_.assign(program->places_.size(), false);
+  const graph::Graph& graph = partition.graph;
+  const auto temp = [&](ValueId id, int device) {
+    const int64_t offset =
+        partition.plans[device].offsets[graph.RootOf(id)] + graph.value(id).byte_offset;
+    return device::Binding{program->places_[device].temp, static_cast<uint64_t>(offset)};
+  };
+  uint64_t largest = 0;
+  for (const schedule::Segment& part : partition.segments) {
+    Segment segment;
+    segment.device = part.device;
+    for (graph::NodeId n = part.first_transfer; n < part.first_node; ++n) {
+      const graph::Node& node = graph.nodes()[n];
+      const ValueId source = node.inputs[0];
+      Copy copy;
+      copy.from_device = partition.device_of_node[graph.value(graph.RootOf(source)).producer];
+      copy.from = temp(source, copy.from_device);
+      copy.to = temp(node.output, part.device);
+      copy.bytes = static_cast<uint64_t>(graph.value(node.output).SpanBytes());
+      if (copy.from.buffer->host().empty() && copy.to.buffer->host().empty()) {
+        largest = std::max(largest, copy.bytes);
+      }
+      if (copy.bytes > 0) segment.copies.push_back(copy);
+    }
+    std::vector<device::Binding> bindings(graph.values().size());
+    for (graph::NodeId n = part.first_node; n < part.end_node; ++n) {
+      for (ValueId id : graph.nodes()[n].inputs) {
+        const ValueId root = graph.RootOf(id);
+        const Value& value = graph.value(root);
+        if (value.storage == Storage::kTemp || bindings[root].buffer != nullptr) continue;
+        BANTAM_ASSIGN_OR_RETURN(bindings[root], bind(value, part.device));
+      }
+    }
+    const Place& place = program->places_[part.device];
+    BANTAM_ASSIGN_OR_RETURN(segment.executable, place.device->Compile({graph,
+                                                                       partition.plans[part.device],
+                                                                       bindings,
+                                                                       {place.temp, 0},
+                                                                       part.first_node,
+                                                                       part.end_node}));
+    program->segments_.push_back(std::move(segment));
+  }
+  program->staging_.resize(largest);
+  return program;
+}
+
+absl::Status Program::Synchronize(int device) {
+  if (!is_running_[device]) return absl::OkStatus();
+  is_running_[device] = false;
+  return places_[device].stream->Synchronize();
+}
+
+absl::Status Program::Move(const Copy& copy) {
+  const std::span<std::byte> source = copy.from.buffer->host();
+  if (!source.empty()) {
+    return copy.to.buffer->Upload(copy.to.offset, source.subspan(copy.from.offset, copy.bytes));
+  }
+  std::span<std::byte> target = copy.to.buffer->host();
+  if (!target.empty()) {
+    return copy.from.buffer->Download(copy.from.offset, target.subspan(copy.to.offset, copy.bytes));
+  }
+  const std::span<std::byte> between = std::span(staging_).first(copy.bytes);
+  BANTAM_RETURN_IF_ERROR(copy.from.buffer->Download(copy.from.offset, between));
+  return copy.to.buffer->Upload(copy.to.offset, between);
+}
+
+absl::Status Program::Run() {
+  for (Segment& segment : segments_) {
+    if (!segment.copies.empty()) BANTAM_RETURN_IF_ERROR(Synchronize(segment.device));
+    for (const Copy& copy : segment.copies) {
+      BANTAM_RETURN_IF_ERROR(Synchronize(copy.from_device));
+      BANTAM_RETURN_IF_ERROR(Move(copy));
+    }
+    BANTAM_RETURN_IF_ERROR(segment.executable->Run(*places_[segment.device].stream));
+    is_running_[segment.device] = true;
+  }
+  for (size_t d = 0; d < places_.size(); ++d) {
+    BANTAM_RETURN_IF_ERROR(Synchronize(static_cast<int>(d)));
+  }
+  return absl::OkStatus();
+}
+
+uint64_t Program::scratch_bytes() const {
+  uint64_t bytes = staging_.size();
+  for (const Segment& segment : segments_) bytes += segment.executable->scratch_bytes();
+  return bytes;
+}
+
+absl::Status Program::StartProfile() {
+  for (Segment& segment : segments_) BANTAM_RETURN_IF_ERROR(segment.executable->StartProfile());
+  return absl::OkStatus();
+}
+
+std::vector<device::KernelTime> Program::Profile() const {
+  std::vector<device::KernelTime> all;
+  for (const Segment& segment : segments_) {
+    for (device::KernelTime& time : segment.executable->Profile()) all.push_back(std::move(time));
+  }
+  return all;
+}
+
+std::string Program::Describe() const {
+  if (segments_.size() == 1) return segments_[0].executable->Describe();
+  std::string text;
+  for (const Segment& segment : segments_) {
+    absl::StrAppend(&text, "on ", places_[segment.device].device->name(), ", with ",
+                    segment.copies.size(), " values from elsewhere:\n",
+                    segment.executable->Describe());
+  }
+  return text;
+}
+
+}  // namespace bantam::engine

@@ -1,0 +1,49 @@
+// The weights of a model on one of its devices.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "runtime/device/device.h"
+#include "runtime/gguf/file.h"
+#include "runtime/graph/graph.h"
+
+namespace bantam::engine {
+
+class DeviceWeights {
+ public:
+  // Allocates, but copies nothing yet. Weights that the device can use as they lie in the file stay
+  // mapped. kResourceExhausted when the device has too little memory. `graph` and
+  // `device_of_node` as schedule::LayOutWeights takes them; file and device must outlive this.
+  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const graph::Graph& graph,
+                                               const std::vector<int>& device_of_node,
+                                               int device_index, device::Device& device);
+  // `progress` gets the bytes of each tensor copied.
+  absl::Status Fill(const std::function<void(uint64_t)>& progress);
+
+  const device::Binding* Find(absl::string_view name) const;
+  uint64_t bytes() const { return allocated_ + mapped_; }  // as the device packs them
+  uint64_t allocated_bytes() const { return allocated_; }
+  uint64_t mapped_bytes() const { return mapped_; }
+
+ private:
+  struct Copy {
+    const gguf::TensorInfo* tensor;
+    size_t buffer;
+    uint64_t offset;
+  };
+
+  device::Device* device_ = nullptr;
+  std::vector<std::unique_ptr<device::Buffer>> buffers_;
+  absl::flat_hash_map<absl::string_view, device::Binding> bindings_;  // by tensor name
+  std::vector<Copy> copies_;
+  uint64_t allocated_ = 0;
+  uint64_t mapped_ = 0;
+};
+
+}  // namespace bantam::engine

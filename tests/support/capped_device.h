@@ -1,0 +1,105 @@
+// A device whose memory is counted to the byte: the CPU behind a wall. The host can address none of
+// its buffers, it wraps no host memory, and it refuses an allocation one byte over its cap.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/device/registry.h"
+
+namespace bantam::testing {
+
+struct CappedMemory {
+  uint64_t cap = UINT64_MAX / 2;
+  uint64_t used = 0;
+  uint64_t peak = 0;
+  int allocations = 0;
+  int fail_at = -1;  // the allocation of this number is refused, counted from 0
+};
+// Of the one device there is at a time.
+inline CappedMemory capped_memory;
+
+class CappedDevice : public device::Device {
+ public:
+  explicit CappedDevice(std::unique_ptr<device::Device> inner) : inner_(std::move(inner)) {}
+  std::string name() const override { return "capped"; }
+  std::string description() const override { return "for tests"; }
+  device::Kind kind() const override { return device::Kind::kDiscreteGpu; }
+  device::MemoryInfo memory() const override {
+    return {capped_memory.cap, capped_memory.cap - capped_memory.used};
+  }
+  device::Limits limits() const override { return {.alignment = 256}; }
+  bool Supports(const graph::Graph& graph, const graph::Node& node) const override {
+    return inner_->Supports(graph, node);
+  }
+  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
+    CappedMemory& m = capped_memory;
+    if (m.allocations++ == m.fail_at || bytes > m.cap - m.used) {
+      return absl::ResourceExhaustedError(absl::StrCat("capped: no ", bytes, " bytes are free"));
+    }
+    auto inner = inner_->Allocate(bytes);
+    if (!inner.ok()) return inner.status();
+    m.used += bytes;
+    m.peak = std::max(m.peak, m.used);
+    return std::make_unique<Buffer>(*std::move(inner));
+  }
+  absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
+    return absl::UnimplementedError("behind a wall");
+  }
+  uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
+    return inner_->PackedBytes(type, shape);
+  }
+  absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
+                          std::span<const std::byte> data, const device::Binding& where) override {
+    return inner_->LoadWeight(type, shape, data, Inner(where));
+  }
+  absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
+      const device::CompileArgs& args) override {
+    std::vector<device::Binding> bindings;
+    for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
+    return inner_->Compile(
+        {args.graph, args.plan, bindings, Inner(args.temp), args.first_node, args.end_node});
+  }
+  absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
+    return inner_->NewStream();
+  }
+
+ private:
+  struct Buffer : device::Buffer {
+    explicit Buffer(std::unique_ptr<device::Buffer> inner) : inner(std::move(inner)) {}
+    ~Buffer() override { capped_memory.used -= inner->size(); }
+    uint64_t size() const override { return inner->size(); }
+    absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override {
+      return inner->Upload(offset, data);
+    }
+    absl::Status Download(uint64_t offset, std::span<std::byte> data) override {
+      return inner->Download(offset, data);
+    }
+    std::unique_ptr<device::Buffer> inner;
+  };
+  static device::Binding Inner(const device::Binding& binding) {
+    if (binding.buffer == nullptr) return binding;
+    return {static_cast<Buffer*>(binding.buffer)->inner.get(), binding.offset};
+  }
+
+  std::unique_ptr<device::Device> inner_;
+};
+
+class CappedBackend : public device::Backend {
+ public:
+  std::string name() const override { return "capped"; }
+  absl::StatusOr<std::vector<std::unique_ptr<device::Device>>> Enumerate(
+      const device::BackendOptions& options) override {
+    auto inner = device::OpenDevice("reference", options);
+    if (!inner.ok()) return inner.status();
+    std::vector<std::unique_ptr<device::Device>> devices;
+    devices.push_back(std::make_unique<CappedDevice>(*std::move(inner)));
+    return devices;
+  }
+};
+
+}  // namespace bantam::testing
