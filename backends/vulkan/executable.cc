@@ -142,7 +142,7 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   std::unique_ptr<Executable> executable(new Executable(gpu));
   const Resolver resolver(graph, args, *gpu);
   Lowering lowering(gpu->traits(), gpu->settings(), codebooks, codebook_bytes);
-  for (const Node& node : graph.nodes()) {
+  for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node, gpu->traits()));
     if (node.op == Op::kReshape || node.op == Op::kView) continue;
     // An empty output needs no work; a KV write's is the cache, and its work is x.

@@ -102,6 +102,12 @@ struct CompileArgs {
   // The nodes to run, [first_node, end_node); the others run elsewhere. kNone: to the last one.
   graph::NodeId first_node = 0;
   graph::NodeId end_node = graph::kNone;
+
+  std::span<const graph::Node> nodes() const {
+    const std::span<const graph::Node> all = graph.nodes();
+    const size_t end = end_node == graph::kNone ? all.size() : static_cast<size_t>(end_node);
+    return all.first(end).subspan(static_cast<size_t>(first_node));
+  }
 };
 
 // What a device can do at best, in the long run; per second.

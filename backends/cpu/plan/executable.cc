@@ -129,11 +129,8 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   const Resolver resolver(graph, args);
   std::unique_ptr<Executable> executable(new Executable(std::move(workers)));
   auto& steps = executable->steps_;
-  std::span<const Node> nodes = graph.nodes();
-  if (args.end_node != graph::kNone) nodes = nodes.first(static_cast<size_t>(args.end_node));
-  nodes = nodes.subspan(static_cast<size_t>(args.first_node));
-  steps.reserve(nodes.size());
-  for (const Node& node : nodes) {
+  steps.reserve(args.nodes().size());
+  for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
     const Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
     // An empty output needs no work; a KV write's is the cache.
