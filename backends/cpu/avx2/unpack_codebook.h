@@ -24,12 +24,9 @@ inline __m256i FourPoints(const Table& points, uint64_t a, uint64_t b, uint64_t 
 }
 template <typename Table>
 inline __m256i EightPoints(const Table& points, const uint16_t* index) {
-  int64_t pair[4];
-  for (int i = 0; i < 4; ++i) {
-    pair[i] = static_cast<int64_t>(points[index[2 * i]] |
-                                   static_cast<uint64_t>(points[index[2 * i + 1]]) << 32);
-  }
-  return _mm256_setr_epi64x(pair[0], pair[1], pair[2], pair[3]);
+  int32_t p[8];
+  for (int i = 0; i < 8; ++i) p[i] = static_cast<int32_t>(points[index[i]]);
+  return _mm256_setr_epi32(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
 }
 
 // Negates the bytes whose bit of `signs` is set, of which a byte belongs to each eight.
@@ -162,8 +159,14 @@ struct Unpack<quant::BlockIQ3_S> : UnpackSuper<quant::BlockIQ3_S, 30, 15, 32> {
     const __m128i high = _mm_and_si128(_mm_set1_epi16(p[offsetof(Block, qh) + run]), bit);
     const __m128i ninth = _mm_and_si128(_mm_cmpeq_epi16(high, bit), _mm_set1_epi16(0x100));
     const __m128i bytes = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(LoadAs<int64_t>(low)));
-    alignas(16) uint16_t index[8];
-    _mm_store_si128(reinterpret_cast<__m128i*>(index), _mm_or_si128(bytes, ninth));
+    const __m128i both = _mm_or_si128(bytes, ninth);
+    const auto low_half = static_cast<uint64_t>(_mm_cvtsi128_si64(both));
+    const auto high_half = static_cast<uint64_t>(_mm_extract_epi64(both, 1));
+    uint16_t index[8];
+    for (int i = 0; i < 4; ++i) {
+      index[i] = static_cast<uint16_t>(low_half >> 16 * i);
+      index[i + 4] = static_cast<uint16_t>(high_half >> 16 * i);
+    }
     return _mm256_add_epi8(WithSigns(EightPoints(kPointsIQ3_S, index),
                                      LoadAs<uint32_t>(p + offsetof(Block, signs) + 4 * run)),
                            Bytes(kBias));
