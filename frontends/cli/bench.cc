@@ -92,6 +92,7 @@ struct Events {
 // One kind of run, repeated.
 struct Measurement {
   const char* name;
+  bool is_prompt;
   int64_t tokens;              // of one run
   std::vector<double> speeds;  // tokens per second
   double weight_bytes_per_token = 0;
@@ -137,7 +138,7 @@ class Bench {
   }
 
   absl::StatusOr<Measurement> Prompt() {
-    Measurement m{"prompt", options_.prompt};
+    Measurement m{"prompt", true, options_.prompt};
     BANTAM_RETURN_IF_ERROR(
         Repeat(m, [this] { return session_.Decode(std::span(tokens_).first(options_.prompt)); }));
     // The steps of the ubatch read the weights once each.
@@ -149,7 +150,7 @@ class Bench {
   }
 
   absl::StatusOr<Measurement> Generate() {
-    Measurement m{"generate", options_.generate};
+    Measurement m{"generate", false, options_.generate};
     BANTAM_RETURN_IF_ERROR(Repeat(m, [this]() -> absl::Status {
       for (int64_t i = 0; i < options_.generate; ++i) {
         BANTAM_RETURN_IF_ERROR(session_.Decode(std::span(tokens_).subspan(i, 1)));
@@ -292,9 +293,8 @@ absl::Status Run(const Options& options, const BenchOptions& bench_options) {
     absl::StrAppendFormat(&text, "%-8s  %d tokens", m.name, m.tokens);
     if (bench_options.depth > 0) absl::StrAppendFormat(&text, " after %d", bench_options.depth);
     absl::StrAppendFormat(&text, "  %.2f +/- %.2f tok/s, %s\n", m.Mean(), m.Deviation(),
-                          m.tokens == bench_options.prompt && m.name == absl::string_view("prompt")
-                              ? Share(m.Ops() / 1e12, limit.int8_ops / 1e12, "TOPS")
-                              : Share(m.ReadBytes() / 1e9, limit.read_bytes / 1e9, "GB/s"));
+                          m.is_prompt ? Share(m.Ops() / 1e12, limit.int8_ops / 1e12, "TOPS")
+                                      : Share(m.ReadBytes() / 1e9, limit.read_bytes / 1e9, "GB/s"));
   }
   for (const Measurement& m : measurements) {
     if (bench_options.profile) text += ProfileText(m);

@@ -39,6 +39,29 @@ inline __m256i JoinFour(const __m256i* s) {
   return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
 }
 
+// Sums of pairs that can be added in 16 bits.
+template <typename T>
+constexpr int kPairsThatFit = kSigned<T> ? 1 : 32767 / (2 * 127 * (kSigned<T> ? 1 : T::kMost));
+
+// JoinFour of sums of pairs, widened as late as they allow.
+template <typename T>
+inline __m256i JoinFourPairs(const __m256i* s) {
+  if constexpr (kPairsThatFit<T> < 2) {
+    const __m256i wide[4] = {Widen(s[0]), Widen(s[1]), Widen(s[2]), Widen(s[3])};
+    return JoinFour(wide);
+  }
+  __m256i ab =
+      _mm256_add_epi16(_mm256_unpacklo_epi32(s[0], s[1]), _mm256_unpackhi_epi32(s[0], s[1]));
+  __m256i cd =
+      _mm256_add_epi16(_mm256_unpacklo_epi32(s[2], s[3]), _mm256_unpackhi_epi32(s[2], s[3]));
+  if constexpr (kPairsThatFit<T> >= 4) {
+    return Widen(_mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)));
+  }
+  ab = Widen(ab);
+  cd = Widen(cd);
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
 // One step of the outer sum, for eight rows.
 template <typename T>
 inline __m256 AddGroup(__m256 sum, __m256i products, int32_t x_sum, const float* scale,
@@ -80,8 +103,8 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
         const __m256i x = Load32(columns[c].quants + i * kRun);
         const RunOfActivations& info = columns[c].runs[i];
         __m256i s[kLanes];
-        for (int r = 0; r < kLanes; ++r) s[r] = Widen(PairSums<T>(weights[r], x));
-        const __m256i low = JoinFour(s), high = JoinFour(s + 4);
+        for (int r = 0; r < kLanes; ++r) s[r] = PairSums<T>(weights[r], x);
+        const __m256i low = JoinFourPairs<T>(s), high = JoinFourPairs<T>(s + 4);
         const __m256i first = _mm256_permute2x128_si256(low, high, 0x20);
         const __m256i last = _mm256_permute2x128_si256(low, high, 0x31);
         if constexpr (T::kGroup == 32) {
@@ -146,7 +169,7 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
                    float* const* out) {
   constexpr int kGroupsPerRun = 32 / T::kGroup;
   constexpr int kSteps = T::kGroup / 4;  // of four elements, in a group
-  constexpr int kFits = kSigned<T> ? 1 : 32767 / (2 * 127 * (kSigned<T> ? 1 : T::kMost));
+  constexpr int kFits = kPairsThatFit<T>;
   // Sums of pairs that are added in 16 bits.
   constexpr int kChunk = kFits >= kSteps ? kSteps : kFits >= 4 ? 4 : kFits >= 2 ? 2 : 1;
   __m256 sum[2][kColumns];

@@ -103,6 +103,34 @@ inline void StoreTransposed(__m256 of_row[kLanes], float* out) {
   for (int i = 0; i < 8; ++i) _mm256_storeu_ps(out + i * kLanes, of_row[i]);
 }
 
+// Words `kSkip / 4` up of the 16 bytes at `offset` of each row: word[i] has a lane for each row.
+template <int kSkip = 0>
+inline void WordsOf(const uint8_t* const* rows, int64_t offset, __m256i word[4]) {
+  __m256i two[4];  // rows i and i + 4
+  for (int i = 0; i < 4; ++i) {
+    two[i] = _mm256_srli_si256(
+        _mm256_set_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i + 4] + offset)),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + offset))),
+        kSkip);
+  }
+  const __m256i low_01 = _mm256_unpacklo_epi32(two[0], two[1]);
+  const __m256i low_23 = _mm256_unpacklo_epi32(two[2], two[3]);
+  const __m256i high_01 = _mm256_unpackhi_epi32(two[0], two[1]);
+  const __m256i high_23 = _mm256_unpackhi_epi32(two[2], two[3]);
+  word[0] = _mm256_unpacklo_epi64(low_01, low_23);
+  word[1] = _mm256_unpackhi_epi64(low_01, low_23);
+  word[2] = _mm256_unpacklo_epi64(high_01, high_23);
+  word[3] = _mm256_unpackhi_epi64(high_01, high_23);
+}
+// Bits of each lane: `mask` of those from bit `shift` up.
+inline __m256i BitsOf(__m256i words, int shift, int mask) {
+  return _mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(mask));
+}
+inline void StoreProducts(__m256 factor, __m256i integers, float* out) {
+  _mm256_storeu_ps(out, _mm256_mul_ps(factor, _mm256_cvtepi32_ps(integers)));
+}
+inline __m256 Negated(__m256 x) { return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f)); }
+
 // Types with one scale for a block of 32.
 template <typename Block, int kMostOf, int kBiasOf>
 struct UnpackSimple {
@@ -197,19 +225,28 @@ struct Unpack<quant::BlockMXFP4> {
   }
 };
 
-// The scales and mins of Q4_K and Q5_K (SixBitScale and SixBitMin), all at once.
+// The scales and mins of Q4_K and Q5_K (SixBitScale and SixBitMin).
 template <typename Block>
-inline void SixBitScales(const uint8_t* p, __m256* scale, __m256* min) {
-  const auto a = LoadAs<uint32_t>(p + offsetof(Block, scales));
-  const auto b = LoadAs<uint32_t>(p + offsetof(Block, scales) + 4);
-  const auto c = LoadAs<uint32_t>(p + offsetof(Block, scales) + 8);
-  constexpr uint32_t kSix = 0x3F3F3F3F, kLow = 0x0F0F0F0F, kHigh = 0x30303030;
-  const uint32_t scales_4 = (c & kLow) | (a >> 2 & kHigh);
-  const uint32_t mins_4 = (c >> 4 & kLow) | (b >> 2 & kHigh);
-  *scale = _mm256_mul_ps(_mm256_set1_ps(HalfAt(p + offsetof(Block, d))),
-                         BytesToFloats((a & kSix) | static_cast<uint64_t>(scales_4) << 32));
-  *min = _mm256_mul_ps(_mm256_set1_ps(-HalfAt(p + offsetof(Block, dmin))),
-                       BytesToFloats((b & kSix) | static_cast<uint64_t>(mins_4) << 32));
+inline void SixBitScales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
+  static_assert(offsetof(Block, d) == 0 && offsetof(Block, dmin) == 2 &&
+                offsetof(Block, scales) == 4);
+  __m256i word[4];
+  WordsOf(rows, at, word);
+  const auto& [both, a, b, c] = word;
+  const __m256i halves = _mm256_permute4x64_epi64(
+      _mm256_packus_epi32(_mm256_and_si256(both, _mm256_set1_epi32(0xFFFF)),
+                          _mm256_srli_epi32(both, 16)),
+      0xD8);
+  const __m256 d = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+  const __m256 dmin = Negated(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)));
+  for (int g = 0; g < 4; ++g) {
+    StoreProducts(d, BitsOf(a, 8 * g, 63), scale + g * kLanes);
+    StoreProducts(dmin, BitsOf(b, 8 * g, 63), min + g * kLanes);
+    StoreProducts(d, _mm256_or_si256(BitsOf(c, 8 * g, 15), BitsOf(a, 8 * g + 2, 0x30)),
+                  scale + (g + 4) * kLanes);
+    StoreProducts(dmin, _mm256_or_si256(BitsOf(c, 8 * g + 4, 15), BitsOf(b, 8 * g + 2, 0x30)),
+                  min + (g + 4) * kLanes);
+  }
 }
 
 template <>
@@ -217,11 +254,8 @@ struct Unpack<quant::BlockQ4_K> : UnpackSuper<quant::BlockQ4_K, 15, 0, 32> {
   static __m256i Run(const uint8_t* p, int run) {
     return Field(p + offsetof(quant::BlockQ4_K, qs) + 32 * (run >> 1), 4 * (run & 1), 15);
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
-    SixBitScales<quant::BlockQ4_K>(p, scale, min);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+    SixBitScales<quant::BlockQ4_K>(rows, at, scale, min);
   }
 };
 template <>
@@ -232,11 +266,8 @@ struct Unpack<quant::BlockQ5_K> : UnpackSuper<quant::BlockQ5_K, 31, 0, 32> {
     const __m256i high = Field(p + offsetof(quant::BlockQ5_K, qh), run, 1);
     return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
-    SixBitScales<quant::BlockQ5_K>(p, scale, min);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+    SixBitScales<quant::BlockQ5_K>(rows, at, scale, min);
   }
 };
 template <>
@@ -248,15 +279,15 @@ struct Unpack<quant::BlockQ6_K> : UnpackSuper<quant::BlockQ6_K, 63, 32, 16> {
     const __m256i high = Field(p + offsetof(quant::BlockQ6_K, qh) + 32 * half, 2 * (run & 3), 3);
     return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ6_K, d)));
-    for (int v = 0; v < 2; ++v) {
-      const uint8_t* scales = p + offsetof(quant::BlockQ6_K, scales) + 8 * v;
-      scale[v] = _mm256_mul_ps(d, BytesToFloats(LoadAs<uint64_t>(scales)));
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ6_K, d));
+    __m256i word[4];
+    WordsOf(rows, at + offsetof(quant::BlockQ6_K, scales), word);
+    for (int g = 0; g < 16; ++g) {
+      const __m256i signed_byte =
+          _mm256_srai_epi32(_mm256_slli_epi32(word[g / 4], 24 - 8 * (g % 4)), 24);
+      StoreProducts(d, signed_byte, scale + g * kLanes);
     }
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
   }
 };
 template <>
@@ -267,19 +298,17 @@ struct Unpack<quant::BlockQ3_K> : UnpackSuper<quant::BlockQ3_K, 7, 4, 16> {
     const __m256i high = Field(p + offsetof(quant::BlockQ3_K, hmask), run, 1);
     return _mm256_or_si256(low, _mm256_slli_epi16(high, 2));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ3_K, d)));
-    const uint8_t* scales = p + offsetof(quant::BlockQ3_K, scales);
-    const auto low = LoadAs<uint64_t>(scales);
-    const uint64_t high = LoadAs<uint32_t>(scales + 8);
-    for (int v = 0; v < 2; ++v) {
-      const uint64_t pairs = high >> 4 * v | high >> (4 * v + 2) << 32;
-      const uint64_t six = (low >> 4 * v & quant::AllBytes(15)) | (pairs & quant::AllBytes(3)) << 4;
-      scale[v] = _mm256_mul_ps(d, _mm256_sub_ps(BytesToFloats(six), _mm256_set1_ps(32)));
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ3_K, d));
+    __m256i word[4];
+    WordsOf<2>(rows, at + offsetof(quant::BlockQ3_K, scales) - 2, word);  // a block ends in time
+    for (int g = 0; g < 16; ++g) {
+      const int byte = 8 * (g % 4), half = g / 8, odd = g / 4 % 2;
+      const __m256i six =
+          _mm256_or_si256(BitsOf(word[odd], byte + 4 * half, 15),
+                          _mm256_slli_epi32(BitsOf(word[2], byte + 4 * half + 2 * odd, 3), 4));
+      StoreProducts(d, _mm256_sub_epi32(six, _mm256_set1_epi32(32)), scale + g * kLanes);
     }
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
   }
 };
 template <>
@@ -287,17 +316,15 @@ struct Unpack<quant::BlockQ2_K> : UnpackSuper<quant::BlockQ2_K, 3, 0, 16> {
   static __m256i Run(const uint8_t* p, int run) {
     return Field(p + offsetof(quant::BlockQ2_K, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256* min) {
-    const __m256 d = _mm256_set1_ps(HalfAt(p + offsetof(quant::BlockQ2_K, d)));
-    const __m256 dmin = _mm256_set1_ps(-HalfAt(p + offsetof(quant::BlockQ2_K, dmin)));
-    for (int v = 0; v < 2; ++v) {
-      const auto bytes = LoadAs<uint64_t>(p + offsetof(quant::BlockQ2_K, scales) + 8 * v);
-      scale[v] = _mm256_mul_ps(d, BytesToFloats(bytes & quant::AllBytes(15)));
-      min[v] = _mm256_mul_ps(dmin, BytesToFloats(bytes >> 4 & quant::AllBytes(15)));
-    }
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+    const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ2_K, d));
+    const __m256 dmin = Negated(HalvesOf(rows, at + offsetof(quant::BlockQ2_K, dmin)));
+    __m256i word[4];
+    WordsOf(rows, at + offsetof(quant::BlockQ2_K, scales), word);
+    for (int g = 0; g < 16; ++g) {
+      StoreProducts(d, BitsOf(word[g / 4], 8 * (g % 4), 15), scale + g * kLanes);
+      StoreProducts(dmin, BitsOf(word[g / 4], 8 * (g % 4) + 4, 15), min + g * kLanes);
+    }
   }
 };
 template <>
@@ -305,21 +332,17 @@ struct Unpack<quant::BlockIQ4_XS> : UnpackSuper<quant::BlockIQ4_XS, 0, 0, 32> {
   static __m256i Run(const uint8_t* p, int run) {
     return LookUp(Nibbles(p + offsetof(quant::BlockIQ4_XS, qs) + 16 * run), kLevelsIQ4);
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    const __m256i low = _mm256_srlv_epi32(
-        _mm256_set1_epi32(LoadAs<int32_t>(p + offsetof(quant::BlockIQ4_XS, scales_l))),
-        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-    const __m256i high = _mm256_srlv_epi32(
-        _mm256_set1_epi32(LoadAs<uint16_t>(p + offsetof(quant::BlockIQ4_XS, scales_h))),
-        _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-    const __m256i six =
-        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
-                        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
-    *scale = _mm256_mul_ps(_mm256_set1_ps(HalfAt(p + offsetof(quant::BlockIQ4_XS, d))),
-                           _mm256_cvtepi32_ps(_mm256_sub_epi32(six, _mm256_set1_epi32(32))));
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    static_assert(offsetof(quant::BlockIQ4_XS, scales_h) == 2 &&
+                  offsetof(quant::BlockIQ4_XS, scales_l) == 4);
+    const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockIQ4_XS, d));
+    __m256i word[4];
+    WordsOf(rows, at, word);
+    for (int g = 0; g < 8; ++g) {
+      const __m256i six = _mm256_or_si256(BitsOf(word[1], 4 * g, 15),
+                                          _mm256_slli_epi32(BitsOf(word[0], 16 + 2 * g, 3), 4));
+      StoreProducts(d, _mm256_sub_epi32(six, _mm256_set1_epi32(32)), scale + g * kLanes);
+    }
   }
 };
 template <>

@@ -11,14 +11,19 @@ BANTAM_AVX2_BEGIN
 
 namespace bantam::cpu::avx2 {
 
+inline __m128i TwoWords(const uint64_t* first, const uint64_t* second) {
+  return _mm_castps_si128(
+      _mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(first))),
+                   reinterpret_cast<const __m64*>(second)));
+}
+
 // 32 elements: four points of eight, or eight of four.
 template <typename Table>
-inline __m256i FourPoints(const Table& points, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  return _mm256_setr_epi64x(static_cast<int64_t>(points[a]), static_cast<int64_t>(points[b]),
-                            static_cast<int64_t>(points[c]), static_cast<int64_t>(points[d]));
+inline __m256i FourPoints(const Table& points, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  return _mm256_set_m128i(TwoWords(&points[c], &points[d]), TwoWords(&points[a], &points[b]));
 }
 template <typename Table>
-inline __m256i EightPoints(const Table& points, const uint32_t index[8]) {
+inline __m256i EightPoints(const Table& points, const uint16_t* index) {
   int32_t p[8];
   for (int i = 0; i < 8; ++i) p[i] = static_cast<int32_t>(points[index[i]]);
   return _mm256_setr_epi32(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
@@ -132,7 +137,7 @@ struct Unpack<quant::BlockIQ3_XXS> : UnpackSuper<quant::BlockIQ3_XXS, 124, 62, 3
   static __m256i Run(const uint8_t* p, int run) {
     using Block = quant::BlockIQ3_XXS;
     const uint8_t* at = p + offsetof(Block, qs) + 8 * run;
-    const uint32_t index[8] = {at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7]};
+    const uint16_t index[8] = {at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7]};
     const auto signs = LoadAs<uint32_t>(p + offsetof(Block, signs_scale) + 4 * run);
     return _mm256_add_epi8(WithSevenSigns(EightPoints(kPointsIQ3_XXS, index), signs), Bytes(kBias));
   }
@@ -149,9 +154,19 @@ struct Unpack<quant::BlockIQ3_S> : UnpackSuper<quant::BlockIQ3_S, 30, 15, 32> {
   static __m256i Run(const uint8_t* p, int run) {
     using Block = quant::BlockIQ3_S;
     const uint8_t* low = p + offsetof(Block, qs) + 8 * run;
-    const uint32_t high = p[offsetof(Block, qh) + run] << 8;
-    uint32_t index[8];
-    for (int i = 0; i < 8; ++i) index[i] = low[i] | (high >> i & 0x100);
+    // The ninth bit of each index from its place in qh.
+    const __m128i bit = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m128i high = _mm_and_si128(_mm_set1_epi16(p[offsetof(Block, qh) + run]), bit);
+    const __m128i ninth = _mm_and_si128(_mm_cmpeq_epi16(high, bit), _mm_set1_epi16(0x100));
+    const __m128i bytes = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(LoadAs<int64_t>(low)));
+    const __m128i both = _mm_or_si128(bytes, ninth);
+    const auto low_half = static_cast<uint64_t>(_mm_cvtsi128_si64(both));
+    const auto high_half = static_cast<uint64_t>(_mm_extract_epi64(both, 1));
+    uint16_t index[8];
+    for (int i = 0; i < 4; ++i) {
+      index[i] = static_cast<uint16_t>(low_half >> 16 * i);
+      index[i + 4] = static_cast<uint16_t>(high_half >> 16 * i);
+    }
     return _mm256_add_epi8(WithSigns(EightPoints(kPointsIQ3_S, index),
                                      LoadAs<uint32_t>(p + offsetof(Block, signs) + 4 * run)),
                            Bytes(kBias));
