@@ -146,17 +146,17 @@ absl::Status QuantizeBlocks(const float* src, const float* weights, std::byte* d
     Block block;
     Pack(encoding, block);
     if constexpr (HasEncoder<Block>) {
-      // The search is good but looks only at so many scales; and it may ask for one that f16 does
-      // not have where the extremes ask for one that it has.
       Block quick;
       EncodeBlock(x, quick);
-      if (!IsFinite(block) || (ScalesHold(x, quick) && WeightedError(x, problem.w, quick) <
-                                                           WeightedError(x, problem.w, block))) {
+      if (!ScalesHold(x, quick)) return TooLarge<Block>(x, i);
+      // The search looks only at so many scales, and may ask for one that is just beyond f16.
+      if (!IsFinite(block) ||
+          WeightedError(x, problem.w, quick) < WeightedError(x, problem.w, block)) {
         block = quick;
       }
-      if (!ScalesHold(x, block)) return TooLarge<Block>(x, i);
+    } else if (!IsFinite(block) || (encoding.d == 0 && problem.up > 1)) {
+      return TooLarge<Block>(x, i);
     }
-    if (!IsFinite(block)) return TooLarge<Block>(x, i);
     std::memcpy(dst + i * sizeof(Block), &block, sizeof(Block));
   }
   return absl::OkStatus();

@@ -187,9 +187,7 @@ TEST_P(QuantizeRowTest, SameBitsOnEveryProcessor) {
       problem.w[i] = weights[i];
       problem.wx[i] = row[i] * weights[i];
     }
-    Encoding a, b;
-    std::memset(&a, 0, sizeof(a));
-    std::memset(&b, 0, sizeof(b));
+    Encoding a = {}, b = {};  // what a type does not use is zero
     SolverPortable(GetParam())(problem, a);
     SolverAvx2(GetParam())(problem, b);
     EXPECT_EQ(std::memcmp(&a, &b, sizeof(a)), 0);
