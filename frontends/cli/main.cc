@@ -19,6 +19,8 @@ constexpr Command kCommands[] = {
     {"run", "generate text: one prompt, or a chat", RunMain},
     {"inspect", "show what a model file holds", InspectMain},
     {"perplexity", "measure a model on a text", PerplexityMain},
+    {"plan", "find which size of a model fits this machine", PlanMain},
+    {"convert", "make a GGUF file from a Hugging Face folder", ConvertMain},
     {"imatrix", "measure which weights matter, for quantizing", ImatrixMain},
     {"quantize", "make a model smaller", QuantizeMain},
     {"devices", "list what models can run on", DevicesMain},

@@ -79,7 +79,7 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
     const uint64_t packed = device_->PackedBytes(tensor->type, tensor->shape);
     weight_bytes_ += packed;
     // Weights the device can use as they lie in the file stay mapped.
-    if (packed == tensor->data.size()) {
+    if (packed == tensor->data.size() && !options.writable_weights) {
       auto wrapped = device_->WrapHost(tensor->data);
       if (wrapped.ok()) {
         mapped_bytes_ += packed;
@@ -111,6 +111,19 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
     if (options.progress) options.progress(static_cast<double>(done) / copied_bytes);
   }
   return absl::OkStatus();
+}
+
+absl::Status Model::Overwrite(absl::string_view name, std::span<const std::byte> data) {
+  const gguf::TensorInfo* tensor = file_->FindTensor(name);
+  const auto found = weights_.find(name);
+  if (tensor == nullptr || found == weights_.end()) {
+    return absl::NotFoundError(absl::StrCat(file_->path(), ": no weight ", name, " is used"));
+  }
+  if (data.size() != tensor->data.size() || mapped_bytes_ > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, ": the model's weights are not writable, or of another size"));
+  }
+  return device_->LoadWeight(tensor->type, tensor->shape, data, found->second);
 }
 
 absl::StatusOr<std::string> Model::FormatChat(const std::vector<chat::Message>& messages,

@@ -65,6 +65,57 @@ int64_t ChooseRows(int64_t remaining, int64_t ubatch) {
   return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(remaining)));
 }
 
+// `options` with the context filled in and the micro-batch cut to it.
+absl::StatusOr<SessionOptions> Checked(const SessionOptions& options, const model::Config& config,
+                                       absl::string_view name) {
+  const int64_t trained = config.context_length;
+  SessionOptions checked = options;
+  if (checked.context == 0) checked.context = trained;
+  if (checked.context < 1 || checked.context > trained) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
+                        options.context, name, trained));
+  }
+  if (checked.ubatch < 1 || checked.ubatch > kMaxUbatch) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
+  }
+  checked.ubatch = std::min(checked.ubatch, checked.context);
+  if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
+    return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
+                                                 quant::Name(checked.kv_type),
+                                                 " is not supported; supported: F16, F32"));
+  }
+  return checked;
+}
+
+absl::StatusOr<graph::Graph> BuildGraph(const model::Architecture& architecture,
+                                        const SessionOptions& options, int64_t rows,
+                                        int64_t output_rows) {
+  model::GraphOptions build;
+  build.rows = rows;
+  build.output_rows = output_rows;
+  build.context = options.context;
+  build.kv_type = options.kv_type;
+  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
+  if (options.optimize_graph) {
+    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
+  }
+  // Only steps with all rows see what the last layer does with each token.
+  if (!options.keep_matmul_inputs || output_rows != rows) return built;
+  return graph::KeepMatMulInputs(built);
+}
+
+// Where each state of the KV cache lies in its buffer; the last entry is the buffer's size.
+std::vector<uint64_t> KvOffsets(const graph::Graph& graph, uint64_t alignment) {
+  std::vector<uint64_t> offsets = {0};
+  for (const graph::Value& value : graph.values()) {
+    if (value.storage != graph::Storage::kState) continue;
+    offsets.push_back(AlignUp(offsets.back() + value.SpanBytes(), alignment));
+  }
+  return offsets;
+}
+
 }  // namespace
 
 struct Session::Impl {
@@ -102,28 +153,16 @@ struct Session::Impl {
 };
 
 absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
-  model::GraphOptions build;
-  build.rows = rows;
-  build.output_rows = output_rows;
-  build.context = options.context;
-  build.kv_type = options.kv_type;
-  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, model->architecture().BuildGraph(build));
-  if (options.optimize_graph) {
-    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
-  }
-  // Only steps with all rows see what the last layer does with each token.
-  if (!options.keep_matmul_inputs || output_rows != rows) return built;
-  return graph::KeepMatMulInputs(built);
+  return BuildGraph(model->architecture(), options, rows, output_rows);
 }
 
 absl::Status Session::Impl::AllocateKv(const graph::Graph& graph) {
-  const uint64_t alignment = model->device().limits().alignment;
-  kv_bytes = 0;
+  const std::vector<uint64_t> offsets = KvOffsets(graph, model->device().limits().alignment);
+  size_t next = 0;
   for (const graph::Value& value : graph.values()) {
-    if (value.storage != graph::Storage::kState) continue;
-    kv_offsets[value.name] = kv_bytes;
-    kv_bytes = AlignUp(kv_bytes + value.SpanBytes(), alignment);
+    if (value.storage == graph::Storage::kState) kv_offsets[value.name] = offsets[next++];
   }
+  kv_bytes = offsets.back();
   auto buffer = model->device().Allocate(std::max<uint64_t>(kv_bytes, 1));
   if (!buffer.ok()) {
     return Annotate(buffer.status(),
@@ -283,27 +322,11 @@ Session::~Session() = default;
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Model> model,
                                                          const SessionOptions& options) {
-  const int64_t trained = model->config().context_length;
-  SessionOptions checked = options;
-  if (checked.context == 0) checked.context = trained;
-  if (checked.context < 1 || checked.context > trained) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
-                        options.context, model->file().path(), trained));
-  }
-  if (checked.ubatch < 1 || checked.ubatch > kMaxUbatch) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
-  }
-  checked.ubatch = std::min(checked.ubatch, checked.context);
-  if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
-    return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
-                                                 quant::Name(checked.kv_type),
-                                                 " is not supported; supported: F16, F32"));
-  }
+  auto checked = Checked(options, model->config(), model->file().path());
+  if (!checked.ok()) return checked.status();
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
-  impl->options = checked;
+  impl->options = *checked;
   BANTAM_RETURN_IF_ERROR(impl->Prepare());
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
@@ -405,6 +428,25 @@ MemoryUse Session::memory() const {
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps}) {
     for (const Step& step : *steps) use.compute += step.executable->scratch_bytes();
   }
+  return use;
+}
+
+absl::StatusOr<MemoryUse> PredictMemory(const model::Architecture& architecture,
+                                        const device::Limits& limits,
+                                        const SessionOptions& options) {
+  BANTAM_ASSIGN_OR_RETURN(const SessionOptions checked,
+                          Checked(options, architecture.config(), architecture.config().name));
+  MemoryUse use;
+  int64_t temporary = 0;
+  for (int64_t rows = 1;; rows = std::min(rows * 2, checked.ubatch)) {
+    BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, BuildGraph(architecture, checked, rows, 1));
+    const auto alignment = static_cast<int64_t>(limits.alignment);
+    temporary = std::max(temporary, graph::PlanMemory(graph, alignment).size);
+    if (rows == 1) use.kv_cache = KvOffsets(graph, limits.alignment).back();
+    if (rows == checked.ubatch) break;
+  }
+  const InputLayout layout(checked.ubatch, checked.context, limits.alignment);
+  use.compute = std::max<int64_t>(temporary, 1) + layout.size + layout.kv_cells;
   return use;
 }
 
