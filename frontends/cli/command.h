@@ -22,7 +22,9 @@ int RunMain(int argc, char** argv);
 int InspectMain(int argc, char** argv);
 int PerplexityMain(int argc, char** argv);
 int BenchMain(int argc, char** argv);
+int ConvertMain(int argc, char** argv);
 int ImatrixMain(int argc, char** argv);
+int PlanMain(int argc, char** argv);
 int QuantizeMain(int argc, char** argv);
 int DevicesMain(int argc, char** argv);
 

@@ -20,6 +20,8 @@ constexpr Command kCommands[] = {
     {"inspect", "show what a model file holds", InspectMain},
     {"perplexity", "measure a model on a text", PerplexityMain},
     {"bench", "measure how fast a model runs", BenchMain},
+    {"plan", "find which size of a model fits this machine", PlanMain},
+    {"convert", "make a GGUF file from a Hugging Face folder", ConvertMain},
     {"imatrix", "measure which weights matter, for quantizing", ImatrixMain},
     {"quantize", "make a model smaller", QuantizeMain},
     {"devices", "list what models can run on", DevicesMain},

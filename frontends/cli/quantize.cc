@@ -1,9 +1,11 @@
 // bantam quantize: a model in fewer bits.
 #include "runtime/quantize/quantize.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,9 +17,12 @@
 #include "frontends/cli/interrupt.h"
 #include "frontends/cli/options.h"
 #include "frontends/cli/output.h"
+#include "frontends/cli/progress.h"
+#include "frontends/cli/quantize_budget.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
+#include "runtime/eval/imatrix_file.h"
 #include "runtime/quantize/recipe.h"
 
 namespace bantam::cli {
@@ -31,6 +36,8 @@ struct Arguments {
   std::string output_type, embedding_type;
   bool pure = false;
   bool overwrite = false;
+  std::string imatrix;
+  BudgetArguments budget;
   quantize::Options options;
 };
 
@@ -156,19 +163,48 @@ nlohmann::ordered_json ToJson(const quantize::Report& report, const std::vector<
       {"tensors", tensors}};
 }
 
+// The file type of the recipe for what most weights are.
+std::optional<uint32_t> FileTypeOf(const gguf::File& file, const std::vector<quant::Type>& types) {
+  std::map<quant::Type, int64_t> elements;
+  for (size_t i = 0; i < types.size(); ++i) elements[types[i]] += file.tensors()[i].elements();
+  const auto most =
+      std::max_element(elements.begin(), elements.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  for (const quantize::Recipe& recipe : quantize::Recipes()) {
+    if (most != elements.end() && recipe.base == most->first) return recipe.file_type;
+  }
+  return std::nullopt;
+}
+
 absl::Status Quantize(const Arguments& arguments, bool json) {
-  BANTAM_ASSIGN_OR_RETURN(const quantize::Recipe recipe, quantize::FindRecipe(arguments.recipe));
   BANTAM_ASSIGN_OR_RETURN(const quantize::Overrides overrides, ParseOverrides(arguments));
   BANTAM_ASSIGN_OR_RETURN(const std::unique_ptr<gguf::File> file,
                           gguf::File::Open(arguments.input));
   quantize::Options options = arguments.options;
-  options.file_type = recipe.file_type;
-  BANTAM_ASSIGN_OR_RETURN(
-      const std::vector<quantize::Choice> choices,
-      quantize::ChooseTypes(*file, recipe, overrides, options.importance != nullptr));
+  quant::Importance importance;
+  if (!arguments.imatrix.empty()) {
+    BANTAM_ASSIGN_OR_RETURN(const eval::Imatrix imatrix, eval::ReadImatrix(arguments.imatrix));
+    importance = eval::ImportanceOf(imatrix);
+    options.importance = &importance;
+  }
   std::vector<quant::Type> types;
-  for (const quantize::Choice& choice : choices) types.push_back(choice.type);
-  std::vector<std::string> notes = DescribeFallbacks(*file, choices);
+  std::vector<std::string> notes;
+  if (arguments.budget.Given()) {
+    notes.emplace_back();
+    BANTAM_ASSIGN_OR_RETURN(
+        const plan::BudgetChoice choice,
+        ChooseForBudget(*file, arguments.budget, options.importance, options.threads, notes[0]));
+    types = choice.types;
+    options.file_type = FileTypeOf(*file, types);
+  } else {
+    BANTAM_ASSIGN_OR_RETURN(const quantize::Recipe recipe, quantize::FindRecipe(arguments.recipe));
+    options.file_type = recipe.file_type;
+    BANTAM_ASSIGN_OR_RETURN(
+        const std::vector<quantize::Choice> choices,
+        quantize::ChooseTypes(*file, recipe, overrides, options.importance != nullptr));
+    for (const quantize::Choice& choice : choices) types.push_back(choice.type);
+    notes = DescribeFallbacks(*file, choices);
+  }
 
   const Clock::time_point start = Clock::now();
   absl::StatusOr<quantize::Report> report;
@@ -221,9 +257,11 @@ int QuantizeMain(int argc, char** argv) {
       ->required()
       ->type_name("");
   app.add_option("OUT", arguments.output, "The file to write")->required()->type_name("");
-  app.add_option("RECIPE", arguments.recipe, "Q4_K_M, Q8_0, IQ3_XS, ...")
-      ->required()
-      ->type_name("");
+  app.add_option("RECIPE", arguments.recipe, "Q4_K_M, Q8_0, IQ3_XS, ...")->type_name("");
+  app.add_option("--imatrix", arguments.imatrix,
+                 "Importance matrix, as bantam imatrix makes it: rounds with care where it matters")
+      ->type_name("FILE");
+  AddBudgetOptions(app, arguments.budget);
   app.add_option("--tensor-type", arguments.tensor_types,
                  "Type of the tensors whose name has a match; the first match counts")
       ->type_name("REGEX=TYPE")
@@ -244,8 +282,12 @@ int QuantizeMain(int argc, char** argv) {
       ->check(CLI::Range(1, 4096).description(""));
   app.add_flag("--json", json, "Print one JSON object");
   if (const auto code = Parse(app, argc, argv)) return *code;
-  const absl::Status status = Quantize(arguments, json);
-  return status.ok() ? kOk : Fail(status);
+  if (arguments.budget.Given() == !arguments.recipe.empty()) {
+    return UsageError(argv[0],
+                      "either a RECIPE or one of --target-size, --target-bpw and --fit is "
+                      "needed");
+  }
+  return Finish(Quantize(arguments, json));
 }
 
 }  // namespace bantam::cli

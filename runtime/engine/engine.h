@@ -38,8 +38,9 @@ struct LoadOptions {
   // As --device takes it: a name; several, joined by commas, of which the last is the host, which
   // takes what the others have no room for; or "auto": every GPU there is, and the CPU.
   std::string device = "auto";
-  int threads = 0;      // 0: as many as the process may use
-  std::string cpu_isa;  // instruction set of the device cpu; "": the fastest there is
+  int threads = 0;                // 0: as many as the process may use
+  std::string cpu_isa;            // instruction set of the device cpu; "": the fastest there is
+  bool writable_weights = false;  // for Model::Overwrite; they are copied into memory
   // For several devices: what is to go where, and the sessions to keep room for.
   schedule::Control control;
   schedule::Prefer prefer = schedule::Prefer::kGenerate;
@@ -79,6 +80,10 @@ class Model {
   // Reads every weight, so it is slow.
   absl::Status ExplainNonFinite() const;
 
+  // Puts other data of the same type in the place of a weight, to measure what that changes. Needs
+  // writable_weights; no session of the model may be decoding. kNotFound for a weight not used.
+  absl::Status Overwrite(absl::string_view name, std::span<const std::byte> data);
+
   // Bytes of tensor data used, and how many of them stay in the mapped file.
   uint64_t weight_bytes() const;
   uint64_t mapped_bytes() const;
@@ -105,6 +110,13 @@ struct MemoryUse {  // bytes
   uint64_t kv_cache = 0;
   uint64_t compute = 0;  // intermediate values and inputs
 };
+
+// What Session::memory() will say on a device with these limits, without allocating anything: the
+// same planner on the same graphs. Not counted are weights and what the device's compiled steps
+// hold of their own. Errors as Session::Create.
+absl::StatusOr<MemoryUse> PredictMemory(const model::Architecture& architecture,
+                                        const device::Limits& limits,
+                                        const SessionOptions& options);
 
 enum class LogitsMode : uint8_t { kNone, kLast, kAll };
 

@@ -46,7 +46,8 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
                             schedule::DevicesOfNodes(placing.graph(), placing.placement()));
     const int device = static_cast<int>(weights_.size());
     auto reserved =
-        DeviceWeights::Reserve(*file_, placing.graph(), of_node, device, *devices_[device]);
+        DeviceWeights::Reserve(*file_, placing.graph(), of_node, device, *devices_[device],
+                               /*may_map=*/!options.writable_weights);
     if (reserved.ok()) {
       weights_.push_back(*std::move(reserved));
       continue;
@@ -68,6 +69,23 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
   }
   if (options.progress) options.progress(1.0);
   return absl::OkStatus();
+}
+
+absl::Status Model::Overwrite(absl::string_view name, std::span<const std::byte> data) {
+  const gguf::TensorInfo* tensor = file_->FindTensor(name);
+  if (tensor != nullptr && (data.size() != tensor->data.size() || mapped_bytes() > 0)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, ": the model's weights are not writable, or of another size"));
+  }
+  bool used = false;
+  for (size_t d = 0; d < weights_.size() && tensor != nullptr; ++d) {
+    const device::Binding* where = weights_[d].Find(name);
+    if (where == nullptr) continue;
+    used = true;
+    BANTAM_RETURN_IF_ERROR(devices_[d]->LoadWeight(tensor->type, tensor->shape, data, *where));
+  }
+  if (used) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(file_->path(), ": no weight ", name, " is used"));
 }
 
 uint64_t Model::weight_bytes() const {

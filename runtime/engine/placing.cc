@@ -10,7 +10,7 @@
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/engine/input_layout.h"
-#include "runtime/graph/passes.h"
+#include "runtime/engine/steps.h"
 #include "runtime/schedule/measure.h"
 
 namespace bantam::engine {
@@ -58,30 +58,6 @@ absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options) {
     devices.push_back(std::move(device));
   }
   return devices;
-}
-
-std::vector<int64_t> ShapeClasses(int64_t ubatch) {
-  std::vector<int64_t> classes;
-  for (int64_t rows = 1; rows < ubatch; rows *= 2) classes.push_back(rows);
-  classes.push_back(ubatch);
-  return classes;
-}
-
-absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
-                                       const SessionOptions& options, int64_t rows,
-                                       int64_t output_rows) {
-  model::GraphOptions build;
-  build.rows = rows;
-  build.output_rows = output_rows;
-  build.context = options.context;
-  build.kv_type = options.kv_type;
-  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
-  if (options.optimize_graph) {
-    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
-  }
-  // Only steps with all rows see what the last layer does with each token.
-  if (!options.keep_matmul_inputs || output_rows != rows) return built;
-  return graph::KeepMatMulInputs(built);
 }
 
 absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,

@@ -17,13 +17,6 @@ using DevicePtrs = std::vector<std::unique_ptr<device::Device>>;
 // As LoadOptions::device says. kNotFound and kInvalidArgument name what is wrong.
 absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options);
 
-// Row counts of the steps that a session compiles: 1, 2, 4, ... ubatch.
-std::vector<int64_t> ShapeClasses(int64_t ubatch);
-// The graph of one of them.
-absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
-                                       const SessionOptions& options, int64_t rows,
-                                       int64_t output_rows);
-
 // Chooses, and chooses again when a device has less memory than it said. On one device there is
 // nothing to choose, and nothing is measured or predicted.
 class Placing {

@@ -14,12 +14,12 @@
 #include "runtime/engine/matmul_inputs.h"
 #include "runtime/engine/placing.h"
 #include "runtime/engine/program.h"
+#include "runtime/engine/steps.h"
 #include "runtime/schedule/partition.h"
 
 namespace bantam::engine {
 namespace {
 
-constexpr int64_t kMaxUbatch = 4096;
 constexpr int32_t kNoSlot = -1;
 constexpr int32_t kNoSequence = -1;
 
@@ -342,31 +342,15 @@ Session::~Session() = default;
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Model> model,
                                                          const SessionOptions& options) {
-  const int64_t trained = model->config().context_length;
-  SessionOptions checked = options;
-  if (checked.context == 0) checked.context = trained;
-  if (checked.context < 1 || checked.context > trained) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
-                        options.context, model->file().path(), trained));
-  }
-  if (checked.ubatch < 1 || checked.ubatch > kMaxUbatch) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
-  }
-  checked.ubatch = std::min(checked.ubatch, checked.context);
-  if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
-    return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
-                                                 quant::Name(checked.kv_type),
-                                                 " is not supported; supported: F16, F32"));
-  }
+  BANTAM_ASSIGN_OR_RETURN(SessionOptions checked,
+                          CheckOptions(options, model->config(), model->file().path()));
   if (checked.keep_matmul_inputs && model->devices().size() > 1) {
     return absl::UnimplementedError(
         "what matrix multiplications are given can be observed on one device only; name one");
   }
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
-  impl->options = checked;
+  impl->options = std::move(checked);
   BANTAM_RETURN_IF_ERROR(impl->Prepare());
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }

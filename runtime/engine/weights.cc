@@ -12,7 +12,8 @@ namespace bantam::engine {
 absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
                                                      const graph::Graph& graph,
                                                      const std::vector<int>& device_of_node,
-                                                     int device_index, device::Device& device) {
+                                                     int device_index, device::Device& device,
+                                                     bool may_map) {
   DeviceWeights weights;
   weights.device_ = &device;
   const device::Limits limits = device.limits();
@@ -29,7 +30,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
                                               ", which is not in the file"));
     }
     const uint64_t packed = device.PackedBytes(tensor->type, tensor->shape);
-    if (packed == tensor->data.size()) {
+    if (may_map && packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
         weights.mapped_ += packed;

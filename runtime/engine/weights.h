@@ -18,11 +18,12 @@ namespace bantam::engine {
 class DeviceWeights {
  public:
   // Allocates, but copies nothing yet. Weights that the device can use as they lie in the file stay
-  // mapped. kResourceExhausted when the device has too little memory. `graph` and
+  // mapped, if they may. kResourceExhausted when the device has too little memory. `graph` and
   // `device_of_node` as schedule::LayOutWeights takes them; file and device must outlive this.
   static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const graph::Graph& graph,
                                                const std::vector<int>& device_of_node,
-                                               int device_index, device::Device& device);
+                                               int device_index, device::Device& device,
+                                               bool may_map);
   // `progress` gets the bytes of each tensor copied.
   absl::Status Fill(const std::function<void(uint64_t)>& progress);
 

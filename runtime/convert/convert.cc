@@ -1,0 +1,242 @@
+#include "runtime/convert/convert.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "runtime/base/printable.h"
+#include "runtime/base/status.h"
+#include "runtime/convert/architectures.h"
+#include "runtime/convert/safetensors.h"
+#include "runtime/convert/vocabulary.h"
+#include "runtime/gguf/writer.h"
+#include "runtime/quant/decode.h"
+#include "runtime/quant/encode.h"
+
+namespace bantam::convert {
+namespace {
+
+using quant::Type;
+
+// One tensor of the output and where it comes from.
+struct Job {
+  const SourceTensor* source;
+  std::string name;
+  Type from, to;
+  int64_t rope_heads = 0;  // the rows of each head go from halves to neighbours; 0: they stay
+};
+
+// Element by element from one plain type to another. Fails with the index of the first element that
+// only becomes infinite.
+absl::Status ConvertElements(const Job& job, std::span<const std::byte> source,
+                             std::vector<std::byte>& out) {
+  constexpr int64_t kChunk = 4096;
+  const int64_t from_bytes = quant::Traits(job.from).block_bytes;
+  const int64_t to_bytes = quant::Traits(job.to).block_bytes;
+  const int64_t count = static_cast<int64_t>(source.size()) / from_bytes;
+  out.resize(count * to_bytes);
+  std::vector<float> values(kChunk), stored(kChunk);
+  for (int64_t i = 0; i < count; i += kChunk) {
+    const int64_t n = std::min(kChunk, count - i);
+    quant::DecodeRow(job.from, source.data() + i * from_bytes, values.data(), n);
+    std::byte* at = out.data() + i * to_bytes;
+    BANTAM_RETURN_IF_ERROR(quant::EncodeRow(job.to, values.data(), at, n));
+    quant::DecodeRow(job.to, at, stored.data(), n);
+    for (int64_t k = 0; k < n; ++k) {
+      if (std::isinf(stored[k]) && !std::isinf(values[k])) {
+        return absl::InvalidArgumentError(absl::StrFormat("element %d is %g, which %s cannot hold",
+                                                          i + k, values[k], quant::Name(job.to)));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Row 2 i + j of each head is row j d/2 + i of the source, for heads of d rows.
+void InterleaveRope(int64_t heads, int64_t rows, std::span<const std::byte> source,
+                    std::vector<std::byte>& out) {
+  const size_t row_bytes = source.size() / rows;
+  const int64_t d = rows / heads;
+  out.resize(source.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t head = row / d, i = row % d / 2, j = row % 2;
+    const int64_t from = head * d + j * (d / 2) + i;
+    std::memcpy(out.data() + row * row_bytes, source.data() + from * row_bytes, row_bytes);
+  }
+}
+
+class FolderConverter {
+ public:
+  FolderConverter(const std::string& folder, const Options& options, ProgressFn progress)
+      : folder_(folder), options_(options), progress_(progress) {}
+
+  absl::StatusOr<Report> Run(const std::string& output) {
+    BANTAM_ASSIGN_OR_RETURN(const JsonFile config, JsonFile::Open(folder_ + "/config.json"));
+    BANTAM_ASSIGN_OR_RETURN(const ArchitectureRow* row, FindArchitecture(config));
+    BANTAM_ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(folder_));
+    const SourceTensor* embedding = checkpoint_->Find("model.embed_tokens.weight");
+    if (embedding == nullptr || embedding->shape.size() != 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder_, ": tensor model.embed_tokens.weight is missing or no matrix"));
+    }
+    BANTAM_ASSIGN_OR_RETURN(const Vocabulary vocabulary,
+                            ReadVocabulary(folder_, config, embedding->shape[0], options_.pre));
+    gguf::Writer writer;
+    writer.Set("general.architecture", row->target);
+    writer.Set("general.type", absl::string_view("model"));
+    std::string name = std::filesystem::path(folder_).lexically_normal().filename().string();
+    if (name.empty()) name = std::filesystem::path(folder_).parent_path().filename().string();
+    writer.Set("general.name", absl::string_view(name));
+    BANTAM_ASSIGN_OR_RETURN(const HyperParameters params,
+                            WriteHyperParameters(config, *row, writer));
+    BANTAM_RETURN_IF_ERROR(Plan(*row, params));
+    writer.Set("general.file_type", FileType());
+    vocabulary.AddTo(writer);
+    for (const Job& job : jobs_) {
+      std::vector<int64_t> shape(job.source->shape.rbegin(), job.source->shape.rend());
+      BANTAM_RETURN_IF_ERROR(writer.AddTensor(
+          job.name, job.to, shape, gguf::Writer::DataFn([this, &job] { return Data(job); })));
+      report_.bytes_before += job.source->data.size();
+      report_.bytes_after += job.source->elements() * quant::Traits(job.to).block_bytes;
+    }
+    if (!params.rope_factors.empty()) {
+      const int64_t shape[] = {static_cast<int64_t>(params.rope_factors.size())};
+      BANTAM_RETURN_IF_ERROR(writer.AddTensor("rope_freqs.weight", Type::kF32, shape,
+                                              std::as_bytes(std::span(params.rope_factors))));
+    }
+    BANTAM_RETURN_IF_ERROR(writer.Write(output));
+    report_.architecture = std::string(row->target);
+    report_.tensors = static_cast<int64_t>(jobs_.size()) + (params.rope_factors.empty() ? 0 : 1);
+    return report_;
+  }
+
+ private:
+  // Which tensor becomes which.
+  absl::Status Plan(const ArchitectureRow& row, const HyperParameters& params) {
+    for (const SourceTensor* source : checkpoint_->tensors()) {
+      if (IsIgnored(source->name)) continue;
+      const auto target = TargetName(row, source->name);
+      if (!target) {
+        return absl::UnimplementedError(absl::StrCat(folder_, ": tensor ", Printable(source->name),
+                                                     " has no place in a ", row.target, " model"));
+      }
+      if (*target == "output.weight" && params.tied) continue;
+      BANTAM_ASSIGN_OR_RETURN(Job job, MakeJob(row, params, *source, *target));
+      jobs_.push_back(std::move(job));
+    }
+    return CheckComplete(params);
+  }
+
+  absl::StatusOr<Job> MakeJob(const ArchitectureRow& row, const HyperParameters& params,
+                              const SourceTensor& source, const std::string& target) const {
+    const auto failed = [&](absl::string_view what) {
+      return absl::InvalidArgumentError(absl::StrCat(folder_, ": tensor ", source.name, " ", what));
+    };
+    const auto type = source.type();
+    if (!type || *type == Type::kF64) {
+      return absl::UnimplementedError(absl::StrCat(folder_, ": tensor ", source.name,
+                                                   " is of type ", source.dtype,
+                                                   "; supported are F32, F16 and BF16"));
+    }
+    if (source.shape.empty() || source.shape.size() > 2) {
+      return failed(absl::StrCat("has ", source.shape.size(), " dimensions; expected 1 or 2"));
+    }
+    Job job{&source, target, *type, *type};
+    const bool is_matrix = source.shape.size() == 2;
+    job.to = is_matrix ? options_.type.value_or(*type) : Type::kF32;
+    if (row.interleave_rope) {
+      if (absl::StrContains(target, ".attn_q.")) job.rope_heads = params.heads;
+      if (absl::StrContains(target, ".attn_k.")) job.rope_heads = params.heads_kv;
+    }
+    if (job.rope_heads > 0 && source.shape[0] % (2 * job.rope_heads) != 0) {
+      return failed(absl::StrFormat("has %d rows, which do not divide into %d heads",
+                                    source.shape[0], job.rope_heads));
+    }
+    return job;
+  }
+
+  // Each layer has as many tensors as the first, and there are as many layers as the config says.
+  absl::Status CheckComplete(const HyperParameters& params) const {
+    absl::flat_hash_set<absl::string_view> names;
+    for (const Job& job : jobs_) names.insert(job.name);
+    for (absl::string_view name : {"token_embd.weight", "output_norm.weight"}) {
+      if (!names.contains(name)) return Missing(name);
+    }
+    if (!params.tied && !names.contains("output.weight")) return Missing("output.weight");
+    for (const Job& job : jobs_) {
+      absl::string_view rest = job.name;
+      if (!absl::ConsumePrefix(&rest, "blk.")) continue;
+      const std::string stem(rest.substr(rest.find('.')));
+      for (int64_t layer = 0; layer < params.layers; ++layer) {
+        const std::string name = absl::StrCat("blk.", layer, stem);
+        if (!names.contains(name)) return Missing(name);
+      }
+      int64_t layer = 0;
+      if (!absl::SimpleAtoi(rest.substr(0, rest.find('.')), &layer) || layer >= params.layers) {
+        return absl::InvalidArgumentError(
+            absl::StrFormat("%s: tensor %s belongs to a layer past the %d of config.json", folder_,
+                            job.source->name, params.layers));
+      }
+    }
+    if (!names.contains("blk.0.attn_q.weight")) return Missing("blk.0.attn_q.weight");
+    return absl::OkStatus();
+  }
+  absl::Status Missing(absl::string_view name) const {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder_, ": the tensor that becomes ", name, " is missing"));
+  }
+
+  // general.file_type says what most of the matrices are.
+  uint32_t FileType() const {
+    std::array<uint64_t, quant::kTypeIdLimit> bytes{};
+    for (const Job& job : jobs_) {
+      if (job.source->shape.size() == 2)
+        bytes[static_cast<size_t>(job.to)] += job.source->elements();
+    }
+    const auto most =
+        static_cast<Type>(std::max_element(bytes.begin(), bytes.end()) - bytes.begin());
+    return most == Type::kF16 ? 1 : most == Type::kBF16 ? 32 : 0;
+  }
+
+  absl::StatusOr<std::span<const std::byte>> Data(const Job& job) {
+    std::span<const std::byte> data = job.source->data;
+    if (job.rope_heads > 0) {
+      InterleaveRope(job.rope_heads, job.source->shape[0], data, permuted_);
+      data = permuted_;
+    }
+    if (job.from != job.to) {
+      BANTAM_RETURN_IF_ERROR(ConvertElements(job, data, converted_));
+      data = converted_;
+    }
+    done_ += job.source->data.size();
+    if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
+    return data;
+  }
+
+  const std::string& folder_;
+  const Options& options_;
+  ProgressFn progress_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::vector<Job> jobs_;
+  std::vector<std::byte> permuted_, converted_;
+  uint64_t done_ = 0;
+  Report report_;
+};
+
+}  // namespace
+
+absl::StatusOr<Report> ConvertFolder(const std::string& folder, const std::string& output,
+                                     const Options& options, ProgressFn progress) {
+  return FolderConverter(folder, options, progress).Run(output);
+}
+
+}  // namespace bantam::convert

@@ -1,0 +1,86 @@
+#include "runtime/engine/steps.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "runtime/base/align.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/input_layout.h"
+#include "runtime/graph/memory_plan.h"
+#include "runtime/graph/passes.h"
+
+namespace bantam::engine {
+
+constexpr int64_t kMaxUbatch = 4096;
+
+absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
+                                            const model::Config& config, absl::string_view name) {
+  const int64_t trained = config.context_length;
+  SessionOptions checked = options;
+  if (checked.context == 0) checked.context = trained;
+  if (checked.context < 1 || checked.context > trained) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
+                        options.context, name, trained));
+  }
+  if (checked.ubatch < 1 || checked.ubatch > kMaxUbatch) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
+  }
+  checked.ubatch = std::min(checked.ubatch, checked.context);
+  if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
+    return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
+                                                 quant::Name(checked.kv_type),
+                                                 " is not supported; supported: F16, F32"));
+  }
+  return checked;
+}
+
+std::vector<int64_t> ShapeClasses(int64_t ubatch) {
+  std::vector<int64_t> classes;
+  for (int64_t rows = 1; rows < ubatch; rows *= 2) classes.push_back(rows);
+  classes.push_back(ubatch);
+  return classes;
+}
+
+absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
+                                       const SessionOptions& options, int64_t rows,
+                                       int64_t output_rows) {
+  model::GraphOptions build;
+  build.rows = rows;
+  build.output_rows = output_rows;
+  build.context = options.context;
+  build.kv_type = options.kv_type;
+  BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
+  if (options.optimize_graph) {
+    BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
+  }
+  // Only steps with all rows see what the last layer does with each token.
+  if (!options.keep_matmul_inputs || output_rows != rows) return built;
+  return graph::KeepMatMulInputs(built);
+}
+
+absl::StatusOr<MemoryUse> PredictMemory(const model::Architecture& architecture,
+                                        const device::Limits& limits,
+                                        const SessionOptions& options) {
+  BANTAM_ASSIGN_OR_RETURN(const SessionOptions checked,
+                          CheckOptions(options, architecture.config(), architecture.config().name));
+  MemoryUse use;
+  int64_t temporary = 0;
+  for (int64_t rows : ShapeClasses(checked.ubatch)) {
+    BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, BuildStep(architecture, checked, rows, 1));
+    const auto alignment = static_cast<int64_t>(limits.alignment);
+    temporary = std::max(temporary, graph::PlanMemory(graph, alignment).size);
+    if (rows > 1) continue;
+    for (const graph::Value& value : graph.values()) {
+      if (value.storage != graph::Storage::kState) continue;
+      use.kv_cache = AlignUp(use.kv_cache + value.SpanBytes(), limits.alignment);
+    }
+  }
+  const InputLayout layout(checked.ubatch, checked.context, limits.alignment);
+  use.compute = std::max<int64_t>(temporary, 1) + layout.size + layout.kv_cells;
+  return use;
+}
+
+}  // namespace bantam::engine
