@@ -93,8 +93,22 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   }
   const quant::Type type = MainType(placing.steps_[0]);
   for (size_t d = 0; d < devices.size(); ++d) {
-    BANTAM_ASSIGN_OR_RETURN(placing.profiles_[d],
-                            schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder()));
+    schedule::DeviceProfile& profile = placing.profiles_[d];
+    if (d < options.profiles.size()) {
+      profile = options.profiles[d];
+      schedule::DescribeDevice(*devices[d], profile);
+      continue;
+    }
+    auto measured = schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder());
+    if (measured.ok()) {
+      profile = *std::move(measured);
+    } else if (absl::IsResourceExhausted(measured.status())) {
+      // Not even room to be measured: nothing goes there.
+      schedule::DescribeDevice(*devices[d], profile);
+      profile.capacity = 0;
+    } else {
+      return measured.status();
+    }
   }
   BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
   placing.request_.prefer = options.prefer;

@@ -63,6 +63,7 @@ class Placer {
 
   absl::StatusOr<Placement> Place() {
     Problem problem = Build();
+    BANTAM_RETURN_IF_ERROR(CheckPossible(problem));
     const std::vector<uint64_t> base = std::move(problem.capacity);
     std::vector<uint64_t> compute(devices_.size(), 0);
     for (;;) {
@@ -273,7 +274,7 @@ class Placer {
     }
   }
 
-  absl::Status DoesNotFit(const Problem& problem) const {
+  absl::Status CheckPossible(const Problem& problem) const {
     for (size_t g = 0; g < problem.items.size(); ++g) {
       const Problem::Item& item = problem.items[g];
       if (std::all_of(item.seconds.begin(), item.seconds.end(),
@@ -282,6 +283,10 @@ class Placer {
             "no device that may hold ", GroupName(groupings_[0].groups[g]), " can run it"));
       }
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status DoesNotFit(const Problem& problem) const {
     uint64_t needed = 0;
     std::string names;
     for (const Problem::Item& item : problem.items) needed += item.bytes.back();

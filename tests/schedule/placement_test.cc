@@ -6,13 +6,16 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <random>
+#include <set>
 
 #include "absl/strings/str_format.h"
 #include "runtime/base/byte_size.h"
-#include "tests/graph/check_plan.h"
+#include "tests/graph/random_graph.h"
 #include "tests/schedule/shapes.h"
+#include "tests/support/graph_eval.h"
 
 namespace bantam::schedule {
 namespace {
@@ -143,6 +146,44 @@ TEST(Split, RandomPlacements) {
       }
     }
   }
+}
+
+// Any node on any device: every output and state keeps its bits. (Nodes that touch a state stay
+// together, as groups have it.)
+TEST(Split, RandomGraphsComputeTheSame) {
+  int transfers = 0, packed = 0;
+  for (uint32_t seed = 0; seed < 2000; ++seed) {
+    const testing::RandomGraph made(seed);
+    graph::Graph graph = made.graph();
+    ASSERT_TRUE(graph::Infer(graph).ok());
+    std::mt19937 random(seed);
+    std::vector<int> devices;
+    for (const graph::Node& node : graph.nodes()) {
+      devices.push_back(static_cast<int>(random() % 3));
+      for (graph::ValueId id : node.inputs) {
+        if (graph.value(graph.RootOf(id)).storage == graph::Storage::kState) devices.back() = 0;
+      }
+    }
+    const auto partition = Split(graph, devices, std::vector<uint64_t>(3, 64));
+    ASSERT_TRUE(partition.ok()) << seed << partition.status();
+    const auto before = testing::Evaluate(graph, made.inputs());
+    const auto after = testing::Evaluate(partition->graph, made.inputs());
+    ASSERT_TRUE(before.ok() && after.ok()) << after.status();
+    for (graph::ValueId id : graph.outputs()) {
+      const std::vector<double>&a = before->at(id).data, &b = after->at(id).data;
+      ASSERT_EQ(a.size(), b.size());
+      for (size_t i = 0; i < a.size(); ++i) {
+        ASSERT_TRUE(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i]))) << "seed " << seed;
+      }
+    }
+    for (const Segment& segment : partition->segments) {
+      transfers += segment.first_node - segment.first_transfer;
+    }
+    packed += static_cast<int>(partition->graph.nodes().size() - graph.nodes().size());
+  }
+  packed -= transfers;
+  EXPECT_GT(transfers, 5000);
+  EXPECT_GT(packed, 10);
 }
 
 TEST(Split, AStateOnTwoDevicesIsNamed) {
