@@ -28,9 +28,6 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.subgroups = value != 0;
     } else if (is_number && name == "budget") {
       settings.budget = value != 0;
-    } else if (is_number && name == "dot") {
-      settings.dot = value != 0;
-      settings.force_dot = value > 1;
     } else if (is_number && name == "tile") {
       settings.matmul_tile_only = value != 0;
     } else if (is_number && name == "splits") {
@@ -38,7 +35,7 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
     } else {
       return absl::InvalidArgumentError(absl::StrCat(
           "BANTAM_VULKAN_TEST holds '", item,
-          "'; expected name=number of binding, allocation, staging, subgroups, budget, dot, tile, "
+          "'; expected name=number of binding, allocation, staging, subgroups, budget, tile, "
           "splits"));
     }
   }

@@ -69,11 +69,15 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
   BANTAM_ASSIGN_OR_RETURN(const std::vector<const gguf::TensorInfo*> used,
                           UsedTensors(*file_, *architecture_));
   const uint64_t alignment = device_->limits().alignment;
+  // The others are copied, into as few buffers as the device's largest allocation makes it.
+  const uint64_t largest = device_->limits().max_allocation;
   struct Copied {
     const gguf::TensorInfo* tensor;
+    size_t buffer;
     uint64_t offset;
   };
   std::vector<Copied> copied;
+  std::vector<uint64_t> sizes;
   uint64_t copied_bytes = 0;
   for (const gguf::TensorInfo* tensor : used) {
     const uint64_t packed = device_->PackedBytes(tensor->type, tensor->shape);
@@ -89,20 +93,28 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
       }
       if (!absl::IsUnimplemented(wrapped.status())) return wrapped.status();
     }
-    copied_bytes = AlignUp(copied_bytes, alignment);
-    copied.push_back({tensor, copied_bytes});
+    uint64_t offset = sizes.empty() ? 0 : AlignUp(sizes.back(), alignment);
+    if (sizes.empty() || packed > largest || offset > largest - packed) {
+      sizes.push_back(0);
+      offset = 0;
+    }
+    copied.push_back({tensor, sizes.size() - 1, offset});
+    sizes.back() = offset + packed;
     copied_bytes += packed;
   }
   if (copied.empty()) {
     if (options.progress) options.progress(1.0);
     return absl::OkStatus();
   }
-  auto buffer = device_->Allocate(copied_bytes);
-  if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file_->path(), ": weights"));
-  buffers_.push_back(*std::move(buffer));
+  const size_t first = buffers_.size();
+  for (uint64_t size : sizes) {
+    auto buffer = device_->Allocate(size);
+    if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file_->path(), ": weights"));
+    buffers_.push_back(*std::move(buffer));
+  }
   uint64_t done = 0;
   for (const Copied& c : copied) {
-    const device::Binding where{buffers_.back().get(), c.offset};
+    const device::Binding where{buffers_[first + c.buffer].get(), c.offset};
     BANTAM_RETURN_IF_ERROR(
         Annotate(device_->LoadWeight(c.tensor->type, c.tensor->shape, c.tensor->data, where),
                  c.tensor->name));
