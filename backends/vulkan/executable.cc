@@ -260,7 +260,7 @@ absl::Status Executable::Record(const std::vector<Dispatch>& dispatches) {
   for (size_t i = 0; i < dispatches.size(); ++i) {
     const Dispatch& dispatch = dispatches[i];
     const Pipeline& pipeline = pipelines[i];
-    if (hazards.Add(dispatch)) {
+    if (hazards.Add(dispatch) && gpu_->settings().barriers) {
       MemoryBarrier(vk, commands_, kCompute, kWrite, kCompute, kRead | kWrite);
       ++barriers_;
     }
