@@ -1,8 +1,8 @@
 // Vulkan's functions, found at run time: nothing links against a loader that may not be there.
 //
-// This is the C interface with a handle class of a few lines rather than Vulkan-Hpp: vulkan_raii.hpp
-// costs 8 seconds of compiling in every file that includes it, and reports errors by exceptions,
-// which must not leave a plug-in.
+// This is the C interface with a handle class of a few lines rather than Vulkan-Hpp:
+// vulkan_raii.hpp costs 8 seconds of compiling in every file that includes it, and reports errors
+// by exceptions, which must not leave a plug-in.
 #pragma once
 
 #define VK_NO_PROTOTYPES
@@ -20,63 +20,63 @@ namespace bantam::vulkan {
   X(EnumerateInstanceVersion)   \
   X(EnumerateInstanceLayerProperties)
 
-#define BANTAM_VULKAN_INSTANCE(X)         \
-  X(CreateDebugUtilsMessengerEXT)         \
-  X(CreateDevice)                         \
-  X(DestroyDebugUtilsMessengerEXT)        \
-  X(DestroyInstance)                      \
-  X(EnumerateDeviceExtensionProperties)   \
-  X(EnumeratePhysicalDevices)             \
-  X(GetDeviceProcAddr)                    \
-  X(GetPhysicalDeviceFeatures2)           \
-  X(GetPhysicalDeviceMemoryProperties2)   \
-  X(GetPhysicalDeviceProperties)          \
-  X(GetPhysicalDeviceProperties2)         \
+#define BANTAM_VULKAN_INSTANCE(X)       \
+  X(CreateDebugUtilsMessengerEXT)       \
+  X(CreateDevice)                       \
+  X(DestroyDebugUtilsMessengerEXT)      \
+  X(DestroyInstance)                    \
+  X(EnumerateDeviceExtensionProperties) \
+  X(EnumeratePhysicalDevices)           \
+  X(GetDeviceProcAddr)                  \
+  X(GetPhysicalDeviceFeatures2)         \
+  X(GetPhysicalDeviceMemoryProperties2) \
+  X(GetPhysicalDeviceProperties)        \
+  X(GetPhysicalDeviceProperties2)       \
   X(GetPhysicalDeviceQueueFamilyProperties)
 
-#define BANTAM_VULKAN_DEVICE(X) \
-  X(AllocateCommandBuffers)     \
-  X(AllocateDescriptorSets)     \
-  X(AllocateMemory)             \
-  X(BeginCommandBuffer)         \
-  X(BindBufferMemory)           \
-  X(CmdBindDescriptorSets)      \
-  X(CmdBindPipeline)            \
-  X(CmdCopyBuffer)              \
-  X(CmdDispatch)                \
-  X(CmdFillBuffer)              \
-  X(CmdPipelineBarrier)         \
-  X(CmdPushConstants)           \
-  X(CreateBuffer)               \
-  X(CreateCommandPool)          \
-  X(CreateComputePipelines)     \
-  X(CreateDescriptorPool)       \
-  X(CreateDescriptorSetLayout)  \
-  X(CreatePipelineCache)        \
-  X(CreatePipelineLayout)       \
-  X(CreateSemaphore)            \
-  X(CreateShaderModule)         \
-  X(DestroyBuffer)              \
-  X(DestroyCommandPool)         \
-  X(DestroyDescriptorPool)      \
-  X(DestroyDescriptorSetLayout) \
-  X(DestroyDevice)              \
-  X(DestroyPipeline)            \
-  X(DestroyPipelineCache)       \
-  X(DestroyPipelineLayout)      \
-  X(DestroySemaphore)           \
-  X(DestroyShaderModule)        \
-  X(DeviceWaitIdle)             \
-  X(EndCommandBuffer)           \
-  X(FreeCommandBuffers)         \
-  X(FreeMemory)                 \
+#define BANTAM_VULKAN_DEVICE(X)  \
+  X(AllocateCommandBuffers)      \
+  X(AllocateDescriptorSets)      \
+  X(AllocateMemory)              \
+  X(BeginCommandBuffer)          \
+  X(BindBufferMemory)            \
+  X(CmdBindDescriptorSets)       \
+  X(CmdBindPipeline)             \
+  X(CmdCopyBuffer)               \
+  X(CmdDispatch)                 \
+  X(CmdFillBuffer)               \
+  X(CmdPipelineBarrier)          \
+  X(CmdPushConstants)            \
+  X(CreateBuffer)                \
+  X(CreateCommandPool)           \
+  X(CreateComputePipelines)      \
+  X(CreateDescriptorPool)        \
+  X(CreateDescriptorSetLayout)   \
+  X(CreatePipelineCache)         \
+  X(CreatePipelineLayout)        \
+  X(CreateSemaphore)             \
+  X(CreateShaderModule)          \
+  X(DestroyBuffer)               \
+  X(DestroyCommandPool)          \
+  X(DestroyDescriptorPool)       \
+  X(DestroyDescriptorSetLayout)  \
+  X(DestroyDevice)               \
+  X(DestroyPipeline)             \
+  X(DestroyPipelineCache)        \
+  X(DestroyPipelineLayout)       \
+  X(DestroySemaphore)            \
+  X(DestroyShaderModule)         \
+  X(DeviceWaitIdle)              \
+  X(EndCommandBuffer)            \
+  X(FreeCommandBuffers)          \
+  X(FreeMemory)                  \
   X(GetBufferMemoryRequirements) \
-  X(GetDeviceQueue)             \
-  X(GetPipelineCacheData)       \
-  X(GetSemaphoreCounterValue)   \
-  X(MapMemory)                  \
-  X(QueueSubmit)                \
-  X(UpdateDescriptorSets)       \
+  X(GetDeviceQueue)              \
+  X(GetPipelineCacheData)        \
+  X(GetSemaphoreCounterValue)    \
+  X(MapMemory)                   \
+  X(QueueSubmit)                 \
+  X(UpdateDescriptorSets)        \
   X(WaitSemaphores)
 
 #define BANTAM_VULKAN_MEMBER(name) PFN_vk##name name = nullptr;

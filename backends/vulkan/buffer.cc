@@ -8,14 +8,13 @@
 namespace bantam::vulkan {
 namespace {
 
-// Up to this size a buffer lives where the host can write to the GPU's memory, which may be a window
-// of 256 MiB for everybody: a step's inputs, not weights.
+// Up to this size a buffer lives where the host can write to the GPU's memory, which may be a
+// window of 256 MiB for everybody: a step's inputs, not weights.
 constexpr uint64_t kSmall = 4 << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Buffer>> Buffer::Allocate(std::shared_ptr<Gpu> gpu,
-                                                         uint64_t bytes) {
+absl::StatusOr<std::unique_ptr<Buffer>> Buffer::Allocate(std::shared_ptr<Gpu> gpu, uint64_t bytes) {
   std::unique_ptr<Buffer> buffer(new Buffer(std::move(gpu)));
   Gpu& g = *buffer->gpu_;
   const Gpu::Where where = bytes <= kSmall ? Gpu::Where::kDeviceWritten : Gpu::Where::kDevice;
@@ -41,8 +40,8 @@ std::span<std::byte> Buffer::host() {
 
 absl::Status Buffer::CheckRange(absl::string_view what, uint64_t offset, uint64_t count) const {
   if (offset <= size_ && count <= size_ - offset) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(what, " of ", count, " bytes at ", offset,
-                                            " of a buffer of ", size_, " bytes"));
+  return absl::OutOfRangeError(
+      absl::StrCat(what, " of ", count, " bytes at ", offset, " of a buffer of ", size_, " bytes"));
 }
 
 absl::Status Buffer::Upload(uint64_t offset, std::span<const std::byte> data) {

@@ -11,8 +11,7 @@ namespace bantam::vulkan {
 class Buffer : public device::Buffer {
  public:
   // Zero-filled.
-  static absl::StatusOr<std::unique_ptr<Buffer>> Allocate(std::shared_ptr<Gpu> gpu,
-                                                          uint64_t bytes);
+  static absl::StatusOr<std::unique_ptr<Buffer>> Allocate(std::shared_ptr<Gpu> gpu, uint64_t bytes);
   ~Buffer() override;
 
   uint64_t size() const override { return size_; }

@@ -8,11 +8,12 @@
 #include "backends/vulkan/executable.h"
 #include "backends/vulkan/lowering.h"
 #include "runtime/base/status.h"
+#include "runtime/device/features.h"
 
 namespace bantam::vulkan {
 namespace {
 
-class Device : public device::Device {
+class Device : public device::Device, public device::HasFeatures {
  public:
   Device(std::string name, Instance& instance, VkPhysicalDevice physical, Traits traits,
          const Settings& settings)
@@ -26,6 +27,7 @@ class Device : public device::Device {
   std::string description() const override {
     return absl::StrCat(traits_.name, ", ", traits_.driver);
   }
+  std::vector<std::string> features() const override { return Features(traits_); }
   device::Kind kind() const override {
     switch (traits_.type) {
       case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
@@ -111,8 +113,8 @@ class Backend : public device::Backend {
         unusable.emplace_back(traits.status().message());
         continue;
       }
-      devices.push_back(std::make_unique<Device>(absl::StrCat("vulkan:", devices.size()),
-                                                 *instance, gpu, *std::move(traits), settings));
+      devices.push_back(std::make_unique<Device>(absl::StrCat("vulkan:", devices.size()), *instance,
+                                                 gpu, *std::move(traits), settings));
     }
     if (devices.empty()) {
       return absl::NotFoundError(unusable.empty() ? "no Vulkan device on this machine"

@@ -58,7 +58,8 @@ class Resolver {
     tensor.offset = binding.offset + static_cast<uint64_t>(value.byte_offset);
     const uint64_t alignment = AlignmentOf(value.type);
     const auto aligned = [&](uint64_t bytes) { return bytes % alignment == 0; };
-    if (!aligned(tensor.offset) || !std::all_of(value.strides.begin(), value.strides.end(), aligned)) {
+    if (!aligned(tensor.offset) ||
+        !std::all_of(value.strides.begin(), value.strides.end(), aligned)) {
       return Error(root, absl::StrCat("is bound to an address that is not aligned to the ",
                                       alignment, " bytes of ", quant::Name(value.type)));
     }
@@ -207,8 +208,8 @@ absl::Status Executable::MakeSets(const std::vector<Dispatch>& dispatches,
   allocate.descriptorPool = pool;
   allocate.descriptorSetCount = static_cast<uint32_t>(layouts.size());
   allocate.pSetLayouts = layouts.data();
-  BANTAM_RETURN_IF_ERROR(ToStatus(
-      vk.AllocateDescriptorSets(gpu_->device(), &allocate, sets.data()), "descriptors"));
+  BANTAM_RETURN_IF_ERROR(
+      ToStatus(vk.AllocateDescriptorSets(gpu_->device(), &allocate, sets.data()), "descriptors"));
   for (size_t i = 0; i < dispatches.size(); ++i) {
     const Dispatch& dispatch = dispatches[i];
     VkDescriptorBufferInfo buffers[kMaxBindings];
@@ -259,7 +260,7 @@ absl::Status Executable::Record(const std::vector<Dispatch>& dispatches) {
   for (size_t i = 0; i < dispatches.size(); ++i) {
     const Dispatch& dispatch = dispatches[i];
     const Pipeline& pipeline = pipelines[i];
-    if (hazards.Add(dispatch)) {
+    if (hazards.Add(dispatch) && gpu_->settings().barriers) {
       MemoryBarrier(vk, commands_, kCompute, kWrite, kCompute, kRead | kWrite);
       ++barriers_;
     }

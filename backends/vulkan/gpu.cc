@@ -87,13 +87,12 @@ absl::Status Gpu::Create() {
   queue.pQueuePriorities = &priority;
   VkPhysicalDeviceVulkan13Features features13{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
-  features13.shaderIntegerDotProduct = traits_.dot;
   features13.subgroupSizeControl = traits_.subgroup_size != 0;
   features13.computeFullSubgroups = traits_.subgroup_size != 0;
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
-  if (traits_.dot || traits_.subgroup_size != 0) features12.pNext = &features13;
+  if (traits_.subgroup_size != 0) features12.pNext = &features13;
   VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features12};
   std::vector<const char*> extensions;
   if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -102,10 +101,9 @@ absl::Status Gpu::Create() {
   info.pQueueCreateInfos = &queue;
   info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
   info.ppEnabledExtensionNames = extensions.data();
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(instance_.vk().CreateDevice(physical_, &info, nullptr, &device_),
-               absl::StrCat("opening ", traits_.name)));
-#define BANTAM_VULKAN_LOAD(function) \
+  BANTAM_RETURN_IF_ERROR(ToStatus(instance_.vk().CreateDevice(physical_, &info, nullptr, &device_),
+                                  absl::StrCat("opening ", traits_.name)));
+#define BANTAM_VULKAN_LOAD(function)                 \
   vk_.function = reinterpret_cast<PFN_vk##function>( \
       instance_.vk().GetDeviceProcAddr(device_, "vk" #function));
   BANTAM_VULKAN_DEVICE(BANTAM_VULKAN_LOAD)
@@ -133,8 +131,8 @@ absl::Status Gpu::Create() {
   commands.commandBufferCount = 2;
   BANTAM_RETURN_IF_ERROR(ToStatus(vk_.AllocateCommandBuffers(device_, &commands, copy_commands_),
                                   "allocating command buffers"));
-  pipelines_ = std::make_unique<Pipelines>(vk_, device_,
-                                           absl::StrCat(traits_.name, "; ", traits_.driver));
+  pipelines_ =
+      std::make_unique<Pipelines>(vk_, device_, absl::StrCat(traits_.name, "; ", traits_.driver));
   return absl::OkStatus();
 }
 
@@ -149,8 +147,8 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
         absl::StrCat(traits_.name, ": ", FormatByteSize(bytes), " of memory ", why));
   };
   if (bytes > traits_.allocation_limit - 16) {
-    return exhausted(absl::StrCat("in one piece; its limit is ",
-                                  FormatByteSize(traits_.allocation_limit)));
+    return exhausted(
+        absl::StrCat("in one piece; its limit is ", FormatByteSize(traits_.allocation_limit)));
   }
   if (Strikes(TheFaults().allocation_in)) return exhausted("cannot be had (injected)");
   // Shaders read whole words, from blocks of odd sizes too.
@@ -177,8 +175,8 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
                       ? traits_.mapped_memory
                       : traits_.device_memory;
   if ((needs.memoryTypeBits >> type & 1) == 0) {
-    return absl::InternalError(absl::StrCat(traits_.name, ": a storage buffer cannot live in ",
-                                            "memory of type ", type));
+    return absl::InternalError(
+        absl::StrCat(traits_.name, ": a storage buffer cannot live in ", "memory of type ", type));
   }
   VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
   allocate.allocationSize = needs.size;
@@ -203,8 +201,8 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
                    (type == traits_.device_memory && traits_.host_writes);
   if (map) {
     void* mapped = nullptr;
-    BANTAM_RETURN_IF_ERROR(Note(
-        vk_.MapMemory(device_, device_memory, 0, VK_WHOLE_SIZE, 0, &mapped), "mapping memory"));
+    BANTAM_RETURN_IF_ERROR(Note(vk_.MapMemory(device_, device_memory, 0, VK_WHOLE_SIZE, 0, &mapped),
+                                "mapping memory"));
     memory.mapped = static_cast<std::byte*>(mapped);
   }
   memory.bytes = bytes;

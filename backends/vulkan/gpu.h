@@ -5,7 +5,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,24 +28,26 @@ struct Traits {
   uint32_t subgroup_size = 0;      // 0: subgroup operations are not used
   uint32_t shared_memory = 16384;  // bytes for a workgroup
   uint32_t max_invocations = 128;  // in a workgroup
-  bool dot = false;                // packed 4 x int8 dot products are used
   bool memory_budget = false;
-  uint64_t binding_limit = 0;  // bytes
+  std::vector<std::string> unused;  // there, but no shader has a use for it
+  uint64_t binding_limit = 0;       // bytes
   uint64_t allocation_limit = 0;
   uint64_t offset_alignment = 16;  // of a binding
   // Memory types; UINT32_MAX where there is none.
   uint32_t device_memory = UINT32_MAX;   // where buffers live
   uint32_t mapped_memory = UINT32_MAX;   // small buffers the host writes to, on the device
   uint32_t staging_memory = UINT32_MAX;  // of the host
-  bool host_reads = false;    // device_memory is mapped and cached: no staging at all
-  bool host_writes = false;   // device_memory is mapped
-  uint64_t heap_bytes = 0;    // of the heap of device_memory
+  bool host_reads = false;               // device_memory is mapped and cached: no staging at all
+  bool host_writes = false;              // device_memory is mapped
+  uint64_t heap_bytes = 0;               // of the heap of device_memory
   uint32_t heap = 0;
 
   bool is_processor() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
 };
 absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
                                    const Settings& settings);
+// A line for each optional ability and whether it is used.
+std::vector<std::string> Features(const Traits& traits);
 // Bytes not in use by anyone, as the driver says; without that, `allocated` are ours.
 uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,
                    uint64_t allocated);

@@ -88,9 +88,9 @@ absl::Status Instance::Create() {
   if (global_.GetInstanceProcAddr == nullptr) {
     return absl::InternalError("libvulkan.so.1 lacks vkGetInstanceProcAddr");
   }
-#define BANTAM_VULKAN_LOAD(name)           \
-  global_.name = reinterpret_cast<PFN_vk##name>( \
-      global_.GetInstanceProcAddr(VK_NULL_HANDLE, "vk" #name));
+#define BANTAM_VULKAN_LOAD(name) \
+  global_.name =                 \
+      reinterpret_cast<PFN_vk##name>(global_.GetInstanceProcAddr(VK_NULL_HANDLE, "vk" #name));
   BANTAM_VULKAN_GLOBAL(BANTAM_VULKAN_LOAD)
 #undef BANTAM_VULKAN_LOAD
   uint32_t version = VK_API_VERSION_1_0;
@@ -140,8 +140,7 @@ absl::Status Instance::Create() {
   }
   BANTAM_RETURN_IF_ERROR(ToStatus(created, "creating a Vulkan instance"));
 #define BANTAM_VULKAN_LOAD(name) \
-  vk_.name =                     \
-      reinterpret_cast<PFN_vk##name>(global_.GetInstanceProcAddr(instance_, "vk" #name));
+  vk_.name = reinterpret_cast<PFN_vk##name>(global_.GetInstanceProcAddr(instance_, "vk" #name));
   BANTAM_VULKAN_INSTANCE(BANTAM_VULKAN_LOAD)
 #undef BANTAM_VULKAN_LOAD
   if (validate) {
@@ -165,10 +164,10 @@ absl::Status Instance::FindGpus() {
     VkPhysicalDeviceProperties properties;
     vk_.GetPhysicalDeviceProperties(gpu, &properties);
     if (properties.apiVersion < VK_API_VERSION_1_2) {
-      unusable_.push_back(absl::StrCat(
-          properties.deviceName, ": its driver has Vulkan ",
-          VK_API_VERSION_MAJOR(properties.apiVersion), ".",
-          VK_API_VERSION_MINOR(properties.apiVersion), "; 1.2 is needed"));
+      unusable_.push_back(absl::StrCat(properties.deviceName, ": its driver has Vulkan ",
+                                       VK_API_VERSION_MAJOR(properties.apiVersion), ".",
+                                       VK_API_VERSION_MINOR(properties.apiVersion),
+                                       "; 1.2 is needed"));
       continue;
     }
     if (properties.limits.maxPerStageDescriptorStorageBuffers < 8) {

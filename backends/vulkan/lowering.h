@@ -25,8 +25,7 @@ class Lowering {
            uint64_t codebook_bytes);
 
   // Appends the dispatches of a node. `inputs` and `output` are its values resolved.
-  absl::Status Lower(const graph::Node& node, std::span<const Tensor> inputs,
-                     const Tensor& output);
+  absl::Status Lower(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
 
   std::vector<Dispatch>& dispatches() { return dispatches_; }
   // What the executable's own memory is to hold.

@@ -76,8 +76,8 @@ Pipelines::Pipelines(const DeviceFunctions& vk, VkDevice device, const std::stri
     : vk_(vk), device_(device), identity_(identity) {
   const std::string folder = CacheFolder();
   if (!folder.empty()) {
-    cache_path_ = absl::StrFormat("%s/vulkan-%016x.bin", folder,
-                                  Fnv1a(identity.data(), identity.size(), HashOfShaders()));
+    cache_path_ =
+        absl::StrFormat("%s/vulkan-%016x.bin", folder, Fnv1a(identity.data(), identity.size()));
   }
 }
 
@@ -115,9 +115,8 @@ void Pipelines::Save() {
   std::filesystem::create_directories(std::filesystem::path(cache_path_).parent_path(), error);
   auto file = AtomicFile::Create(cache_path_);
   if (!file.ok()) return;
-  const bool written =
-      (*file)->Append(std::as_bytes(std::span(&header, 1))).ok() &&
-      (*file)->Append(std::as_bytes(std::span(data.data(), size))).ok();
+  const bool written = (*file)->Append(std::as_bytes(std::span(&header, 1))).ok() &&
+                       (*file)->Append(std::as_bytes(std::span(data.data(), size))).ok();
   if (written) (*file)->Commit().IgnoreError();
 }
 

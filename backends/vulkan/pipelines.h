@@ -1,5 +1,5 @@
-// Compute pipelines, made when a graph first needs them and kept; and the driver's cache of compiled
-// shaders on disk.
+// Compute pipelines, made when a graph first needs them and kept; and the driver's cache of
+// compiled shaders on disk.
 #pragma once
 
 #include <array>

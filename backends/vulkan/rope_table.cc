@@ -7,8 +7,9 @@
 namespace bantam::vulkan {
 namespace {
 
-// YaRN (Peng et al. 2023), section 3.2: the share of the original frequency in pair `i`, by how many
-// turns the pair makes over the original context: all of it above beta_fast, none below beta_slow.
+// YaRN (Peng et al. 2023), section 3.2: the share of the original frequency in pair `i`, by how
+// many turns the pair makes over the original context: all of it above beta_fast, none below
+// beta_slow.
 long double OriginalShare(const graph::RopeAttrs& attrs, int i) {
   if (attrs.ext_factor == 0) return 0;
   auto pair_of = [&](long double turns) {

@@ -28,18 +28,18 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.subgroups = value != 0;
     } else if (is_number && name == "budget") {
       settings.budget = value != 0;
-    } else if (is_number && name == "dot") {
-      settings.dot = value != 0;
-      settings.force_dot = value > 1;
+    } else if (is_number && name == "barriers") {
+      settings.barriers = value != 0;
     } else if (is_number && name == "tile") {
       settings.matmul_tile_only = value != 0;
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "BANTAM_VULKAN_TEST holds '", item,
-          "'; expected name=number of binding, allocation, staging, subgroups, budget, dot, tile, "
-          "splits"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
+                       "'; expected name=number of binding, allocation, staging, subgroups, "
+                       "budget, barriers, tile, "
+                       "splits"));
     }
   }
   return settings;

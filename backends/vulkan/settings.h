@@ -15,14 +15,13 @@ struct Settings {
   bool staging = false;                    // as if the host could not address device memory
   bool subgroups = true;
   bool budget = true;
-  bool dot = true;               // integer dot products
-  bool force_dot = false;        // even where the driver does not call them accelerated
-  bool matmul_tile_only = false; // the tiled product for any number of columns
-  int kv_splits = 0;             // parts of the cache in attention; 0: chosen
+  bool barriers = true;           // without, the validation layer must object
+  bool matmul_tile_only = false;  // the tiled product for any number of columns
+  int kv_splits = 0;              // parts of the cache in attention; 0: chosen
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// subgroups, budget, dot, tile, splits. kInvalidArgument for anything else.
+// subgroups, budget, barriers, tile, splits. kInvalidArgument for anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

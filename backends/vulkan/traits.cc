@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 
 namespace bantam::vulkan {
@@ -27,7 +29,9 @@ absl::Status ChooseMemory(const VkPhysicalDeviceMemoryProperties& memory, const 
     for (uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
       const VkMemoryType& type = memory.memoryTypes[i];
       if ((type.propertyFlags & flags) != flags || (type.propertyFlags & without) != 0) continue;
-      auto bytes = [&](uint32_t t) { return memory.memoryHeaps[memory.memoryTypes[t].heapIndex].size; };
+      auto bytes = [&](uint32_t t) {
+        return memory.memoryHeaps[memory.memoryTypes[t].heapIndex].size;
+      };
       if (best == UINT32_MAX || bytes(i) > bytes(best)) best = i;
     }
     return best;
@@ -115,27 +119,41 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
       std::min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]);
   // Offsets in shaders are 32-bit numbers of bytes.
   constexpr uint64_t kAddressable = uint64_t{1} << 31;
-  traits.binding_limit = std::min<uint64_t>(
-      {limits.maxStorageBufferRange, kAddressable, settings.binding_limit});
+  traits.binding_limit =
+      std::min<uint64_t>({limits.maxStorageBufferRange, kAddressable, settings.binding_limit});
   traits.allocation_limit =
       std::min<uint64_t>(properties11.maxMemoryAllocationSize, settings.allocation_limit);
-  if (is_13) traits.allocation_limit = std::min(traits.allocation_limit, properties13.maxBufferSize);
+  if (is_13)
+    traits.allocation_limit = std::min(traits.allocation_limit, properties13.maxBufferSize);
   traits.offset_alignment = std::max<uint64_t>(limits.minStorageBufferOffsetAlignment, 16);
 
   constexpr VkSubgroupFeatureFlags kNeeded =
       VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
-  const bool arithmetic =
-      (properties11.subgroupSupportedOperations & kNeeded) == kNeeded &&
-      (properties11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
+  const bool arithmetic = (properties11.subgroupSupportedOperations & kNeeded) == kNeeded &&
+                          (properties11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
   const bool controlled =
       is_13 && features13.subgroupSizeControl && features13.computeFullSubgroups &&
       (properties13.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
   if (settings.subgroups && arithmetic && controlled) {
-    traits.subgroup_size = std::clamp<uint32_t>(32, properties13.minSubgroupSize,
-                                                properties13.maxSubgroupSize);
+    traits.subgroup_size =
+        std::clamp<uint32_t>(32, properties13.minSubgroupSize, properties13.maxSubgroupSize);
   }
-  traits.dot = settings.dot && is_13 && features13.shaderIntegerDotProduct &&
-               (properties13.integerDotProduct4x8BitPackedSignedAccelerated || settings.force_dot);
+  VkPhysicalDeviceVulkan12Features features12{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                              &features12};
+  VkPhysicalDeviceFeatures2 more{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
+  vk.GetPhysicalDeviceFeatures2(gpu, &more);
+  auto note_unused = [&](bool there, const char* what) {
+    if (there) traits.unused.emplace_back(what);
+  };
+  note_unused(features11.storageBuffer16BitAccess, "16-bit storage");
+  note_unused(features12.storageBuffer8BitAccess, "8-bit storage");
+  note_unused(features12.shaderFloat16, "f16 arithmetic");
+  note_unused(features12.shaderInt8, "int8 arithmetic");
+  note_unused(features12.bufferDeviceAddress, "buffer device address");
+  note_unused(features13.shaderIntegerDotProduct, "integer dot product");
+  note_unused(HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"), "cooperative matrix");
   traits.memory_budget =
       settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 
@@ -144,6 +162,30 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   vk.GetPhysicalDeviceMemoryProperties2(gpu, &memory);
   BANTAM_RETURN_IF_ERROR(ChooseMemory(memory.memoryProperties, settings, traits));
   return traits;
+}
+
+std::vector<std::string> Features(const Traits& traits) {
+  std::vector<std::string> lines;
+  lines.push_back(traits.subgroup_size != 0
+                      ? absl::StrCat("subgroup operations of ", traits.subgroup_size,
+                                     " invocations, size controlled: used")
+                      : "subgroup operations: not used; sums go through shared memory");
+  lines.push_back("timeline semaphores: used");
+  lines.push_back(traits.memory_budget
+                      ? "memory budget: used"
+                      : "memory budget: not there; free memory is what Bantam has not taken");
+  lines.push_back(traits.host_reads ? "memory: the host's, weights are written where they are used"
+                  : traits.host_writes ? "memory: written by the host, read back through staging"
+                  : traits.mapped_memory != UINT32_MAX
+                      ? "memory: the GPU's, through staging; small buffers are written directly"
+                      : "memory: the GPU's, through staging");
+  lines.push_back(absl::StrCat("limits: ", FormatByteSize(traits.binding_limit), " in a binding, ",
+                               FormatByteSize(traits.allocation_limit), " in an allocation, ",
+                               FormatByteSize(traits.shared_memory), " shared by a workgroup"));
+  if (!traits.unused.empty()) {
+    lines.push_back(absl::StrCat("there and not used: ", absl::StrJoin(traits.unused, ", ")));
+  }
+  return lines;
 }
 
 uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,

@@ -59,14 +59,12 @@ TEST(VulkanSmolLm2, PerplexityOfFourWindows) {
   const std::vector<char> text = testing::ReadGolden<char>("wikitext/wiki.test.excerpt.txt");
   double perplexity[2];
   for (int i = 0; i < 2; ++i) {
-    auto session =
-        Open(path, {.context = 128, .ubatch = 128}, i == 0 ? "reference" : "vulkan");
+    auto session = Open(path, {.context = 128, .ubatch = 128}, i == 0 ? "reference" : "vulkan");
     ASSERT_NE(session, nullptr);
     const std::vector<TokenId> tokens =
         session->model().tokenizer().Encode({text.data(), text.size()}, {});
-    const auto result =
-        eval::MeasurePerplexity(*session, tokens, {.window = 128, .max_windows = 4},
-                                [](const eval::PerplexityResult&) { return true; });
+    const auto result = eval::MeasurePerplexity(*session, tokens, {.window = 128, .max_windows = 4},
+                                                [](const eval::PerplexityResult&) { return true; });
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_EQ(result->windows, 4);
     perplexity[i] = result->score.Perplexity();

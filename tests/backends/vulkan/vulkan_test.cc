@@ -79,8 +79,7 @@ class Compiled {
     }
     bindings_ = bindings;
     BANTAM_ASSIGN_OR_RETURN(stream_, device.NewStream());
-    BANTAM_ASSIGN_OR_RETURN(executable_,
-                            device.Compile({graph, plan, bindings, {temp_.get(), 0}}));
+    BANTAM_ASSIGN_OR_RETURN(executable_, device.Compile({graph, plan, bindings, {temp_.get(), 0}}));
     return absl::OkStatus();
   }
   template <typename T>
@@ -156,8 +155,11 @@ TEST_F(Vulkan, AMatrixLargerThanABinding) {
   Compiled compiled;
   absl::Status status = compiled.Make(*device_, graph);
   ASSERT_TRUE(status.ok()) << status;
-  // Small whole numbers, so that every sum is exact: element (k, row) is (k * 7 + row * 3) % 17 - 8.
-  auto weight = [](int64_t k, int64_t row) { return static_cast<float>((k * 7 + row * 3) % 17 - 8); };
+  // Small whole numbers, so that every sum is exact: element (k, row) is (k * 7 + row * 3) % 17
+  // - 8.
+  auto weight = [](int64_t k, int64_t row) {
+    return static_cast<float>((k * 7 + row * 3) % 17 - 8);
+  };
   std::vector<float> pattern(kWidth + 17);
   for (int64_t k = 0; k < kWidth + 17; ++k) pattern[k] = weight(k, 0);
   std::vector<float> matrix(kWidth * kRows);
@@ -306,8 +308,7 @@ TEST_F(Vulkan, AThousandLoadsLeaveMemoryFlat) {
   testing::TempDir folder;
   const std::string path = folder.File("model.gguf");
   testing::WriteTinyLlama(path, {.layers = 1, .embedding = 32, .heads = 2, .heads_kv = 1});
-  const uint64_t free = device_->memory().free;
-  uint64_t settled = 0;
+  uint64_t settled = 0, free = 0;
   for (int cycle = 0; cycle < 1000; ++cycle) {
     auto model = engine::Model::Load(path, {.device = "vulkan"});
     ASSERT_TRUE(model.ok()) << model.status();
@@ -317,7 +318,10 @@ TEST_F(Vulkan, AThousandLoadsLeaveMemoryFlat) {
     ASSERT_TRUE((*session)->Decode({&token, 1}).ok());
     session->reset();
     model->reset();
-    if (cycle == 199) settled = ResidentBytes();
+    if (cycle == 199) {
+      settled = ResidentBytes();
+      free = device_->memory().free;
+    }
   }
   EXPECT_EQ(device_->memory().free, free);
   // 800 loads that each kept only 4 KiB would be 3 MiB.
@@ -374,12 +378,12 @@ TEST(VulkanHazards, OnlyWhatTouchesTheSameBytesWaits) {
   };
   Hazards hazards;
   EXPECT_FALSE(hazards.Add(dispatch({a})));
-  EXPECT_FALSE(hazards.Add(dispatch({b})));           // beside it
-  EXPECT_TRUE(hazards.Add(dispatch({read(a)})));      // read after write
-  EXPECT_FALSE(hazards.Add(dispatch({read(b)})));     // the barrier was for all
-  EXPECT_FALSE(hazards.Add(dispatch({read(a)})));     // two readers
-  EXPECT_TRUE(hazards.Add(dispatch({a})));            // write after read
-  EXPECT_TRUE(hazards.Add(dispatch({a})));            // write after write
+  EXPECT_FALSE(hazards.Add(dispatch({b})));        // beside it
+  EXPECT_TRUE(hazards.Add(dispatch({read(a)})));   // read after write
+  EXPECT_FALSE(hazards.Add(dispatch({read(b)})));  // the barrier was for all
+  EXPECT_FALSE(hazards.Add(dispatch({read(a)})));  // two readers
+  EXPECT_TRUE(hazards.Add(dispatch({a})));         // write after read
+  EXPECT_TRUE(hazards.Add(dispatch({a})));         // write after write
   EXPECT_FALSE(hazards.Add(dispatch({{nullptr, Own::kScratch, 0, 64, true}})));  // other memory
 }
 

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# What a machine with a GPU has to show: the conformance suite, SmolLM2, and the speed of a decode
+# step of 8B shape. Runs from the folder bundle.sh made: prebuilt programs, no network. Prints a
+# table last.
+#
+#   run.sh [DEVICE]     vulkan, the default, or vulkan:N
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+device=${1:-vulkan}
+if [[ ! -x bin/bantam ]]; then
+  echo "run.sh: no bin/bantam beside it; make the folder with tests/gpu/bundle.sh" >&2
+  exit 2
+fi
+export LD_LIBRARY_PATH=$PWD/lib BANTAM_PLUGIN_PATH=$PWD/lib/bantam BANTAM_MODELS=$PWD/models
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+rows=()
+failed=0
+
+bin/bantam devices -v
+name=$device
+[[ $name == *:* ]] || name=$name:0
+if ! bin/bantam devices | grep -q "^$name "; then
+  echo "run.sh: there is no device $name here" >&2
+  exit 1
+fi
+
+# row NAME COMMAND...: runs it, notes whether it passed and how long it took.
+row() {
+  local what=$1 start=$SECONDS result=passed
+  shift
+  echo "== $what"
+  if ! "$@" >"$log/out" 2>&1; then
+    result=FAILED
+    failed=1
+    grep -E "Failure|FAILED|rror" -A3 "$log/out" | head -40
+  fi
+  rows+=("| $what | $result | $((SECONDS - start)) s |")
+}
+
+for test in bin/conformance_*_test; do
+  suite=${test##*/conformance_}
+  row "conformance ${suite%_test}" "$test" --gtest_filter="*${name/:/_}*" --gtest_brief=1
+done
+model=models/SmolLM2-135M-Instruct.Q4_1.gguf
+speed=""
+if [[ -s $model ]]; then
+  prompt="The three laws of thermodynamics say that"
+  greedy() {
+    bin/bantam run -m "$model" --device "$1" --raw -p "$prompt" -n 64 --temp 0 --no-timings
+  }
+  same_text() { [[ "$(greedy reference)" == "$(greedy "$name")" ]]; }
+  row "SmolLM2: 64 greedy tokens as the reference" same_text
+  # Standard error has the speeds.
+  speed=$(bin/bantam run -m "$model" --device "$name" --raw -p "$prompt" -n 256 --temp 0 \
+    --ignore-eos 2>&1 >/dev/null | grep -E "^(prompt|generate)" | tr -s ' ' | tr '\n' ';')
+fi
+echo "== decode step, 8B shape"
+bench=$(bin/gpu_decode_bench "$name" 8b 2>&1) || bench="| - | 8b: $bench |"
+small=$(bin/gpu_decode_bench "$name" 1b 2>&1) || small="| - | 1b: $small |"
+
+echo
+echo "| test | result | time |"
+echo "|---|---|---|"
+printf '%s\n' "${rows[@]}"
+[[ -z $speed ]] || echo "| SmolLM2 Q4_1 | $speed | |"
+echo
+echo "| device | shape | weights | step | generation | reached | copying reaches | share |"
+echo "|---|---|---|---|---|---|---|---|"
+echo "$bench"
+echo "$small"
+exit "$failed"
