@@ -21,6 +21,7 @@ struct Command {
 int RunMain(int argc, char** argv);
 int InspectMain(int argc, char** argv);
 int PerplexityMain(int argc, char** argv);
+int EmbedMain(int argc, char** argv);
 int DevicesMain(int argc, char** argv);
 
 // Prints "bantam: <message>" on one line of stderr; returns kFailed. Says nothing of kCancelled,

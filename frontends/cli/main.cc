@@ -19,6 +19,7 @@ constexpr Command kCommands[] = {
     {"run", "generate text: one prompt, or a chat", RunMain},
     {"inspect", "show what a model file holds", InspectMain},
     {"perplexity", "measure a model on a text", PerplexityMain},
+    {"embed", "turn a text into a vector", EmbedMain},
     {"devices", "list what models can run on", DevicesMain},
 };
 

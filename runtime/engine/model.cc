@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "runtime/base/align.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
@@ -14,18 +15,22 @@ namespace {
 // The tensors a model computes with, in graph order.
 absl::StatusOr<std::vector<const gguf::TensorInfo*>> UsedTensors(
     const gguf::File& file, const model::Architecture& architecture) {
-  model::GraphOptions smallest;
-  smallest.context = 1;
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, architecture.BuildGraph(smallest));
   std::vector<const gguf::TensorInfo*> used;
-  for (const graph::Value& value : graph.values()) {
-    if (value.storage != graph::Storage::kWeight) continue;
-    const gguf::TensorInfo* tensor = file.FindTensor(value.name);
-    if (tensor == nullptr) {
-      return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", value.name,
-                                              ", which is not in the file"));
+  absl::flat_hash_set<absl::string_view> names;
+  // Some tensors are for short contexts, some for long ones (LongRoPE).
+  for (int64_t context : {int64_t{1}, architecture.config().context_length}) {
+    model::GraphOptions options;
+    options.context = context;
+    BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, architecture.BuildGraph(options));
+    for (const graph::Value& value : graph.values()) {
+      if (value.storage != graph::Storage::kWeight) continue;
+      const gguf::TensorInfo* tensor = file.FindTensor(value.name);
+      if (tensor == nullptr) {
+        return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", value.name,
+                                                ", which is not in the file"));
+      }
+      if (names.insert(tensor->name).second) used.push_back(tensor);
     }
-    used.push_back(tensor);
   }
   return used;
 }

@@ -94,7 +94,10 @@ struct Session::Impl {
 
   // KV states by name, where each lives in `kv`.
   absl::flat_hash_map<std::string, uint64_t> kv_offsets;
-  uint64_t logits_bytes_per_row() const { return model->config().vocab_size * sizeof(float); }
+  int64_t output_width() const {
+    return options.embeddings ? model->config().embedding_length : model->config().vocab_size;
+  }
+  uint64_t logits_bytes_per_row() const { return output_width() * sizeof(float); }
 };
 
 absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
@@ -103,6 +106,7 @@ absl::StatusOr<graph::Graph> Session::Impl::Build(int64_t rows, int64_t output_r
   build.output_rows = output_rows;
   build.context = options.context;
   build.kv_type = options.kv_type;
+  build.embeddings = options.embeddings;
   BANTAM_ASSIGN_OR_RETURN(graph::Graph built, model->architecture().BuildGraph(build));
   if (!options.optimize_graph) return built;
   return graph::Optimize(built);
@@ -217,7 +221,7 @@ absl::Status Session::Impl::Prepare() {
   BANTAM_ASSIGN_OR_RETURN(const graph::Graph decode, Build(1, 1));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(CompileAll(steps, /*all_rows=*/false, temp));
-  if (temp->host().empty()) downloaded_logits.resize(model->config().vocab_size);
+  if (temp->host().empty()) downloaded_logits.resize(output_width());
   return absl::OkStatus();
 }
 
@@ -287,6 +291,11 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
         absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
   }
   checked.ubatch = std::min(checked.ubatch, checked.context);
+  if (!checked.embeddings && !model->config().has_logits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(model->file().path(), " is of architecture ", model->config().architecture,
+                     ", which makes embeddings, not text: use bantam embed"));
+  }
   if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
     return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
                                                  quant::Name(checked.kv_type),
@@ -315,6 +324,18 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("%d tokens do not fit: the context holds %d and %d are used", count,
                         s.options.context, s.position));
+  }
+  if (!s.model->config().causal) {
+    if (s.position != 0) {
+      return absl::FailedPreconditionError(
+          "this model sees a text as a whole; Truncate to 0 before the next one");
+    }
+    if (count > s.options.ubatch) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("the text has %d tokens; this model sees a text as a whole, at most %d "
+                          "(ubatch) at a time",
+                          count, s.options.ubatch));
+    }
   }
   if (mode == LogitsMode::kAll) {
     if (count > s.options.ubatch) {
@@ -346,9 +367,9 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
 }
 
 std::span<const float> Session::Logits(int64_t row) const {
-  const int64_t vocab = impl_->model->config().vocab_size;
-  if (row < 0 || (row + 1) * vocab > static_cast<int64_t>(impl_->logits.size())) return {};
-  return impl_->logits.subspan(row * vocab, vocab);
+  const int64_t width = impl_->output_width();
+  if (row < 0 || (row + 1) * width > static_cast<int64_t>(impl_->logits.size())) return {};
+  return impl_->logits.subspan(row * width, width);
 }
 
 int64_t Session::position() const { return impl_->position; }
