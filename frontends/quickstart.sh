@@ -38,6 +38,6 @@ if [[ ! -f $build/build.ninja ]]; then
     die "the build could not be configured; see above"
 fi
 quietly cmake --build "$build" --target bantam_cli || die "the build failed; see above"
-bash "$root/tests/models/fetch.sh"
+bash "$root/tests/models/fetch.sh" smollm2
 
 exec "$build/bin/bantam" run -m "$model" -p "$prompt" "$@"

@@ -26,6 +26,7 @@ int ConvertMain(int argc, char** argv);
 int ImatrixMain(int argc, char** argv);
 int PlanMain(int argc, char** argv);
 int QuantizeMain(int argc, char** argv);
+int EmbedMain(int argc, char** argv);
 int DevicesMain(int argc, char** argv);
 
 // Prints "bantam: <message>" on one line of stderr; returns kFailed. Says nothing of kCancelled,

@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"convert", "make a GGUF file from a Hugging Face folder", ConvertMain},
     {"imatrix", "measure which weights matter, for quantizing", ImatrixMain},
     {"quantize", "make a model smaller", QuantizeMain},
+    {"embed", "turn a text into a vector", EmbedMain},
     {"devices", "list what models can run on", DevicesMain},
 };
 

@@ -29,7 +29,8 @@ struct SessionOptions {
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
   quant::Type kv_type = quant::Type::kF16;  // or kF32
   bool optimize_graph = true;               // run the graph passes
-  bool keep_matmul_inputs = false;          // for ObserveMatMuls; takes much more memory
+  bool embeddings = false;  // Logits() gives last hidden states [embedding_length] in their place
+  bool keep_matmul_inputs = false;  // for ObserveMatMuls; takes much more memory
   // Called by Create with a line that the user should read.
   std::function<void(absl::string_view)> notice;
 };
@@ -132,11 +133,13 @@ class Session {
 
   // Appends tokens to the text and computes their logits. kInvalidArgument for an id outside the
   // vocabulary, kResourceExhausted when they do not fit in the context; the session is unchanged
-  // then. With kAll, tokens.size() must be at most ubatch(); the first use compiles its graphs.
+  // then. A model that is not causal takes a text at a time: kFailedPrecondition unless the session
+  // is empty, kInvalidArgument for more than ubatch() tokens. With kAll, tokens.size() must be at
+  // most ubatch(); the first use compiles its graphs.
   absl::Status Decode(std::span<const TokenId> tokens, LogitsMode logits = LogitsMode::kLast);
 
-  // Row i of the last Decode's logits, [vocab] f32; with kLast the only row is 0. Valid until the
-  // next Decode.
+  // Row i of the last Decode's logits, [vocab] f32, or of its embeddings; with kLast the only row
+  // is 0. Valid until the next Decode.
   std::span<const float> Logits(int64_t row = 0) const;
 
   // Calls `row` with each row of activations that a matrix multiplication of the last Decode, with

@@ -42,12 +42,10 @@ absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
 absl::Status Model::LoadWeights(const LoadOptions& options) {
   BANTAM_ASSIGN_OR_RETURN(Placing placing, Placing::Create(*architecture_, devices_, options));
   while (weights_.size() < devices_.size()) {
-    BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
-                            schedule::DevicesOfNodes(placing.graph(), placing.placement()));
     const int device = static_cast<int>(weights_.size());
     auto reserved =
-        DeviceWeights::Reserve(*file_, placing.graph(), of_node, device, *devices_[device],
-                               /*may_map=*/!options.writable_weights);
+        DeviceWeights::Reserve(*file_, placing.weight_graphs(), placing.placement(), device,
+                               *devices_[device], /*may_map=*/!options.writable_weights);
     if (reserved.ok()) {
       weights_.push_back(*std::move(reserved));
       continue;

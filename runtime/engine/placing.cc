@@ -65,6 +65,7 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   Placing placing;
   const int64_t trained = architecture.config().context_length;
   SessionOptions expected = options.expected;
+  expected.embeddings |= !architecture.config().has_logits;
   if (expected.context <= 0) expected.context = kContext;
   expected.context = std::min(expected.context, trained);
   if (expected.ubatch <= 0) {
@@ -75,6 +76,14 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   for (int64_t rows : is_alone ? std::vector<int64_t>{1} : ShapeClasses(expected.ubatch)) {
     BANTAM_ASSIGN_OR_RETURN(graph::Graph step, BuildStep(architecture, expected, rows, 1));
     placing.steps_.push_back(std::move(step));
+  }
+  // Some tensors are for short contexts, some for long ones (LongRoPE).
+  placing.weight_graphs_.push_back(placing.steps_.back());
+  for (int64_t context : {int64_t{1}, trained}) {
+    SessionOptions other = expected;
+    other.context = context;
+    BANTAM_ASSIGN_OR_RETURN(graph::Graph step, BuildStep(architecture, other, 1, 1));
+    placing.weight_graphs_.push_back(std::move(step));
   }
   BANTAM_RETURN_IF_ERROR(schedule::CheckControl(options.control));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Grouping grouping,

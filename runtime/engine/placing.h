@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,8 +27,8 @@ class Placing {
                                         const DevicePtrs& devices, const LoadOptions& options);
 
   const schedule::Placement& placement() const { return placement_; }
-  // The graph of a step, with every weight that any step uses.
-  const graph::Graph& graph() const { return steps_.back(); }
+  // Together they use every weight that any step uses.
+  std::span<const graph::Graph> weight_graphs() const { return weight_graphs_; }
 
   // After `device` refused to allocate what was placed there: places less on it. Returns one line
   // that tells what moved. The error is `refusal` where nothing else is possible.
@@ -35,6 +36,7 @@ class Placing {
 
  private:
   std::vector<graph::Graph> steps_;
+  std::vector<graph::Graph> weight_graphs_;
   std::vector<schedule::DeviceProfile> profiles_;
   schedule::PlacementRequest request_;
   schedule::Placement placement_;

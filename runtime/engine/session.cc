@@ -87,7 +87,10 @@ struct Session::Impl {
 
   // KV states by name, where each lives.
   absl::flat_hash_map<std::string, device::Binding> kv_states;
-  uint64_t logits_bytes_per_row() const { return model->config().vocab_size * sizeof(float); }
+  int64_t output_width() const {
+    return options.embeddings ? model->config().embedding_length : model->config().vocab_size;
+  }
+  uint64_t logits_bytes_per_row() const { return output_width() * sizeof(float); }
 };
 
 absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
@@ -283,7 +286,7 @@ absl::Status Session::Impl::Prepare() {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
   if (temp[steps[0].logits_device]->host().empty()) {
-    downloaded_logits.resize(model->config().vocab_size);
+    downloaded_logits.resize(output_width());
   }
   return absl::OkStatus();
 }
@@ -373,6 +376,18 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
         absl::StrFormat("%d tokens do not fit: the context holds %d and %d are used", count,
                         s.options.context, s.position));
   }
+  if (!s.model->config().causal) {
+    if (s.position != 0) {
+      return absl::FailedPreconditionError(
+          "this model sees a text as a whole; Truncate to 0 before the next one");
+    }
+    if (count > s.options.ubatch) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("the text has %d tokens; this model sees a text as a whole, at most %d "
+                          "(ubatch) at a time",
+                          count, s.options.ubatch));
+    }
+  }
   if (mode == LogitsMode::kAll) {
     if (count > s.options.ubatch) {
       return absl::InvalidArgumentError(
@@ -405,9 +420,9 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
 }
 
 std::span<const float> Session::Logits(int64_t row) const {
-  const int64_t vocab = impl_->model->config().vocab_size;
-  if (row < 0 || (row + 1) * vocab > static_cast<int64_t>(impl_->logits.size())) return {};
-  return impl_->logits.subspan(row * vocab, vocab);
+  const int64_t width = impl_->output_width();
+  if (row < 0 || (row + 1) * width > static_cast<int64_t>(impl_->logits.size())) return {};
+  return impl_->logits.subspan(row * width, width);
 }
 
 absl::Status Session::ObserveMatMuls(ObserveFn row) const {

@@ -29,6 +29,11 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
         absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
   }
   checked.ubatch = std::min(checked.ubatch, checked.context);
+  if (!checked.embeddings && !config.has_logits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is of architecture ", config.architecture,
+                     ", which makes embeddings, not text: use bantam embed"));
+  }
   if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
     return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
                                                  quant::Name(checked.kv_type),
@@ -52,6 +57,7 @@ absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
   build.output_rows = output_rows;
   build.context = options.context;
   build.kv_type = options.kv_type;
+  build.embeddings = options.embeddings;
   BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
   if (options.optimize_graph) {
     BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));

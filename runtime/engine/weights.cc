@@ -1,7 +1,9 @@
 #include "runtime/engine/weights.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/base/align.h"
 #include "runtime/base/status.h"
@@ -9,24 +11,46 @@
 
 namespace bantam::engine {
 
+namespace {
+
+// Names, in order of first use.
+absl::StatusOr<std::vector<std::string>> NamesOn(int device_index, const device::Device& device,
+                                                 std::span<const graph::Graph> graphs,
+                                                 const schedule::Placement& placement) {
+  schedule::DeviceProfile profile;
+  profile.alignment = device.limits().alignment;
+  profile.device = &device;
+  std::vector<std::string> names;
+  absl::flat_hash_set<std::string> known;
+  for (const graph::Graph& graph : graphs) {
+    BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
+                            schedule::DevicesOfNodes(graph, placement));
+    for (const auto& place :
+         schedule::LayOutWeights(graph, of_node, device_index, profile).places) {
+      const std::string& name = graph.value(place.weight).name;
+      if (known.insert(name).second) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
 absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
-                                                     const graph::Graph& graph,
-                                                     const std::vector<int>& device_of_node,
+                                                     std::span<const graph::Graph> graphs,
+                                                     const schedule::Placement& placement,
                                                      int device_index, device::Device& device,
                                                      bool may_map) {
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          NamesOn(device_index, device, graphs, placement));
   DeviceWeights weights;
   weights.device_ = &device;
   const device::Limits limits = device.limits();
-  schedule::DeviceProfile profile;
-  profile.alignment = limits.alignment;
-  profile.device = &device;
   std::vector<uint64_t> sizes;  // of the buffers to allocate
-  for (const auto& place :
-       schedule::LayOutWeights(graph, device_of_node, device_index, profile).places) {
-    const gguf::TensorInfo* tensor = file.FindTensor(graph.value(place.weight).name);
+  for (const std::string& name : names) {
+    const gguf::TensorInfo* tensor = file.FindTensor(name);
     if (tensor == nullptr) {
-      return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ",
-                                              graph.value(place.weight).name,
+      return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
     const uint64_t packed = device.PackedBytes(tensor->type, tensor->shape);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -12,16 +13,19 @@
 #include "runtime/device/device.h"
 #include "runtime/gguf/file.h"
 #include "runtime/graph/graph.h"
+#include "runtime/schedule/placement.h"
 
 namespace bantam::engine {
 
 class DeviceWeights {
  public:
-  // Allocates, but copies nothing yet. Weights that the device can use as they lie in the file stay
-  // mapped, if they may. kResourceExhausted when the device has too little memory. `graph` and
-  // `device_of_node` as schedule::LayOutWeights takes them; file and device must outlive this.
-  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const graph::Graph& graph,
-                                               const std::vector<int>& device_of_node,
+  // Reserves room for the weights that `graphs` use on the device of that index by `placement`,
+  // copying nothing yet. Weights that the device can use as they lie in the file stay mapped, if
+  // they may. kResourceExhausted when the device has too little memory. File and device must
+  // outlive this.
+  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file,
+                                               std::span<const graph::Graph> graphs,
+                                               const schedule::Placement& placement,
                                                int device_index, device::Device& device,
                                                bool may_map);
   // `progress` gets the bytes of each tensor copied.

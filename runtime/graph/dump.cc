@@ -67,7 +67,11 @@ class AttrWriter {
     Write("softcap", a.softcap, def.softcap);
   }
   // Silu is the default, but a dump that hid which activation there is would mislead.
-  void operator()(const ActivationAttrs& a) { WriteActivation(a.activation, Activation{255}); }
+  void operator()(const ActivationAttrs& a) {
+    WriteActivation(a.activation, Activation{255});
+    Write("limit", a.limit, 0.0f);
+    Write("up_offset", a.up_offset, 0.0f);
+  }
   void operator()(const BinaryAttrs& a) {
     WriteEnum("op", a.op, BinaryOp{255}, {"add", "sub", "mul", "div"});
   }

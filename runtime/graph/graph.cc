@@ -34,9 +34,9 @@ int64_t Value::SpanBytes() const {
 
 absl::string_view OpName(Op op) {
   static constexpr std::array<absl::string_view, kOpCount> kNames = {
-      "gather_rows", "matmul",   "matmul_expert", "dequantize", "norm",    "rope",
-      "attention",   "kv_write", "unary",         "gated",      "binary",  "scale",
-      "softmax",     "top_k",    "reshape",       "view",       "transfer"};
+      "gather_rows", "matmul",   "matmul_expert", "dequantize", "norm",     "rope",
+      "attention",   "kv_write", "unary",         "gated",      "binary",   "scale",
+      "softmax",     "top_k",    "reshape",       "view",       "transfer", "gather_elements"};
   return kNames[static_cast<size_t>(op)];
 }
 

@@ -88,7 +88,7 @@ enum class Op : uint8_t {
   // The cache is the memory of a state, or a view of it; x and slots are not.
   kKvWrite,
   kUnary,    // (x) -> activation(x)
-  kGated,    // (gate, up) -> activation(gate) * up
+  kGated,    // (gate, up) -> activation(gate) * up, or clamped (see ActivationAttrs)
   kBinary,   // (a, b) -> a op b; b is broadcast along dimensions where it is 1
   kScale,    // (x) -> x * scale + bias
   kSoftmax,  // (x) -> softmax over dimension 0 of x * scale
@@ -99,8 +99,11 @@ enum class Op : uint8_t {
   // blocks. Infer replaces the strides of dimensions of size 1, so that IsContiguous is exact.
   kView,
   kTransfer,  // (x) -> a contiguous copy on another device
+  // (x {k, n}, ids i32 {m, n}) -> {m, n}: out[i, j] = x[ids[i, j], j]. An id outside [0, k) gives
+  // 0.
+  kGatherElements,
 };
-inline constexpr int kOpCount = static_cast<int>(Op::kTransfer) + 1;
+inline constexpr int kOpCount = static_cast<int>(Op::kGatherElements) + 1;
 absl::string_view OpName(Op op);
 
 enum class Activation : uint8_t {
@@ -154,6 +157,10 @@ struct AttentionAttrs {
 };
 struct ActivationAttrs {  // kUnary, kGated
   Activation activation = Activation::kSilu;
+  // kGated alone: activation(min(gate, limit)) * (clamp(up, -limit, limit) + up_offset), as gpt-oss
+  // was trained. 0: no limit.
+  float limit = 0.0f;
+  float up_offset = 0.0f;
 };
 struct BinaryAttrs {
   BinaryOp op = BinaryOp::kAdd;

@@ -75,6 +75,7 @@ class NodeInference {
   absl::Status Reshape();
   absl::Status View();
   absl::Status Transfer();
+  absl::Status GatherElements();
 
   absl::Status Error(absl::string_view message) const {
     return absl::InvalidArgumentError(absl::StrCat("node ", id_, ", ", OpName(node_.op), " ",
@@ -189,6 +190,8 @@ absl::Status NodeInference::Run() {
       return View();
     case Op::kTransfer:
       return Transfer();
+    case Op::kGatherElements:
+      return GatherElements();
   }
   return Error("is no known op");
 }
@@ -357,6 +360,9 @@ absl::Status NodeInference::Unary() {
   BANTAM_RETURN_IF_ERROR(InputCount(1, 1));
   BANTAM_ASSIGN_OR_RETURN(const ActivationAttrs attrs, Get<ActivationAttrs>());
   BANTAM_RETURN_IF_ERROR(ExpectActivation(attrs.activation));
+  BANTAM_RETURN_IF_ERROR(ExpectNumber("limit", attrs.limit, attrs.limit == 0, "0 without a gate"));
+  BANTAM_RETURN_IF_ERROR(
+      ExpectNumber("up_offset", attrs.up_offset, attrs.up_offset == 0, "0 without a gate"));
   BANTAM_RETURN_IF_ERROR(ExpectF32(0, "x"));
   return SetOutput(quant::Type::kF32, input(0).shape);
 }
@@ -365,6 +371,9 @@ absl::Status NodeInference::Gated() {
   BANTAM_RETURN_IF_ERROR(InputCount(2, 2));
   BANTAM_ASSIGN_OR_RETURN(const ActivationAttrs attrs, Get<ActivationAttrs>());
   BANTAM_RETURN_IF_ERROR(ExpectActivation(attrs.activation));
+  BANTAM_RETURN_IF_ERROR(
+      ExpectNumber("limit", attrs.limit, attrs.limit >= 0, "a finite number, 0 or more"));
+  BANTAM_RETURN_IF_ERROR(ExpectFinite("up_offset", attrs.up_offset));
   BANTAM_RETURN_IF_ERROR(ExpectF32(0, "gate"));
   BANTAM_RETURN_IF_ERROR(Expect(1, "up", TypeRule::kF32, input(0).shape));
   return SetOutput(quant::Type::kF32, input(0).shape);
@@ -496,6 +505,14 @@ absl::Status NodeInference::Transfer() {
   BANTAM_RETURN_IF_ERROR(
       ExpectNumber("device", attrs.device, attrs.device >= 0, "a number, 0 or more"));
   return SetOutput(input(0).type, input(0).shape);
+}
+
+absl::Status NodeInference::GatherElements() {
+  BANTAM_RETURN_IF_ERROR(InputCount(2, 2));
+  BANTAM_RETURN_IF_ERROR(Get<std::monostate>().status());
+  BANTAM_RETURN_IF_ERROR(Expect(0, "x", TypeRule::kF32, {kAny, kAny, 1, 1}));
+  BANTAM_RETURN_IF_ERROR(Expect(1, "ids", TypeRule::kI32, {kAny, input(0).shape[1], 1, 1}));
+  return SetOutput(quant::Type::kF32, input(1).shape);
 }
 
 }  // namespace

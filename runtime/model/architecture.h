@@ -13,6 +13,9 @@
 
 namespace bantam::model {
 
+// How the rows of a text become one embedding (<arch>.pooling_type).
+enum class Pooling : uint8_t { kNone, kMean, kCls, kLast };
+
 // What the engine needs to know of any model.
 struct Config {
   std::string architecture;  // general.architecture
@@ -25,6 +28,12 @@ struct Config {
   int64_t head_count_kv = 0;
   int64_t key_length = 0;    // elements of one K head
   int64_t value_length = 0;  // elements of one V head
+  // Whether a token sees only those before it. Where not, a whole text must be in one step.
+  bool causal = true;
+  bool has_logits = true;  // an encoder gives embeddings alone
+  Pooling pooling = Pooling::kNone;
+  // By layer: tokens it looks back over, itself included; 0: all. Empty: all, in every layer.
+  std::vector<int32_t> windows;
 };
 
 struct GraphOptions {
@@ -32,6 +41,7 @@ struct GraphOptions {
   int64_t output_rows = 1;  // rows whose logits are computed, chosen by the input "output_rows"
   int64_t context = 0;      // cells of the KV cache
   quant::Type kv_type = quant::Type::kF16;
+  bool embeddings = false;  // the last hidden states of the output rows in place of their logits
 };
 
 // Names of the inputs and outputs that every graph has and the engine binds.
@@ -43,6 +53,7 @@ inline constexpr char kInputKvCells[] = "kv_cells";        // i32 {2, context}: 
 inline constexpr char kInputKvLength[] = "kv_length";      // i32 {1}: cells in use
 inline constexpr char kInputOutputRows[] = "output_rows";  // i32 {output_rows}
 inline constexpr char kOutputLogits[] = "logits";          // f32 {vocab_size, output_rows}
+inline constexpr char kOutputEmbeddings[] = "embeddings";  // f32 {embedding_length, output_rows}
 
 // One model: hyper-parameters read and checked against the tensors in the file. Immutable.
 class Architecture {

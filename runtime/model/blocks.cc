@@ -14,7 +14,7 @@ using quant::Type;
 std::string LayerPrefix(int layer) { return absl::StrCat("blk.", layer, "."); }
 
 GraphBuilder::GraphBuilder(const gguf::File& file, const GraphOptions& options)
-    : file_(file), options_(options) {
+    : file_(file), options_(options), rows_(options.rows) {
   const int64_t rows = options.rows;
   inputs_.tokens = graph_.AddInput(kInputTokens, Type::kI32, {rows, 1, 1, 1});
   inputs_.positions = graph_.AddInput(kInputPositions, Type::kI32, {rows, 1, 1, 1});
@@ -26,8 +26,9 @@ GraphBuilder::GraphBuilder(const gguf::File& file, const GraphOptions& options)
       graph_.AddInput(kInputOutputRows, Type::kI32, {options.output_rows, 1, 1, 1});
 }
 
-absl::StatusOr<graph::Graph> GraphBuilder::Finish(ValueId logits) {
-  graph_.AddOutput(logits);
+absl::StatusOr<graph::Graph> GraphBuilder::Finish(ValueId output, absl::string_view name) {
+  graph_.value(output).name = std::string(name);
+  graph_.AddOutput(output);
   BANTAM_RETURN_IF_ERROR(Annotate(graph::Infer(graph_), file_.path()));
   return std::move(graph_);
 }
@@ -65,55 +66,90 @@ ValueId GraphBuilder::Add(ValueId a, ValueId b, absl::string_view name) {
   return graph_.Add(Op::kBinary, {a, b}, name, graph::BinaryAttrs{graph::BinaryOp::kAdd});
 }
 
+ValueId GraphBuilder::Mul(ValueId a, ValueId b, absl::string_view name) {
+  return graph_.Add(Op::kBinary, {a, b}, name, graph::BinaryAttrs{graph::BinaryOp::kMul});
+}
+
+ValueId GraphBuilder::Scale(ValueId x, float scale, absl::string_view name) {
+  return scale == 1 ? x : graph_.Add(Op::kScale, {x}, name, graph::ScaleAttrs{scale, 0});
+}
+
+ValueId GraphBuilder::SoftCap(ValueId x, float cap, absl::string_view name) {
+  if (cap == 0) return x;
+  x = Scale(x, 1 / cap, absl::StrCat(name, ".scaled"));
+  x = graph_.Add(Op::kUnary, {x}, absl::StrCat(name, ".tanh"),
+                 graph::ActivationAttrs{graph::Activation::kTanh});
+  return graph_.Add(Op::kScale, {x}, name, graph::ScaleAttrs{cap, 0});
+}
+
 ValueId GraphBuilder::SplitHeads(ValueId x, int64_t width, int64_t heads, absl::string_view name) {
-  return graph_.Add(Op::kReshape, {x}, name, graph::ReshapeAttrs{{width, heads, options_.rows, 1}});
+  return graph_.Add(Op::kReshape, {x}, name, graph::ReshapeAttrs{{width, heads, rows_, 1}});
+}
+
+ValueId GraphBuilder::SliceHeads(ValueId x, int64_t total, int64_t first, int64_t width,
+                                 int64_t heads, absl::string_view name) {
+  constexpr int64_t kBytes = sizeof(float);
+  graph::ViewAttrs view;
+  view.shape = {width, heads, rows_, 1};
+  view.strides = {kBytes, width * kBytes, total * kBytes, total * rows_ * kBytes};
+  view.byte_offset = first * kBytes;
+  return graph_.Add(Op::kView, {x}, name, view);
 }
 
 ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
                                     const AttentionBlock& block) {
   const std::string prefix = LayerPrefix(layer);
-  auto rotate = [&](ValueId v, absl::string_view name) {
+  auto turn = [&](ValueId v, absl::string_view name) {
+    if (block.head_norm)
+      v = Norm(v, absl::StrCat(prefix, "attn_", name, "_norm"), *block.head_norm);
+    if (block.rope.n_dims == 0) return v;
     std::vector<ValueId> inputs = {v, inputs_.positions};
     if (block.freq_factors != kNone) inputs.push_back(block.freq_factors);
-    return graph_.Add(Op::kRope, std::move(inputs), name, block.rope);
+    return graph_.Add(Op::kRope, std::move(inputs), absl::StrCat(name, "_rope"), block.rope);
   };
   auto cache = [&](absl::string_view name, int64_t width) {
     return graph_.AddState(absl::StrCat(prefix, name), options_.kv_type,
                            {width, config.head_count_kv, options_.context, 1});
   };
-  const ValueId q_flat = Linear(x, absl::StrCat(prefix, "attn_q"));
-  const ValueId k_flat = Linear(x, absl::StrCat(prefix, "attn_k"));
-  const ValueId v_flat = Linear(x, absl::StrCat(prefix, "attn_v"));
-  const ValueId q = rotate(SplitHeads(q_flat, config.key_length, config.head_count, "q"), "q_rope");
-  const ValueId k =
-      rotate(SplitHeads(k_flat, config.key_length, config.head_count_kv, "k"), "k_rope");
-  const ValueId v = SplitHeads(v_flat, config.value_length, config.head_count_kv, "v");
+  ValueId q, k, v;
+  if (Weight(absl::StrCat(prefix, "attn_qkv.weight")) != kNone) {
+    const ValueId joint = Linear(x, absl::StrCat(prefix, "attn_qkv"));
+    const int64_t q_width = config.key_length * config.head_count;
+    const int64_t k_width = config.key_length * config.head_count_kv;
+    const int64_t total = q_width + k_width + config.value_length * config.head_count_kv;
+    q = SliceHeads(joint, total, 0, config.key_length, config.head_count, "q");
+    k = SliceHeads(joint, total, q_width, config.key_length, config.head_count_kv, "k");
+    v = SliceHeads(joint, total, q_width + k_width, config.value_length, config.head_count_kv, "v");
+  } else {
+    const ValueId q_flat = Linear(x, absl::StrCat(prefix, "attn_q"));
+    const ValueId k_flat = Linear(x, absl::StrCat(prefix, "attn_k"));
+    const ValueId v_flat = Linear(x, absl::StrCat(prefix, "attn_v"));
+    q = SplitHeads(q_flat, config.key_length, config.head_count, "q");
+    k = SplitHeads(k_flat, config.key_length, config.head_count_kv, "k");
+    v = SplitHeads(v_flat, config.value_length, config.head_count_kv, "v");
+  }
+  q = turn(q, "q");
+  k = turn(k, "k");
   const ValueId k_cache =
       graph_.Add(Op::kKvWrite, {cache("kv_cache.k", config.key_length), k, inputs_.slots},
                  absl::StrCat(prefix, "k_written"));
   const ValueId v_cache =
       graph_.Add(Op::kKvWrite, {cache("kv_cache.v", config.value_length), v, inputs_.slots},
                  absl::StrCat(prefix, "v_written"));
-  const ValueId heads =
-      graph_.Add(Op::kAttention,
-                 {q, k_cache, v_cache, inputs_.query_cells, inputs_.kv_cells, inputs_.kv_length},
-                 absl::StrCat(prefix, "attention"), block.attention);
-  const ValueId joined = graph_.Add(
-      Op::kReshape, {heads}, absl::StrCat(prefix, "attention_joined"),
-      graph::ReshapeAttrs{{config.value_length * config.head_count, options_.rows, 1, 1}});
+  std::vector<ValueId> inputs = {
+      q, k_cache, v_cache, inputs_.query_cells, inputs_.kv_cells, inputs_.kv_length};
+  const ValueId sinks = Weight(absl::StrCat(prefix, "attn_sinks.weight"));
+  if (sinks != kNone) inputs.push_back(sinks);
+  const ValueId heads = graph_.Add(Op::kAttention, std::move(inputs),
+                                   absl::StrCat(prefix, "attention"), block.attention);
+  const ValueId joined =
+      graph_.Add(Op::kReshape, {heads}, absl::StrCat(prefix, "attention_joined"),
+                 graph::ReshapeAttrs{{config.value_length * config.head_count, rows_, 1, 1}});
   return Linear(joined, absl::StrCat(prefix, "attn_output"));
 }
 
-ValueId GraphBuilder::GatedFeedForward(ValueId x, int layer, graph::Activation activation) {
-  const std::string prefix = LayerPrefix(layer);
-  const ValueId gate = Linear(x, absl::StrCat(prefix, "ffn_gate"));
-  const ValueId up = Linear(x, absl::StrCat(prefix, "ffn_up"));
-  const ValueId hidden = graph_.Add(Op::kGated, {gate, up}, absl::StrCat(prefix, "ffn_hidden"),
-                                    graph::ActivationAttrs{activation});
-  return Linear(hidden, absl::StrCat(prefix, "ffn_down"));
-}
-
 ValueId GraphBuilder::OutputRows(ValueId x, absl::string_view name) {
+  rows_ = options_.output_rows;
   return graph_.Add(Op::kGatherRows, {x, inputs_.output_rows}, name);
 }
 

@@ -36,6 +36,18 @@ absl::StatusOr<int64_t> UniformInt(const HyperParameters& params, absl::string_v
   return values[0];
 }
 
+// An array of bools, or of integers used as such.
+absl::StatusOr<std::vector<int64_t>> Flags(const HyperParameters& params, absl::string_view key,
+                                           const gguf::MetaValue& value) {
+  const auto& array = std::get<std::shared_ptr<const gguf::MetaArray>>(value);
+  if (array->element != gguf::MetaType::kBool) {
+    return params.file().GetInts(absl::StrCat(params.architecture(), ".", key));
+  }
+  std::vector<int64_t> flags;
+  for (std::byte flag : array->raw) flags.push_back(std::to_integer<int64_t>(flag));
+  return flags;
+}
+
 std::string ShapeText(const int64_t* dims, size_t n) {
   return absl::StrCat("[", absl::StrJoin(dims, dims + n, ", "), "]");
 }
@@ -160,23 +172,65 @@ absl::StatusOr<graph::RopeAttrs> ReadRope(const HyperParameters& params, graph::
   if (factor == 0) factor = 1;
   if (factor < 0) return params.Error("rope.scaling.factor", "is negative");
   if (scaling == "none") return rope;
-  if (scaling != "linear" && scaling != "yarn") {
-    return absl::UnimplementedError(
-        absl::StrFormat("%s: %s.rope.scaling.type is '%s'; supported are none, linear and yarn",
-                        params.file().path(), params.architecture(), scaling));
+  if (scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
+    return absl::UnimplementedError(absl::StrFormat(
+        "%s: %s.rope.scaling.type is '%s'; supported are none, linear, yarn and longrope",
+        params.file().path(), params.architecture(), scaling));
   }
   rope.freq_scale = 1.0f / factor;
-  if (scaling == "linear") return rope;
-  BANTAM_ASSIGN_OR_RETURN(rope.ext_factor, params.FloatOr("rope.scaling.yarn_ext_factor", 1.0f));
   BANTAM_ASSIGN_OR_RETURN(rope.attn_factor, params.FloatOr("rope.scaling.attn_factor", 1.0f));
+  BANTAM_ASSIGN_OR_RETURN(const int64_t original, ReadOriginalContext(params));
+  rope.original_context = static_cast<int32_t>(original);
+  if (scaling != "yarn") return rope;
+  BANTAM_ASSIGN_OR_RETURN(rope.ext_factor, params.FloatOr("rope.scaling.yarn_ext_factor", 1.0f));
   BANTAM_ASSIGN_OR_RETURN(rope.beta_fast, params.FloatOr("rope.scaling.yarn_beta_fast", 32.0f));
   BANTAM_ASSIGN_OR_RETURN(rope.beta_slow, params.FloatOr("rope.scaling.yarn_beta_slow", 1.0f));
-  BANTAM_ASSIGN_OR_RETURN(const int64_t trained, params.Int("context_length", 1, kMaxContext));
-  BANTAM_ASSIGN_OR_RETURN(
-      const int64_t original,
-      params.IntOr("rope.scaling.original_context_length", 1, kMaxContext, trained));
-  rope.original_context = static_cast<int32_t>(original);
   return rope;
+}
+
+absl::StatusOr<int64_t> ReadOriginalContext(const HyperParameters& params) {
+  BANTAM_ASSIGN_OR_RETURN(const int64_t trained, params.Int("context_length", 1, kMaxContext));
+  return params.IntOr("rope.scaling.original_context_length", 1, kMaxContext, trained);
+}
+
+absl::StatusOr<graph::NormAttrs> ReadNorm(const HyperParameters& params, graph::NormKind kind) {
+  const absl::string_view key = kind == graph::NormKind::kRms ? "attention.layer_norm_rms_epsilon"
+                                                              : "attention.layer_norm_epsilon";
+  graph::NormAttrs norm;
+  norm.kind = kind;
+  BANTAM_ASSIGN_OR_RETURN(norm.epsilon, params.Float(key));
+  if (norm.epsilon < 0) return params.Error(key, "is negative");
+  return norm;
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadWindows(const HyperParameters& params, int64_t block_count,
+                                                 int64_t default_window, int64_t default_period) {
+  constexpr absl::string_view kWindow = "attention.sliding_window";
+  constexpr absl::string_view kPattern = "attention.sliding_window_pattern";
+  BANTAM_ASSIGN_OR_RETURN(const int64_t window,
+                          params.IntOr(kWindow, 0, kMaxContext, default_window));
+  if (window == 0) return std::vector<int32_t>();
+  std::vector<int32_t> windows(block_count, 0);
+  const gguf::MetaValue* pattern =
+      params.file().Find(absl::StrCat(params.architecture(), ".", kPattern));
+  if (pattern != nullptr && gguf::TypeOf(*pattern) == gguf::MetaType::kArray) {
+    BANTAM_ASSIGN_OR_RETURN(const std::vector<int64_t> local, Flags(params, kPattern, *pattern));
+    if (static_cast<int64_t>(local.size()) < block_count) {
+      return params.Error(kPattern, absl::StrFormat("has %d entries; expected one for each of the "
+                                                    "%d layers",
+                                                    local.size(), block_count));
+    }
+    for (int64_t layer = 0; layer < block_count; ++layer) {
+      if (local[layer] != 0) windows[layer] = static_cast<int32_t>(window);
+    }
+    return windows;
+  }
+  BANTAM_ASSIGN_OR_RETURN(const int64_t period,
+                          params.IntOr(kPattern, 0, kMaxDimension, default_period));
+  for (int64_t layer = 0; layer < block_count; ++layer) {
+    if (period == 0 || layer % period < period - 1) windows[layer] = static_cast<int32_t>(window);
+  }
+  return windows;
 }
 
 absl::Status AllowTensor(const gguf::File& file, absl::string_view name,

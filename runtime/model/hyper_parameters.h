@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -47,8 +48,20 @@ class HyperParameters {
 // Reads what every transformer has. head_count and head_count_kv must be the same in every layer.
 absl::StatusOr<Config> ReadConfig(const HyperParameters& params);
 
-// The rotation of Q and K, with linear and YaRN scaling. `head_length` is the default for
-// rope.dimension_count.
+// attention.layer_norm_rms_epsilon or attention.layer_norm_epsilon.
+absl::StatusOr<graph::NormAttrs> ReadNorm(const HyperParameters& params, graph::NormKind kind);
+
+// Config::windows, from attention.sliding_window (0: no layer has one) and
+// attention.sliding_window_pattern: either a period, whose last layer sees everything, or whether
+// each layer has a window.
+absl::StatusOr<std::vector<int32_t>> ReadWindows(const HyperParameters& params, int64_t block_count,
+                                                 int64_t default_window, int64_t default_period);
+
+// rope.scaling.original_context_length: what the model saw before it was trained on longer texts.
+absl::StatusOr<int64_t> ReadOriginalContext(const HyperParameters& params);
+
+// The rotation of Q and K, with linear, YaRN or LongRoPE scaling; the factors of the last are
+// tensors. `head_length` is the default for rope.dimension_count.
 absl::StatusOr<graph::RopeAttrs> ReadRope(const HyperParameters& params, graph::RopeLayout layout,
                                           int64_t head_length);
 

@@ -133,6 +133,7 @@ absl::Status LoadSpecialTokens(const gguf::File& file, Vocabulary& v) {
   const std::pair<absl::string_view, bool*> flags[] = {
       {"tokenizer.ggml.add_bos_token", &s.add_bos},
       {"tokenizer.ggml.add_eos_token", &s.add_eos},
+      {"tokenizer.ggml.add_sep_token", &s.add_sep},
       {"tokenizer.ggml.add_space_prefix", &s.add_space_prefix},
   };
   for (const auto& [key, flag] : flags) {
@@ -140,6 +141,7 @@ absl::Status LoadSpecialTokens(const gguf::File& file, Vocabulary& v) {
   }
   s.add_bos = s.add_bos && s.bos != kNoToken;
   s.add_eos = s.add_eos && s.eos != kNoToken;
+  s.add_sep = s.add_sep && s.sep != kNoToken;
 
   Finder find(v);
   find.ByText(kEndOfTurn, s.eot);

@@ -7,6 +7,7 @@
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/sentencepiece.h"
 #include "runtime/tokenizer/utf8.h"
+#include "runtime/tokenizer/wordpiece.h"
 
 namespace bantam::tokenizer {
 namespace {
@@ -21,8 +22,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const gguf::File& file)
   BANTAM_ASSIGN_OR_RETURN(const absl::string_view model, file.GetString(kModel));
   if (model == "gpt2") return BpeTokenizer::FromGguf(file);
   if (model == "llama") return SentencePieceTokenizer::FromGguf(file);
-  return absl::UnimplementedError(absl::StrCat(kModel, " is ", Printable(model),
-                                               ", which is not supported; gpt2 and llama are"));
+  if (model == "bert") return WordPieceTokenizer::FromGguf(file);
+  return absl::UnimplementedError(absl::StrCat(
+      kModel, " is ", Printable(model), ", which is not supported; gpt2, llama and bert are"));
 }
 
 // Moves all whole characters of `pending` to the result; `at_end`, an unfinished one too.
@@ -58,6 +60,7 @@ std::vector<TokenId> Tokenizer::Encode(absl::string_view text, const EncodeOptio
   if (options.add_special && special().add_bos) out.push_back(special().bos);
   EncodeFragments(partition_.Split(text, options.parse_special), out);
   if (options.add_special && special().add_eos) out.push_back(special().eos);
+  if (options.add_special && special().add_sep) out.push_back(special().sep);
   return out;
 }
 

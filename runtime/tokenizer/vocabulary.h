@@ -36,6 +36,7 @@ struct SpecialTokens {
   TokenId pad = kNoToken;
   bool add_bos = false;  // only true where there is such a token
   bool add_eos = false;
+  bool add_sep = false;  // at the end of a text, as encoders expect
   bool add_space_prefix = false;
 };
 
@@ -64,8 +65,7 @@ int ParseByteToken(absl::string_view text);
 // kind. `special` and `end_of_generation` are left alone.
 absl::StatusOr<Vocabulary> LoadVocabulary(const gguf::File& file);
 
-// Fills `special` (add_bos, add_eos and add_space_prefix come in as the defaults of the
-// algorithm) and `end_of_generation` from metadata and from the texts that models are known to
+// Fills `special` (what it holds comes in as the defaults of the algorithm) and `end_of_generation` from metadata and from the texts that models are known to
 // use. Corrects `kinds` of such tokens where a converter got them wrong.
 absl::Status LoadSpecialTokens(const gguf::File& file, Vocabulary& vocabulary);
 

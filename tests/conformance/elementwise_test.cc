@@ -62,6 +62,35 @@ TEST_P(ActivationOps, EveryActivation) {
   }
 }
 
+TEST_P(ActivationOps, ClampedGated) {
+  for (float limit : {0.0f, 1.5f}) {
+    for (float offset : {0.0f, 1.0f}) {
+      const graph::ActivationAttrs attrs{Activation::kGeluQuick, limit, offset};
+      ForShapes([&](const Shape& shape, bool gapped) {
+        Case c;
+        const ValueId gate = c.Activations(gapped, shape, -6, 6);
+        c.Output(Op::kGated, {gate, c.Activations(!gapped, shape, -3, 3)}, attrs);
+        Check(GetParam(), c, kElementwise, {.typical_square = 1});
+      });
+    }
+  }
+}
+
+TEST_P(ActivationOps, GatherElements) {
+  for (auto [k, m, n] : {std::tuple{1, 1, 1}, {7, 3, 5}, {64, 8, 2}, {5, 5, 0}}) {
+    for (bool gapped : {false, true}) {
+      Case c;
+      const ValueId x = c.Activations(gapped, {k, n, 1, 1});
+      // Ids of both ends, inside and outside.
+      std::vector<int32_t> ids(m * n);
+      for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 5) % (k + 2) - 1;
+      c.Output(Op::kGatherElements, {x, c.Ints({m, n, 1, 1}, ids)});
+      Check(GetParam(), c, kExact);
+      if (IsSkipped() || HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST_P(ActivationOps, BinaryWithEveryBroadcast) {
   for (graph::BinaryOp op : {graph::BinaryOp::kAdd, graph::BinaryOp::kSub, graph::BinaryOp::kMul,
                              graph::BinaryOp::kDiv}) {

@@ -217,7 +217,7 @@ void Damage(Graph& graph, std::mt19937& random) {
   } else if (auto* a = std::get_if<AttentionAttrs>(&node.attrs)) {
     *a = {real(), draw(2) == 0, static_cast<int32_t>(number()), real()};
   } else if (auto* a = std::get_if<ActivationAttrs>(&node.attrs)) {
-    a->activation = static_cast<Activation>(byte());
+    *a = {static_cast<Activation>(byte()), real(), real()};
   } else if (auto* a = std::get_if<BinaryAttrs>(&node.attrs)) {
     a->op = static_cast<BinaryOp>(byte());
   } else if (auto* a = std::get_if<ScaleAttrs>(&node.attrs)) {

@@ -179,10 +179,21 @@ class Evaluator {
         break;
       }
       case Op::kGated: {
-        const auto activation = std::get<graph::ActivationAttrs>(node.attrs).activation;
-        Map2(node, [&](double gate, double up) { return Activate(activation, gate) * up; });
+        const auto& a = std::get<graph::ActivationAttrs>(node.attrs);
+        const double limit = a.limit == 0 ? INFINITY : a.limit;
+        Map2(node, [&](double gate, double up) {
+          return Activate(a.activation, std::min(gate, limit)) *
+                 (std::clamp(up, -limit, limit) + a.up_offset);
+        });
         break;
       }
+      case Op::kGatherElements:
+        ForEach(shape(node.output), [&](int64_t i, int64_t j, int64_t, int64_t) {
+          const int64_t id = IntAt(node.inputs[1], i, j);
+          const bool there = id >= 0 && id < shape(node.inputs[0])[0];
+          At(node.output, i, j) = there ? At(node.inputs[0], id, j) : 0.0;
+        });
+        break;
       case Op::kBinary:
         Binary(node);
         break;

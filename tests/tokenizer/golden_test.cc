@@ -19,6 +19,7 @@ struct Case {
   const char* name;       // of tests/golden/tokenizer/<name>.ids
   std::string file;       // among the fetched models
   bool has_pairs = true;  // <file>.inp and <file>.out
+  bool lossy = false;     // the text can't be had back
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -150,13 +151,15 @@ TEST_P(Golden, EqualsThePublishedTokenizer) {
     const std::vector<TokenId> want{std::istream_iterator<TokenId>(numbers), {}};
     const std::vector<TokenId> got = tokenizer_->Encode(text, {false, false});
     EXPECT_EQ(got, want) << absl::CHexEscape(text);
-    EXPECT_EQ(tokenizer_->Decode(got), text);
+    if (!GetParam().lossy) {
+      EXPECT_EQ(tokenizer_->Decode(got), text);
+    }
   }
   EXPECT_GE(texts, 46u);
 }
 
-Case Vocab(const char* name, bool has_pairs = true) {
-  return {name, absl::StrCat("vocab/ggml-vocab-", name, ".gguf"), has_pairs};
+Case Vocab(const char* name, bool has_pairs = true, bool lossy = false) {
+  return {name, absl::StrCat("vocab/ggml-vocab-", name, ".gguf"), has_pairs, lossy};
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, Golden,
@@ -167,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(Vocabularies, Golden,
                                            Vocab("command-r"), Vocab("starcoder"), Vocab("refact"),
                                            Vocab("deepseek-llm"), Vocab("deepseek-coder"),
                                            Vocab("mpt"), Vocab("aquila", false),
-                                           Vocab("gpt-neox", false)),
+                                           Vocab("gpt-neox", false), Vocab("bert-bge", true, true)),
                          [](const ::testing::TestParamInfo<Case>& info) {
                            return absl::StrReplaceAll(info.param.name, {{"-", "_"}});
                          });

@@ -111,7 +111,9 @@ void PrepareNorm(Step& step) {
 
 void PrepareGated(Step& step) {
   reference::PrepareGated(step);
-  if (ActivationOf(std::get<graph::ActivationAttrs>(step.attrs).activation) == nullptr) return;
+  const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
+  if (attrs.limit != 0 || attrs.up_offset != 0) return;
+  if (ActivationOf(attrs.activation) == nullptr) return;
   step.origin = "avx2";
   step.run = &RunGated;
 }

@@ -1,5 +1,6 @@
 // Activations, gated activations, arithmetic of two tensors, scaling.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -72,6 +73,24 @@ void RunGated(const Step& step, const RunContext& context) {
     std::memcpy(out, gate.Row(r), n * sizeof(float));
     activate(out, n);
     for (int64_t i = 0; i < n; ++i) out[i] *= u[i];
+  });
+}
+
+void RunClampedGated(const Step& step, const RunContext& context) {
+  const Tensor& gate = step.inputs[0];
+  const Tensor& up = step.inputs[1];
+  const int64_t n = gate.shape[0];
+  const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
+  const auto activate = ActivationOf(attrs.activation);
+  const float limit = attrs.limit == 0 ? INFINITY : attrs.limit;
+  ForRows(gate, context, kExpCost, [&](int64_t r) {
+    float* out = step.output.RowAs<float>(r);
+    const float* g = gate.RowAs<const float>(r);
+    const float* u = up.RowAs<const float>(r);
+    // A NaN stays one.
+    for (int64_t i = 0; i < n; ++i) out[i] = g[i] > limit ? limit : g[i];
+    activate(out, n);
+    for (int64_t i = 0; i < n; ++i) out[i] *= std::clamp(u[i], -limit, limit) + attrs.up_offset;
   });
 }
 
@@ -150,9 +169,11 @@ void PrepareUnary(Step& step) {
 }
 
 void PrepareGated(Step& step) {
-  step.run = &RunGated;
-  step.kernel = absl::StrCat(
-      "gated ", graph::ActivationName(std::get<graph::ActivationAttrs>(step.attrs).activation));
+  const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
+  const bool clamped = attrs.limit != 0 || attrs.up_offset != 0;
+  step.run = clamped ? &RunClampedGated : &RunGated;
+  step.kernel =
+      absl::StrCat(clamped ? "clamped gated " : "gated ", graph::ActivationName(attrs.activation));
 }
 
 void PrepareBinary(Step& step) {

@@ -7,7 +7,8 @@ constinit const KernelSet kKernels = {
     "portable",
     {&PrepareGatherRows, &PrepareMatMul, &PrepareMatMulExpert, &PrepareDequantize, &PrepareNorm,
      &PrepareRope, &PrepareAttention, &PrepareKvWrite, &PrepareUnary, &PrepareGated, &PrepareBinary,
-     &PrepareScale, &PrepareSoftmax, &PrepareTopK, nullptr, nullptr, &PrepareTransfer},
+     &PrepareScale, &PrepareSoftmax, &PrepareTopK, nullptr, nullptr, &PrepareTransfer,
+     &PrepareGatherElements},
     [] { return true; }};
 
 }  // namespace bantam::cpu::reference

@@ -20,6 +20,7 @@ void PrepareScale(Step& step);
 void PrepareSoftmax(Step& step);
 void PrepareTopK(Step& step);
 void PrepareTransfer(Step& step);
+void PrepareGatherElements(Step& step);
 
 // What rotated vectors are multiplied by: YaRN's compensation for the flatter attention over a
 // longer context (section 3.4).

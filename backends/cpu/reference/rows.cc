@@ -30,6 +30,20 @@ void RunGatherRows(const Step& step, const RunContext& context) {
                            });
 }
 
+void RunGatherElements(const Step& step, const RunContext& context) {
+  const Tensor& x = step.inputs[0];
+  const Tensor& ids = step.inputs[1];
+  const int64_t k = x.shape[0], m = ids.shape[0];
+  context.pool.ParallelFor(ids.rows(), Grain(m), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const auto* from = x.RowAs<const float>(r);
+      const auto* id = ids.RowAs<const int32_t>(r);
+      auto* out = step.output.RowAs<float>(r);
+      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0.0f;
+    }
+  });
+}
+
 void RunDequantize(const Step& step, const RunContext& context) {
   const Tensor& x = step.inputs[0];
   const quant::DecodeFn decode = quant::Decoder(x.type);
@@ -81,6 +95,11 @@ void RunTransfer(const Step& step, const RunContext& context) {
 void PrepareGatherRows(Step& step) {
   step.run = &RunGatherRows;
   step.kernel = absl::StrCat("gather_rows ", quant::Name(step.inputs[0].type));
+}
+
+void PrepareGatherElements(Step& step) {
+  step.run = &RunGatherElements;
+  step.kernel = "gather_elements";
 }
 
 void PrepareDequantize(Step& step) {
