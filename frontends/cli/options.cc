@@ -118,9 +118,10 @@ void AddContextOptions(CLI::App& app, Options& options) {
                                  kCpuUbatch, kGpuUbatch))
       ->type_name("TOKENS")
       ->check(Between(1, kMaxTokens));
-  app.add_option("--kv-type", options.kv_type, "Number format of the KV cache: f16 or f32")
+  app.add_option("--kv-type", options.kv_type,
+                 "Number format of the KV cache: f32, f16, q8_0 or q4_0")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f16", "f32"}).description(""))
+      ->check(CLI::IsMember({"f16", "f32", "q8_0", "q4_0"}).description(""))
       ->capture_default_str();
 }
 
@@ -168,7 +169,10 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
   if (options.ubatch == 0) {
     session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
   }
-  session.kv_type = options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
+  session.kv_type = options.kv_type == "f32"    ? quant::Type::kF32
+                    : options.kv_type == "q8_0" ? quant::Type::kQ8_0
+                    : options.kv_type == "q4_0" ? quant::Type::kQ4_0
+                                                : quant::Type::kF16;
   return session;
 }
 

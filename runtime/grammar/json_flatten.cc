@@ -201,6 +201,27 @@ bool TypeAllowed(const FlatSchema& schema, const std::string& type) {
   return false;
 }
 
+std::vector<std::string> MadeTypes(const FlatSchema& schema) {
+  std::vector<std::string> types;
+  if (schema.contains("type")) {
+    for (const Json& type : schema["type"]) types.push_back(type);
+    return types;
+  }
+  auto imply = [&](const char* type, std::initializer_list<const char*> keywords) {
+    for (const char* k : keywords) {
+      if (!schema.contains(k)) continue;
+      types.emplace_back(type);
+      return;
+    }
+  };
+  imply("object", {"properties", "required", "additionalProperties"});
+  imply("array", {"items", "prefixItems", "minItems", "maxItems"});
+  imply("string", {"minLength", "maxLength", "pattern", "format"});
+  imply("number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
+  if (types.empty()) types.assign(std::begin(kTypes), std::end(kTypes));
+  return types;
+}
+
 absl::StatusOr<FlatSchema> Flattener::TakeKeywords(const Json& schema,
                                                    const std::string& where) const {
   FlatSchema flat = Json::object();
@@ -351,10 +372,14 @@ bool Flattener::Apart(const FlatSchema& a, const FlatSchema& b, int depth) {
     }
     return true;
   }
-  if (!a.contains("type") || !b.contains("type")) return false;
+  // Types that one is made of and the other admits.
+  const FlatSchema made_a = {{"type", MadeTypes(a)}}, made_b = {{"type", MadeTypes(b)}};
   std::vector<std::string> common;
   for (const char* type : kTypes) {
-    if (TypeAllowed(a, type) && TypeAllowed(b, type)) common.emplace_back(type);
+    if ((TypeAllowed(made_a, type) && TypeAllowed(b, type)) ||
+        (TypeAllowed(made_b, type) && TypeAllowed(a, type))) {
+      common.emplace_back(type);
+    }
   }
   for (const std::string& type : common) {
     if (type == "integer" || type == "number") {

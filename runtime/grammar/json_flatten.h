@@ -41,6 +41,9 @@ class Flattener {
 
 // The JSON type a value has: "integer" for whole numbers.
 std::string TypeOf(const Json& value);
+// The types of the values that the grammar of a schema without enum makes. Keywords speak of one
+// type each: where no type is given, those spoken of are meant, and where none is, all.
+std::vector<std::string> MadeTypes(const FlatSchema& schema);
 // "integer" is a "number" too.
 bool TypeAllowed(const FlatSchema& schema, const std::string& type);
 

@@ -77,36 +77,13 @@ class Converter {
   absl::StatusOr<std::string> Flat(const FlatSchema& schema, const std::string& where) {
     if (schema.empty()) return "any-value";
     if (schema.contains("enum")) return Enum(schema, where);
-    std::vector<std::string> types;
-    if (schema.contains("type")) {
-      for (const Json& type : schema["type"]) types.push_back(type);
-    } else {
-      types = ImpliedTypes(schema);
-    }
     std::vector<std::string> options;
-    for (const std::string& type : types) {
+    for (const std::string& type : MadeTypes(schema)) {
       BANTAM_ASSIGN_OR_RETURN(std::string option, OfType(type, schema, where));
       if (!option.empty()) options.push_back(std::move(option));
     }
     if (options.size() < 2) return options.empty() ? "" : options[0];
     return absl::StrCat("(", absl::StrJoin(options, " | "), ")");
-  }
-
-  // Keywords speak of one type each: where no type is given, those spoken of are meant.
-  static std::vector<std::string> ImpliedTypes(const FlatSchema& schema) {
-    std::vector<std::string> types;
-    auto imply = [&](const char* type, std::initializer_list<const char*> keywords) {
-      for (const char* k : keywords) {
-        if (!schema.contains(k)) continue;
-        types.emplace_back(type);
-        return;
-      }
-    };
-    imply("object", {"properties", "required", "additionalProperties"});
-    imply("array", {"items", "prefixItems", "minItems", "maxItems"});
-    imply("string", {"minLength", "maxLength", "pattern", "format"});
-    imply("number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
-    return types;
   }
 
   static absl::StatusOr<std::string> Enum(const FlatSchema& schema, const std::string& where) {
