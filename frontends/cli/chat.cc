@@ -30,26 +30,18 @@ bool IsCommand(absl::string_view line) {
          std::all_of(line.begin(), line.end(), absl::ascii_isalpha);
 }
 
-class Conversation {
+class Talk {
  public:
-  Conversation(const engine::Model& model, Generator& generator, const ChatOptions& options,
-               InterruptScope& interrupt)
-      : model_(model),
-        generator_(generator),
-        options_(options),
-        interrupt_(interrupt),
-        lines_(interrupt),
-        seed_(options.seed) {
-    Clear();
-  }
+  Talk(Conversation& conversation, uint64_t seed, InterruptScope& interrupt)
+      : conversation_(conversation), interrupt_(interrupt), lines_(interrupt), seed_(seed) {}
 
-  absl::Status Run() {
-    if (!options_.first.empty()) BANTAM_RETURN_IF_ERROR(Say(options_.first));
+  absl::Status Run(const std::string& first) {
+    if (!first.empty()) BANTAM_RETURN_IF_ERROR(Say(first));
     std::string message;
     while (ReadMessage(message)) {
       if (message == "/exit" || message == "/quit") break;
       if (message == "/clear") {
-        Clear();
+        conversation_.Clear();
       } else if (message == "/regen") {
         BANTAM_RETURN_IF_ERROR(Regenerate());
       } else if (message == "/help") {
@@ -66,13 +58,6 @@ class Conversation {
   const Counts& counts() const { return counts_; }
 
  private:
-  void Clear() {
-    messages_.clear();
-    if (!options_.system.empty()) messages_.push_back({"system", options_.system});
-    text_.clear();
-    before_answer_.clear();
-  }
-
   // False when there are no more.
   bool ReadMessage(std::string& message) {
     message.clear();
@@ -100,35 +85,28 @@ class Conversation {
     }
   }
 
+  static absl::Status Emit(absl::string_view text, bool reasoning) {
+    return reasoning ? WriteReasoning(text) : WriteAnswer(text);
+  }
+
   absl::Status Say(const std::string& message) {
-    if (options_.raw) {
-      before_answer_ = text_ + message;
-    } else {
-      messages_.push_back({"user", message});
-    }
-    return AnswerLast();
+    return Finish(
+        conversation_.Say(message, seed_++, Emit, [this] { return interrupt_.Pending(); }));
   }
 
   absl::Status Regenerate() {
-    if (options_.raw ? before_answer_.empty() : messages_.empty()) {
-      WriteStderr("there is no message to answer yet\n");
+    auto answer = conversation_.Regenerate(seed_, Emit, [this] { return interrupt_.Pending(); });
+    if (absl::IsNotFound(answer.status())) {
+      WriteStderr(absl::StrCat(answer.status().message(), "\n"));
       return absl::OkStatus();
     }
-    if (!options_.raw && messages_.back().role == "assistant") messages_.pop_back();
-    return AnswerLast();
+    ++seed_;
+    return Finish(std::move(answer));
   }
 
-  absl::Status AnswerLast() {
-    std::string prompt = before_answer_;
-    if (!options_.raw) {
-      BANTAM_ASSIGN_OR_RETURN(prompt, model_.FormatChat(messages_, true));
-    }
-    auto answer = generator_.Generate(generator_.Encode(prompt), seed_++, WriteAnswer,
-                                      [this] { return interrupt_.Pending(); });
+  absl::Status Finish(const absl::StatusOr<Answer>& answer) {
     interrupt_.Take();
     if (absl::IsResourceExhausted(answer.status())) {
-      // The message does not fit; the conversation before it still does.
-      if (!options_.raw) messages_.pop_back();
       WriteStderr(
           absl::StrCat("context full: ", answer.status().message(), "; /clear starts over\n"));
       return absl::OkStatus();
@@ -137,38 +115,30 @@ class Conversation {
     counts_.Add(answer->counts);
     // After Ctrl-C the terminal's ^C stands on the line, whatever the answer ended with.
     BANTAM_RETURN_IF_ERROR(answer->stop == StopReason::kInterrupted ? WriteStdout("\n")
-                                                                    : EndAnswer(answer->text));
+                                                                    : EndAnswer(answer->shown));
     if (answer->stop == StopReason::kContextFull) {
-      WriteStderr("context full: /clear starts over, -c gives more room\n");
-    }
-    if (options_.raw) {
-      text_ = prompt + answer->text;
-    } else {
-      messages_.push_back({"assistant", std::move(answer->text)});
+      WriteStderr(
+          "context full: /clear starts over, -c gives more room, --context-shift forgets the "
+          "oldest text\n");
     }
     return absl::OkStatus();
   }
 
-  const engine::Model& model_;
-  Generator& generator_;
-  const ChatOptions& options_;
+  Conversation& conversation_;
   InterruptScope& interrupt_;
   LineReader lines_;
   const bool is_terminal_ = isatty(STDIN_FILENO) != 0;
-  std::vector<chat::Message> messages_;
-  std::string text_;           // raw: everything so far
-  std::string before_answer_;  // raw: what the last answer continued
   uint64_t seed_;
   Counts counts_;
 };
 
 }  // namespace
 
-absl::StatusOr<Counts> Chat(const engine::Model& model, Generator& generator,
-                            const ChatOptions& options, InterruptScope& interrupt) {
-  Conversation conversation(model, generator, options, interrupt);
-  BANTAM_RETURN_IF_ERROR(conversation.Run());
-  return conversation.counts();
+absl::StatusOr<Counts> Chat(Conversation& conversation, const std::string& first, uint64_t seed,
+                            InterruptScope& interrupt) {
+  Talk talk(conversation, seed, interrupt);
+  BANTAM_RETURN_IF_ERROR(talk.Run(first));
+  return talk.counts();
 }
 
 }  // namespace bantam::cli

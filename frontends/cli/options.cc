@@ -31,7 +31,10 @@ constexpr int64_t kMaxTokens = int64_t{1} << 31;
 CLI::Validator Between(int64_t low, int64_t high) { return CLI::Range(low, high).description(""); }
 
 quant::Type KvType(const Options& options) {
-  return options.kv_type == "f32" ? quant::Type::kF32 : quant::Type::kF16;
+  return options.kv_type == "f32"    ? quant::Type::kF32
+         : options.kv_type == "q8_0" ? quant::Type::kQ8_0
+         : options.kv_type == "q4_0" ? quant::Type::kQ4_0
+                                     : quant::Type::kF16;
 }
 
 std::string ProblemOf(const schedule::Control& control) {
@@ -104,9 +107,10 @@ void AddContextOptions(CLI::App& app, Options& options) {
                                  kCpuUbatch, kGpuUbatch))
       ->type_name("TOKENS")
       ->check(Between(1, kMaxTokens));
-  app.add_option("--kv-type", options.kv_type, "Number format of the KV cache: f16 or f32")
+  app.add_option("--kv-type", options.kv_type,
+                 "Number format of the KV cache: f32, f16, q8_0 or q4_0")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f16", "f32"}).description(""))
+      ->check(CLI::IsMember({"f16", "f32", "q8_0", "q4_0"}).description(""))
       ->capture_default_str();
 }
 

@@ -1,10 +1,12 @@
 // Generating text with a session and a sampler.
 
 #include <chrono>
+#include <limits>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/capi/handles.h"
+#include "runtime/engine/generator.h"
 
 namespace bantam::capi {
 namespace {
@@ -27,35 +29,45 @@ absl::Status ReadPrompt(bantam_session& session, bantam_sampler& sampler,
   return absl::OkStatus();
 }
 
-// The loop: pick a token, hand out its text, append it.
+// The loop: pick a token, hand out its text; the generator appends it.
 absl::Status Continue(bantam_session& session, bantam_sampler& sampler,
                       const bantam_generate_options& options, bantam_generate_result& result) {
-  engine::Session& text = *session.session;
-  const tokenizer::Tokenizer& tokenizer = text.model().tokenizer();
+  const tokenizer::Tokenizer& tokenizer = session.session->model().tokenizer();
+  engine::Generator generator(*session.session, *sampler.sampler, sampler.grammar.get(),
+                              session.drafter.get(),
+                              {.context_shift = options.context_shift != 0,
+                               .keep = options.keep,
+                               .draft_tokens = session.draft_tokens});
   tokenizer::StreamDecoder decoder(tokenizer, options.render_special != 0);
   auto hand_out = [&options](const std::string& piece, int32_t token) {
     return options.callback != nullptr &&
            options.callback(piece.c_str(), piece.size(), token, options.user_data) != 0;
   };
+  using Stop = engine::Generator::Stop;
   std::optional<bantam_stop> stop;
   while (!stop.has_value()) {
-    BANTAM_ASSIGN_OR_RETURN(const int32_t token, sampler.sampler->Sample(text.Logits()));
-    sampler.sampler->Accept(token);
-    if (tokenizer.IsEndOfGeneration(token)) {
+    const int64_t most = options.max_tokens == 0 ? std::numeric_limits<int32_t>::max()
+                                                 : options.max_tokens - result.generated_tokens;
+    BANTAM_ASSIGN_OR_RETURN(const engine::Generator::Next next, generator(most));
+    if (next.stop == Stop::kContextFull) {
+      stop = BANTAM_STOP_CONTEXT_FULL;
+    } else if (next.stop == Stop::kEndOfGeneration) {
       stop = BANTAM_STOP_END;
     } else {
       ++result.generated_tokens;
-      if (hand_out(decoder.Push(token), token)) {
+      if (hand_out(decoder.Push(next.token), next.token)) {
         stop = BANTAM_STOP_CALLBACK;
+      } else if (next.stop == Stop::kGrammarEnded) {
+        stop = BANTAM_STOP_END;
       } else if (result.generated_tokens == options.max_tokens) {
         stop = BANTAM_STOP_MAX_TOKENS;
-      } else if (text.position() == text.context()) {
-        stop = BANTAM_STOP_CONTEXT_FULL;
       }
     }
-    if (text.position() < text.context()) BANTAM_RETURN_IF_ERROR(text.Decode({&token, 1}));
   }
+  BANTAM_RETURN_IF_ERROR(generator.Settle(/*feed=*/true));
   result.stop = *stop;
+  result.drafted_tokens = generator.counts().drafted;
+  result.accepted_tokens = generator.counts().accepted;
   if (const std::string rest = decoder.Finish(); !rest.empty()) hand_out(rest, BANTAM_NO_TOKEN);
   return absl::OkStatus();
 }
@@ -80,6 +92,10 @@ extern "C" bantam_code bantam_generate(bantam_session* session, bantam_sampler* 
     if (given.max_tokens < 0) {
       return absl::InvalidArgumentError(
           absl::StrCat("options->max_tokens is ", given.max_tokens, "; expected 0 or more"));
+    }
+    if (given.keep < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("options->keep is ", given.keep, "; expected 0 or more"));
     }
     const int64_t vocab_size = session->session->model().config().vocab_size;
     if (sampler->vocab_size != vocab_size) {

@@ -17,7 +17,9 @@
 #include "absl/strings/string_view.h"
 #include "bantam/bantam.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/drafter.h"
 #include "runtime/engine/engine.h"
+#include "runtime/grammar/matcher.h"
 #include "runtime/sample/sampler.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -29,11 +31,15 @@ struct bantam_model {
 
 struct bantam_session {
   std::unique_ptr<bantam::engine::Session> session;
+  std::unique_ptr<bantam::engine::Drafter> drafter;  // may be null
+  int64_t draft_tokens = 0;
 };
 
 struct bantam_sampler {
   std::unique_ptr<bantam::sample::Sampler> sampler;
   int64_t vocab_size;
+  std::unique_ptr<bantam::grammar::Matcher> grammar;  // may be null
+  int32_t picked = BANTAM_NO_TOKEN;                   // last, and not yet accepted
 };
 
 struct bantam_decoder {
@@ -69,6 +75,9 @@ bantam_code Guard(bantam_error** error, Body&& body) noexcept {
 
 // kInvalidArgument "<name> is NULL".
 absl::Status NotNull(const void* pointer, absl::string_view name);
+
+// `length` may be BANTAM_NUL_TERMINATED.
+absl::StatusOr<absl::string_view> Text(const char* text, size_t length);
 
 // A copy on the heap for bantam_free, with a NUL after its end.
 absl::Status CopyText(absl::string_view text, char** copy, size_t* length);

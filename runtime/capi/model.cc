@@ -9,7 +9,6 @@
 #include "runtime/capi/metadata.h"
 
 namespace bantam::capi {
-namespace {
 
 absl::StatusOr<absl::string_view> Text(const char* text, size_t length) {
   if (length == 0) return absl::string_view();
@@ -17,6 +16,8 @@ absl::StatusOr<absl::string_view> Text(const char* text, size_t length) {
   return length == BANTAM_NUL_TERMINATED ? absl::string_view(text)
                                          : absl::string_view(text, length);
 }
+
+namespace {
 
 uint64_t CountParameters(const gguf::File& file) {
   uint64_t count = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,9 +28,12 @@ using tokenizer::TokenId;
 struct SessionOptions {
   int64_t context = 0;   // tokens the KV cache holds; 0: what the model was trained for
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
-  quant::Type kv_type = quant::Type::kF16;  // or kF32
+  quant::Type kv_type = quant::Type::kF16;  // or kF32, kQ8_0, kQ4_0
   bool optimize_graph = true;               // run the graph passes
   bool embeddings = false;  // Logits() gives last hidden states [embedding_length] in their place
+  // Decode with kAll of 2 to this many tokens gets steps of exactly its size, compiled by Create:
+  // for checking drafts (generator.h). 0: none.
+  int64_t verify_rows = 0;
   bool keep_matmul_inputs = false;  // for ObserveMatMuls; takes much more memory
   // Called by Create with a line that the user should read.
   std::function<void(absl::string_view)> notice;
@@ -73,9 +77,13 @@ class Model {
 
   // The model's own template applied; kFailedPrecondition when the file carries none, and the
   // error of parsing it when it uses something unsupported.
+  // `thinking`: the template's variable enable_thinking; left to the template when not given.
   absl::StatusOr<std::string> FormatChat(const std::vector<chat::Message>& messages,
-                                         bool add_generation_prompt) const;
+                                         bool add_generation_prompt,
+                                         std::optional<bool> thinking = std::nullopt) const;
   bool has_chat_template() const { return chat_template_ != nullptr || !chat_template_error_.ok(); }
+  // Whether the template reads enable_thinking.
+  bool has_thinking_switch() const;
 
   // Called when logits were not finite: kDataLoss naming the first weight that is not a number.
   // Reads every weight, so it is slow.
@@ -122,7 +130,7 @@ absl::StatusOr<MemoryUse> PredictMemory(const model::Architecture& architecture,
 enum class LogitsMode : uint8_t { kNone, kLast, kAll };
 
 // One text being generated. Not thread-safe. After Create, Decode allocates no heap memory (but see
-// kAll below).
+// kAll below), nor do Truncate and Drop.
 class Session {
  public:
   // Compiles the graphs of every shape class and allocates everything. kInvalidArgument for a
@@ -135,7 +143,7 @@ class Session {
   // vocabulary, kResourceExhausted when they do not fit in the context; the session is unchanged
   // then. A model that is not causal takes a text at a time: kFailedPrecondition unless the session
   // is empty, kInvalidArgument for more than ubatch() tokens. With kAll, tokens.size() must be at
-  // most ubatch(); the first use compiles its graphs.
+  // most ubatch(); the first use with more than verify_rows tokens compiles its graphs.
   absl::Status Decode(std::span<const TokenId> tokens, LogitsMode logits = LogitsMode::kLast);
 
   // Row i of the last Decode's logits, [vocab] f32, or of its embeddings; with kLast the only row
@@ -156,8 +164,22 @@ class Session {
   int64_t ubatch() const;
   // Token counts of the steps that were compiled, increasing: the shape classes.
   std::vector<int64_t> shape_classes() const;
+  // The text: position() tokens. Valid until it changes.
+  std::span<const TokenId> tokens() const;
   // Forgets everything from `position` on. kOutOfRange past the current one.
   absl::Status Truncate(int64_t position);
+  // Takes `count` tokens out of the text, from `begin` on. What follows them is computed again, as
+  // if they had never been there: exact, at the cost of a prompt as long. kOutOfRange past the end.
+  absl::Status Drop(int64_t begin, int64_t count);
+
+  // Writes the text and its KV cache to a file, with a note that Restore gives back. Atomic: a
+  // failure leaves what was there. kUnavailable and the like name the file.
+  absl::Status Save(const std::string& path, absl::string_view note = "") const;
+  // Replaces the text by a saved one. The session is unchanged when that fails: kNotFound,
+  // kDataLoss for a damaged file, kFailedPrecondition for one of another model, version or KV
+  // type, kResourceExhausted when the context is too small. There are no logits until the next
+  // Decode.
+  absl::StatusOr<std::string> Restore(const std::string& path);
 
   MemoryUse memory() const;
   // What was allocated on each of the model's devices, its weights included (but not those that

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/placing.h"
@@ -99,7 +100,8 @@ uint64_t Model::mapped_bytes() const {
 }
 
 absl::StatusOr<std::string> Model::FormatChat(const std::vector<chat::Message>& messages,
-                                              bool add_generation_prompt) const {
+                                              bool add_generation_prompt,
+                                              std::optional<bool> thinking) const {
   BANTAM_RETURN_IF_ERROR(chat_template_error_);
   if (chat_template_ == nullptr) {
     return absl::FailedPreconditionError(
@@ -109,10 +111,17 @@ absl::StatusOr<std::string> Model::FormatChat(const std::vector<chat::Message>& 
   auto text = [this](TokenId id) {
     return id == tokenizer::kNoToken ? absl::string_view() : tokenizer_->text(id);
   };
-  auto rendered = chat_template_->Render(
-      chat::ChatVariables(messages, add_generation_prompt, text(special.bos), text(special.eos)));
+  nlohmann::ordered_json variables =
+      chat::ChatVariables(messages, add_generation_prompt, text(special.bos), text(special.eos));
+  if (thinking.has_value()) variables["enable_thinking"] = *thinking;
+  auto rendered = chat_template_->Render(variables);
   if (!rendered.ok()) return Annotate(rendered.status(), "tokenizer.chat_template");
   return rendered;
+}
+
+bool Model::has_thinking_switch() const {
+  const auto source = file_->GetString("tokenizer.chat_template");
+  return source.ok() && absl::StrContains(*source, "enable_thinking");
 }
 
 absl::Status Model::ExplainNonFinite() const {

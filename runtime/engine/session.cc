@@ -14,6 +14,7 @@
 #include "runtime/engine/matmul_inputs.h"
 #include "runtime/engine/placing.h"
 #include "runtime/engine/program.h"
+#include "runtime/engine/session_file.h"
 #include "runtime/engine/steps.h"
 #include "runtime/schedule/partition.h"
 
@@ -62,11 +63,14 @@ struct Session::Impl {
   Buffers all_temp;             // of every step in `all_steps`
   std::vector<Step> steps;      // one output row; by increasing rows
   std::vector<Step> all_steps;  // as many output rows as rows; made on first use
+  Buffers verify_temp;
+  std::vector<Step> verify_steps;  // the same, [i] with i + 2 rows; made by Create
   InputLayout layout{0, 0, 1};
   std::vector<std::byte> staging;        // the inputs up to kv_cells
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
-  int64_t position = 0;
+  std::vector<TokenId> tokens;     // the text; room for the whole context
+  std::vector<TokenId> moved;      // of Drop; as much room
   const Step* observed = nullptr;  // the step of the last Decode with kAll
   int64_t observed_tokens = 0;
 
@@ -79,14 +83,24 @@ struct Session::Impl {
   absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
-  absl::Status CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers);
+  absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
+                          bool all_rows, Buffers& buffers);
   absl::Status Compile(Step& step, const Buffers& temps);
   absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device) const;
-  absl::Status RunStep(Step& step, std::span<const TokenId> tokens);
+  absl::Status RunStep(Step& step, std::span<const TokenId> added);
   absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
+
+  int64_t position() const { return static_cast<int64_t>(tokens.size()); }
+  // What a saved session must have been made with.
+  SessionFileKind FileKind() const;
 
   // KV states by name, where each lives.
   absl::flat_hash_map<std::string, device::Binding> kv_states;
+  struct KvPart {
+    device::Binding where;
+    uint64_t bytes_per_token;  // the cells of a state are its outermost dimension
+  };
+  std::vector<KvPart> kv_parts;  // every state
   int64_t output_width() const {
     return options.embeddings ? model->config().embedding_length : model->config().vocab_size;
   }
@@ -143,7 +157,9 @@ absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
     kv[d] = *std::move(buffer);
   }
   for (const State& state : states) {
-    kv_states[state.value->name] = {kv[state.device].get(), state.offset};
+    const device::Binding where{kv[state.device].get(), state.offset};
+    kv_states[state.value->name] = where;
+    kv_parts.push_back({where, static_cast<uint64_t>(state.value->strides[2])});
   }
   return absl::OkStatus();
 }
@@ -205,10 +221,12 @@ absl::Status Session::Impl::Compile(Step& step, const Buffers& temps) {
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, Buffers& buffers) {
+absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
+                                       const std::vector<int64_t>& row_counts, bool all_rows,
+                                       Buffers& buffers) {
   std::vector<Step> made;
   std::vector<uint64_t> sizes(alignments.size(), 0);
-  for (int64_t rows : ShapeClasses(options.ubatch)) {
+  for (const int64_t rows : row_counts) {
     Step step;
     step.rows = rows;
     step.output_rows = all_rows ? rows : 1;
@@ -235,7 +253,7 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, B
       return Annotate(buffer.status(),
                       absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
                                       "for a smaller ubatch",
-                                      options.ubatch, FormatByteSize(sizes[d])));
+                                      row_counts.back(), FormatByteSize(sizes[d])));
     }
     allocated[d] = *std::move(buffer);
   }
@@ -251,11 +269,16 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into, bool all_rows, B
 absl::Status Session::Impl::AllocateAll() {
   refusing = -1;
   kv_states.clear();
+  kv_parts.clear();
   for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
-  return CompileAll(steps, /*all_rows=*/false, temp);
+  BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
+  if (options.verify_rows < 2) return absl::OkStatus();
+  std::vector<int64_t> row_counts;
+  for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
+  return CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp);
 }
 
 // A device is short of memory after its weights are there: the cache of its last layer goes to the
@@ -277,6 +300,8 @@ bool Session::Impl::MoveKvFrom(int device) {
 
 absl::Status Session::Impl::Prepare() {
   placement = model->placement();
+  tokens.reserve(options.context);
+  moved.reserve(options.context);
   for (const auto& device : model->devices()) {
     alignments.push_back(device->limits().alignment);
     BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
@@ -286,20 +311,20 @@ absl::Status Session::Impl::Prepare() {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
   if (temp[steps[0].logits_device]->host().empty()) {
-    downloaded_logits.resize(output_width());
+    downloaded_logits.resize(std::max<int64_t>(1, options.verify_rows) * output_width());
   }
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> tokens) {
+absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
   auto ints = [this](uint64_t offset) {
     return reinterpret_cast<int32_t*>(staging.data() + offset);
   };
-  const int64_t used = static_cast<int64_t>(tokens.size());
+  const int64_t used = static_cast<int64_t>(added.size());
   for (int64_t i = 0; i < step.rows; ++i) {
     const bool padding = i >= used;
-    const int32_t at = padding ? 0 : static_cast<int32_t>(position + i);
-    ints(layout.tokens)[i] = padding ? 0 : tokens[i];
+    const int32_t at = padding ? 0 : static_cast<int32_t>(position() + i);
+    ints(layout.tokens)[i] = padding ? 0 : added[i];
     ints(layout.positions)[i] = at;
     ints(layout.slots)[i] = padding ? kNoSlot : at;
     ints(layout.query_cells)[2 * i] = at;
@@ -309,12 +334,12 @@ absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> tokens)
     ints(layout.output_rows)[i] =
         static_cast<int32_t>(step.output_rows == 1 ? used - 1 : std::min(i, used - 1));
   }
-  *ints(layout.kv_length) = static_cast<int32_t>(position + used);
+  *ints(layout.kv_length) = static_cast<int32_t>(position() + used);
   for (const auto& buffer : inputs) {
     if (buffer != nullptr) BANTAM_RETURN_IF_ERROR(buffer->Upload(0, staging));
   }
   BANTAM_RETURN_IF_ERROR(step.program->Run());
-  position += used;
+  tokens.insert(tokens.end(), added.begin(), added.end());
   return absl::OkStatus();
 }
 
@@ -371,13 +396,13 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
           "token %d of the batch is %d; the vocabulary has %d", i, tokens[i], vocab));
     }
   }
-  if (count > s.options.context - s.position) {
+  if (count > s.options.context - s.position()) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("%d tokens do not fit: the context holds %d and %d are used", count,
-                        s.options.context, s.position));
+                        s.options.context, s.position()));
   }
   if (!s.model->config().causal) {
-    if (s.position != 0) {
+    if (s.position() != 0) {
       return absl::FailedPreconditionError(
           "this model sees a text as a whole; Truncate to 0 before the next one");
     }
@@ -388,14 +413,20 @@ absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
                           count, s.options.ubatch));
     }
   }
-  if (mode == LogitsMode::kAll) {
+  if (mode == LogitsMode::kAll && count > 1 && count <= s.options.verify_rows) {
+    Step& step = s.verify_steps[count - 2];
+    BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
+    return s.ReadLogits(step, s.verify_temp, count);
+  }
+  if (mode == LogitsMode::kAll && (count > 1 || s.options.keep_matmul_inputs)) {
     if (count > s.options.ubatch) {
       return absl::InvalidArgumentError(
           absl::StrFormat("logits of all %d tokens were asked for; at most %d (ubatch) at a time",
                           count, s.options.ubatch));
     }
     if (s.all_steps.empty()) {
-      BANTAM_RETURN_IF_ERROR(s.CompileAll(s.all_steps, /*all_rows=*/true, s.all_temp));
+      BANTAM_RETURN_IF_ERROR(
+          s.CompileAll(s.all_steps, ShapeClasses(s.options.ubatch), /*all_rows=*/true, s.all_temp));
     }
     for (Step& step : s.all_steps) {
       if (step.rows < count) continue;
@@ -436,7 +467,8 @@ absl::Status Session::ObserveMatMuls(ObserveFn row) const {
   return absl::OkStatus();
 }
 
-int64_t Session::position() const { return impl_->position; }
+int64_t Session::position() const { return impl_->position(); }
+std::span<const TokenId> Session::tokens() const { return impl_->tokens; }
 int64_t Session::context() const { return impl_->options.context; }
 int64_t Session::ubatch() const { return impl_->options.ubatch; }
 std::vector<int64_t> Session::shape_classes() const {
@@ -447,11 +479,11 @@ std::vector<int64_t> Session::shape_classes() const {
 const Model& Session::model() const { return *impl_->model; }
 
 absl::Status Session::Truncate(int64_t position) {
-  if (position < 0 || position > impl_->position) {
+  if (position < 0 || position > impl_->position()) {
     return absl::OutOfRangeError(
-        absl::StrFormat("cannot go back to position %d of %d", position, impl_->position));
+        absl::StrFormat("cannot go back to position %d of %d", position, impl_->position()));
   }
-  impl_->position = position;
+  impl_->tokens.resize(position);
   impl_->logits = {};
   return absl::OkStatus();
 }
@@ -466,9 +498,66 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
     memory[d].weights = s.model->weights()[d].allocated_bytes();
     memory[d].kv_cache = size(s.kv, d);
     memory[d].inputs = size(s.inputs, d);
-    memory[d].compute = size(s.temp, d) + size(s.all_temp, d);
+    memory[d].compute = size(s.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
   }
   return memory;
+}
+
+absl::Status Session::Drop(int64_t begin, int64_t count) {
+  Impl& s = *impl_;
+  if (begin < 0 || count < 0 || begin > s.position() || count > s.position() - begin) {
+    return absl::OutOfRangeError(absl::StrFormat(
+        "cannot take %d tokens from position %d out of a text of %d", count, begin, s.position()));
+  }
+  if (count == 0) return absl::OkStatus();
+  s.moved.assign(s.tokens.begin() + begin + count, s.tokens.end());
+  BANTAM_RETURN_IF_ERROR(Truncate(begin));
+  return Decode(s.moved, LogitsMode::kNone);
+}
+
+SessionFileKind Session::Impl::FileKind() const {
+  SessionFileKind kind;
+  kind.model = FingerprintOf(model->file());
+  kind.kv_type = options.kv_type;
+  for (const KvPart& part : kv_parts) kind.state_bytes_per_token += part.bytes_per_token;
+  return kind;
+}
+
+absl::Status Session::Save(const std::string& path, absl::string_view note) const {
+  const Impl& s = *impl_;
+  BANTAM_ASSIGN_OR_RETURN(auto file, SessionFileWriter::Create(path, s.FileKind(), s.tokens, note));
+  std::vector<std::byte> state;
+  for (const Impl::KvPart& part : s.kv_parts) {
+    state.resize(part.bytes_per_token * s.tokens.size());
+    BANTAM_RETURN_IF_ERROR(part.where.buffer->Download(part.where.offset, state));
+    BANTAM_RETURN_IF_ERROR(file->Append(state));
+  }
+  return file->Commit();
+}
+
+absl::StatusOr<std::string> Session::Restore(const std::string& path) {
+  Impl& s = *impl_;
+  BANTAM_ASSIGN_OR_RETURN(const SessionFile file, SessionFile::Open(path, s.FileKind()));
+  const uint64_t count = file.tokens().size();
+  if (count > static_cast<uint64_t>(s.options.context)) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("%s: the session has %d tokens; the context only room for %d", path, count,
+                        s.options.context));
+  }
+  for (TokenId token : file.tokens()) {
+    if (token >= 0 && token < s.model->config().vocab_size) continue;
+    return absl::DataLossError(absl::StrCat(path, ": token ", token, " is not in the vocabulary"));
+  }
+  s.tokens.clear();
+  s.logits = {};
+  std::span<const std::byte> state = file.state();
+  for (const Impl::KvPart& part : s.kv_parts) {
+    const uint64_t bytes = part.bytes_per_token * count;
+    BANTAM_RETURN_IF_ERROR(part.where.buffer->Upload(part.where.offset, state.first(bytes)));
+    state = state.subspan(bytes);
+  }
+  s.tokens.assign(file.tokens().begin(), file.tokens().end());
+  return std::string(file.note());
 }
 
 MemoryUse Session::memory() const {
@@ -480,7 +569,7 @@ MemoryUse Session::memory() const {
     use.kv_cache += memory.kv_cache;
     use.compute += memory.inputs + memory.compute;
   }
-  for (const std::vector<Step>* steps : {&s.steps, &s.all_steps}) {
+  for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();
   }
   return use;
@@ -489,7 +578,7 @@ MemoryUse Session::memory() const {
 std::string Session::Describe() const { return impl_->steps.front().program->Describe(); }
 
 absl::Status Session::StartProfile() {
-  for (std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
+  for (std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps, &impl_->verify_steps}) {
     for (Step& step : *steps) BANTAM_RETURN_IF_ERROR(step.program->StartProfile());
   }
   return absl::OkStatus();
@@ -497,7 +586,7 @@ absl::Status Session::StartProfile() {
 
 std::vector<device::KernelTime> Session::Profile() const {
   std::vector<device::KernelTime> all;
-  for (const std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps}) {
+  for (const std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps, &impl_->verify_steps}) {
     for (const Step& step : *steps) {
       for (device::KernelTime& time : step.program->Profile()) {
         auto same = std::find_if(all.begin(), all.end(),

@@ -12,7 +12,34 @@
 
 namespace bantam::engine {
 
+namespace {
+
 constexpr int64_t kMaxUbatch = 4096;
+
+absl::Status CheckKvType(quant::Type type, const model::Config& config) {
+  switch (type) {
+    case quant::Type::kF16:
+    case quant::Type::kF32:
+      return absl::OkStatus();
+    case quant::Type::kQ8_0:
+    case quant::Type::kQ4_0:
+      break;
+    default:
+      return absl::UnimplementedError(
+          absl::StrCat("a KV cache of type ", quant::Name(type),
+                       " is not supported; supported: F16, F32, Q8_0, Q4_0"));
+  }
+  const int64_t block = quant::Traits(type).block_size;
+  for (const int64_t length : {config.key_length, config.value_length}) {
+    if (length % block == 0) continue;
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a KV cache of type %s stores %d numbers at a time; this model's heads have %d: use F16",
+        quant::Name(type), block, length));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
                                             const model::Config& config, absl::string_view name) {
@@ -29,16 +56,13 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
         absl::StrFormat("ubatch is %d; expected 1 to %d", options.ubatch, kMaxUbatch));
   }
   checked.ubatch = std::min(checked.ubatch, checked.context);
+  checked.verify_rows = std::min(checked.verify_rows, checked.ubatch);
   if (!checked.embeddings && !config.has_logits) {
     return absl::InvalidArgumentError(
         absl::StrCat(name, " is of architecture ", config.architecture,
                      ", which makes embeddings, not text: use bantam embed"));
   }
-  if (checked.kv_type != quant::Type::kF16 && checked.kv_type != quant::Type::kF32) {
-    return absl::UnimplementedError(absl::StrCat("a KV cache of type ",
-                                                 quant::Name(checked.kv_type),
-                                                 " is not supported; supported: F16, F32"));
-  }
+  BANTAM_RETURN_IF_ERROR(CheckKvType(checked.kv_type, config));
   return checked;
 }
 

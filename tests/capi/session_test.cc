@@ -54,6 +54,14 @@ TEST(SamplerOptions, DefaultsAreTheLibrarys) {
   EXPECT_EQ(c.presence_penalty, params.presence_penalty);
   EXPECT_EQ(c.penalty_last_n, params.penalty_last_n);
   EXPECT_EQ(c.seed, params.seed);
+  EXPECT_EQ(c.dry_multiplier, params.dry.multiplier);
+  EXPECT_EQ(c.dry_base, params.dry.base);
+  EXPECT_EQ(c.dry_allowed_length, params.dry.allowed_length);
+  EXPECT_EQ(c.dry_last_n, params.dry.last_n);
+  EXPECT_EQ(c.xtc_probability, params.xtc_probability);
+  EXPECT_EQ(c.xtc_threshold, params.xtc_threshold);
+  EXPECT_EQ(c.mirostat_tau, params.mirostat_tau);
+  EXPECT_EQ(c.mirostat_eta, params.mirostat_eta);
 }
 
 TEST_F(CApiTest, LogitsOfAllTokensAndOfTheLastAgree) {
@@ -288,6 +296,74 @@ TEST_F(CApiTest, SessionsAndSamplersOutliveTheModelsHandle) {
   options.max_tokens = 3;
   EXPECT_EQ(bantam_generate(session.get(), sampler.get(), &token, 1, &options, nullptr, nullptr),
             BANTAM_OK);
+}
+
+TEST_F(CApiTest, AGrammarIsKept) {
+  const auto sampler = GreedySampler();
+  const auto session = NewSession();
+  const char* gbnf = "root ::= [xy]{4} \"!\"";
+  ASSERT_EQ(
+      bantam_sampler_set_grammar(sampler.get(), model_.get(), gbnf, BANTAM_NUL_TERMINATED, nullptr),
+      BANTAM_OK);
+  Answer answer;
+  const auto options = Into(answer, 0);
+  bantam_generate_result result = BANTAM_GENERATE_RESULT_INIT;
+  const int32_t prompt = 'a';
+  ASSERT_EQ(bantam_generate(session.get(), sampler.get(), &prompt, 1, &options, &result, nullptr),
+            BANTAM_OK);
+  EXPECT_EQ(result.stop, BANTAM_STOP_END);
+  EXPECT_THAT(answer.text, ::testing::MatchesRegex("[xy]{4}!"));
+  // Again, by hand, after a reset.
+  bantam_sampler_reset(sampler.get());
+  const std::vector<float> logits = Row(session.get());
+  int32_t token = 0;
+  ASSERT_EQ(bantam_sampler_sample(sampler.get(), logits.data(), logits.size(), &token, nullptr),
+            BANTAM_OK);
+  ASSERT_EQ(bantam_sampler_accept(sampler.get(), token, nullptr), BANTAM_OK);
+  bantam_error* error = nullptr;
+  EXPECT_EQ(bantam_sampler_set_json_schema(sampler.get(), model_.get(), "{\"not\":{}}",
+                                           BANTAM_NUL_TERMINATED, &error),
+            BANTAM_UNIMPLEMENTED);
+  EXPECT_THAT(Message(error), HasSubstr("'not'"));
+  EXPECT_EQ(bantam_sampler_set_json_schema(sampler.get(), model_.get(), "", 0, nullptr), BANTAM_OK);
+}
+
+TEST_F(CApiTest, DraftsAndSavedSessions) {
+  const std::vector<int32_t> prompt = Tokenize("the cat, the cat, the");
+  Answer expected, drafted;
+  const auto plain = NewSession();
+  auto options = Into(expected, 30);
+  ASSERT_EQ(bantam_generate(plain.get(), GreedySampler().get(), prompt.data(), prompt.size(),
+                            &options, nullptr, nullptr),
+            BANTAM_OK);
+  bantam_session_options with_drafts = BANTAM_SESSION_OPTIONS_INIT;
+  with_drafts.context = 64;
+  with_drafts.draft_tokens = 4;
+  bantam_session* made = nullptr;
+  ASSERT_EQ(bantam_session_create(model_.get(), &with_drafts, &made, nullptr), BANTAM_OK);
+  const Owned<bantam_session> session(made);
+  options = Into(drafted, 30);
+  bantam_generate_result result = BANTAM_GENERATE_RESULT_INIT;
+  ASSERT_EQ(bantam_generate(session.get(), GreedySampler().get(), prompt.data(), prompt.size(),
+                            &options, &result, nullptr),
+            BANTAM_OK);
+  EXPECT_EQ(drafted.tokens, expected.tokens);
+  EXPECT_GT(result.drafted_tokens, 0);  // a tied random model repeats itself
+  EXPECT_EQ(Row(session.get()), Row(plain.get()));
+
+  const std::string file = dir_.File("saved.session");
+  ASSERT_EQ(bantam_session_save(session.get(), file.c_str(), "note", 4, nullptr), BANTAM_OK);
+  const auto other = NewSession();
+  char* note = nullptr;
+  size_t length = 0;
+  ASSERT_EQ(bantam_session_restore(other.get(), file.c_str(), &note, &length, nullptr), BANTAM_OK);
+  EXPECT_EQ(length, 4u);
+  EXPECT_EQ(Take(note), "note");
+  EXPECT_EQ(bantam_session_position(other.get()), bantam_session_position(session.get()));
+  ASSERT_EQ(bantam_session_drop(other.get(), 2, 5, nullptr), BANTAM_OK);
+  EXPECT_EQ(bantam_session_drop(other.get(), 2, 500, nullptr), BANTAM_OUT_OF_RANGE);
+  EXPECT_EQ(bantam_session_restore(other.get(), "none", nullptr, nullptr, nullptr),
+            BANTAM_NOT_FOUND);
 }
 
 }  // namespace

@@ -173,7 +173,7 @@ TEST_F(SessionTest, RefusesWhatDoesNotFit) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Create(model, {.ubatch = 0}).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Session::Create(model, {.kv_type = quant::Type::kQ8_0}).status().code(),
+  EXPECT_EQ(Session::Create(model, {.kv_type = quant::Type::kQ5_0}).status().code(),
             absl::StatusCode::kUnimplemented);
 }
 

@@ -115,10 +115,13 @@ uint64_t HeapBytes(const Step& step) {
 absl::Status CheckSupported(const Graph& graph, const Node& node) {
   if (node.op != Op::kKvWrite) return absl::OkStatus();
   const quant::Type type = graph.value(node.inputs[0]).type;
-  if (type == quant::Type::kF32 || type == quant::Type::kF16) return absl::OkStatus();
+  if (type == quant::Type::kF32 || type == quant::Type::kF16 || type == quant::Type::kQ8_0 ||
+      type == quant::Type::kQ4_0) {
+    return absl::OkStatus();
+  }
   return absl::UnimplementedError(
       absl::StrCat("kv_write '", graph.value(node.output).name, "': a cache of type ",
-                   quant::Name(type), " is not supported by the CPU; supported: F32, F16"));
+                   quant::Name(type), " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,

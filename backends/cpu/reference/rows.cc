@@ -1,10 +1,13 @@
 // Ops that move rows: gather, dequantize, write to the KV cache, transfer.
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/reference/kernels.h"
 #include "runtime/quant/decode.h"
+#include "runtime/quant/encode_blocks.h"
 #include "runtime/quant/float16.h"
 
 namespace bantam::cpu::reference {
@@ -64,6 +67,22 @@ void StoreF16(const float* from, std::byte* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = quant::FloatToHalf(from[i]);
 }
 
+// Values that are not numbers stay so: they are to be seen in the logits.
+template <typename Block>
+void StoreBlocks(const float* from, std::byte* to, int64_t n) {
+  constexpr uint16_t kNan = 0x7E00;
+  for (int64_t i = 0; i < n / Block::kElements; ++i) {
+    const float* x = from + i * Block::kElements;
+    Block block{};
+    if (std::all_of(x, x + Block::kElements, [](float v) { return std::isfinite(v); })) {
+      quant::EncodeBlock(x, block);
+    } else {
+      block.d = kNan;
+    }
+    std::memcpy(to + i * sizeof(Block), &block, sizeof(Block));
+  }
+}
+
 template <void (*kStore)(const float*, std::byte*, int64_t)>
 void RunKvWrite(const Step& step, const RunContext& context) {
   const Tensor& cache = step.inputs[0];
@@ -110,7 +129,19 @@ void PrepareDequantize(Step& step) {
 void PrepareKvWrite(Step& step) {
   const quant::Type type = step.inputs[0].type;
   step.kernel = absl::StrCat("kv_write ", quant::Name(type));
-  step.run = type == quant::Type::kF32 ? &RunKvWrite<&StoreF32> : &RunKvWrite<&StoreF16>;
+  switch (type) {
+    case quant::Type::kQ8_0:
+      step.run = &RunKvWrite<&StoreBlocks<quant::BlockQ8_0>>;
+      break;
+    case quant::Type::kQ4_0:
+      step.run = &RunKvWrite<&StoreBlocks<quant::BlockQ4_0>>;
+      break;
+    case quant::Type::kF16:
+      step.run = &RunKvWrite<&StoreF16>;
+      break;
+    default:  // F32: CheckSupported lets nothing else through
+      step.run = &RunKvWrite<&StoreF32>;
+  }
 }
 
 void PrepareTransfer(Step& step) {

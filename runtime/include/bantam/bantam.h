@@ -208,16 +208,22 @@ BANTAM_API bantam_code bantam_format_chat(const bantam_model* model,
 typedef struct bantam_session bantam_session;
 
 /* Element types of the KV cache. */
-enum { BANTAM_KV_F16 = 0, BANTAM_KV_F32 = 1 };
+enum { BANTAM_KV_F16 = 0, BANTAM_KV_F32 = 1, BANTAM_KV_Q8_0 = 2, BANTAM_KV_Q4_0 = 3 };
 
 typedef struct bantam_session_options {
   size_t size;
   int64_t context; /* tokens the KV cache has room for; 0: what the model was trained for */
   int64_t ubatch;  /* most tokens computed in one step; 0: the default, 512 */
   int32_t kv_type;
+  /* Speculative decoding in bantam_generate: most tokens guessed ahead; 0: none, at most 64. The
+   * tokens generated are the same with and without. */
+  int32_t draft_tokens;
+  /* What guesses: a smaller model of the same vocabulary; NULL: what followed the same tokens
+   * before. */
+  const bantam_model* draft_model;
 } bantam_session_options;
 /* clang-format off */
-#define BANTAM_SESSION_OPTIONS_INIT {sizeof(bantam_session_options), 0, 0, BANTAM_KV_F16}
+#define BANTAM_SESSION_OPTIONS_INIT {sizeof(bantam_session_options), 0, 0, BANTAM_KV_F16, 0, NULL}
 /* clang-format on */
 
 /* Allocates everything the session will need. `options` may be NULL. BANTAM_INVALID_ARGUMENT for a
@@ -256,6 +262,22 @@ BANTAM_API int64_t bantam_session_ubatch(const bantam_session* session);
 BANTAM_API bantam_code bantam_session_truncate(bantam_session* session, int64_t position,
                                                bantam_error** error);
 
+/* Takes `count` tokens out of the text, from `begin` on; what follows is computed again, as if they
+ * had never been there. BANTAM_OUT_OF_RANGE past the end. */
+BANTAM_API bantam_code bantam_session_drop(bantam_session* session, int64_t begin, int64_t count,
+                                           bantam_error** error);
+
+/* Writes the text and its KV cache to a file, with a note of any bytes that restoring gives back
+ * (NULL with length 0: none). A failure leaves what the file was. */
+BANTAM_API bantam_code bantam_session_save(const bantam_session* session, const char* path,
+                                           const char* note, size_t length, bantam_error** error);
+/* Replaces the session's text by a saved one. BANTAM_FAILED_PRECONDITION when it was saved with
+ * another model or KV type, BANTAM_DATA_LOSS when the file is damaged, BANTAM_RESOURCE_EXHAUSTED
+ * when the context is too small; the session is unchanged then. *note is for bantam_free; `note`
+ * and `length` may be NULL. There are no logits until the next decode. */
+BANTAM_API bantam_code bantam_session_restore(bantam_session* session, const char* path,
+                                              char** note, size_t* length, bantam_error** error);
+
 typedef struct bantam_memory_use {
   size_t size;
   uint64_t weights; /* of the model, shared by its sessions */
@@ -273,22 +295,45 @@ BANTAM_API bantam_code bantam_session_get_memory(const bantam_session* session,
 
 typedef struct bantam_sampler bantam_sampler;
 
+typedef struct bantam_logit_bias {
+  int32_t token;
+  float bias; /* added to the logit; -INFINITY: never */
+} bantam_logit_bias;
+
 typedef struct bantam_sampler_options {
   size_t size;
-  float temperature;       /* 0: always the most likely token */
-  int32_t top_k;           /* 0: off */
-  float top_p;             /* 1: off */
-  float min_p;             /* 0: off */
-  float typical_p;         /* 1: off */
-  float repeat_penalty;    /* 1: off */
-  float frequency_penalty; /* 0: off */
-  float presence_penalty;  /* 0: off */
-  int32_t penalty_last_n;  /* tokens the penalties look back on; -1: all, 0: none */
-  uint64_t seed;           /* the same seed, options and logits give the same tokens */
+  float temperature;                   /* 0: always the most likely token */
+  int32_t top_k;                       /* 0: off */
+  float top_p;                         /* 1: off */
+  float min_p;                         /* 0: off */
+  float typical_p;                     /* 1: off */
+  float repeat_penalty;                /* 1: off */
+  float frequency_penalty;             /* 0: off */
+  float presence_penalty;              /* 0: off */
+  int32_t penalty_last_n;              /* tokens the penalties look back on; -1: all, 0: none */
+  uint64_t seed;                       /* the same seed, options and logits give the same tokens */
+  const bantam_logit_bias* logit_bias; /* copied */
+  size_t logit_bias_count;
+  /* DRY: a token that makes the text's end a copy of n tokens longer loses
+   * multiplier * base^(n - allowed_length). */
+  float dry_multiplier; /* 0: off */
+  float dry_base;
+  int32_t dry_allowed_length;
+  int32_t dry_last_n;          /* tokens looked back on; -1: all */
+  const int32_t* dry_breakers; /* tokens that copies do not reach over; copied */
+  size_t dry_breaker_count;
+  /* XTC: with this probability, of the tokens that have `threshold` only the unlikeliest stays. */
+  float xtc_probability; /* 0: off */
+  float xtc_threshold;
+  /* Mirostat 2.0 in place of top-k, top-p, min-p, typical and XTC. */
+  int32_t mirostat;   /* 0: off, 2: on */
+  float mirostat_tau; /* mean surprise aimed at, in bits */
+  float mirostat_eta; /* learning rate */
 } bantam_sampler_options;
 /* clang-format off */
 #define BANTAM_SAMPLER_OPTIONS_INIT \
-  {sizeof(bantam_sampler_options), 0.8f, 40, 0.95f, 0.05f, 1.0f, 1.0f, 0.0f, 0.0f, 64, 0}
+  {sizeof(bantam_sampler_options), 0.8f, 40, 0.95f, 0.05f, 1.0f, 1.0f, 0.0f, 0.0f, 64, 0, \
+   NULL, 0, 0.0f, 1.75f, 2, -1, NULL, 0, 0.0f, 0.1f, 0, 5.0f, 0.1f}
 /* clang-format on */
 
 /* A sampler for this model's vocabulary. `options` may be NULL. */
@@ -297,13 +342,25 @@ BANTAM_API bantam_code bantam_sampler_create(const bantam_model* model,
                                              bantam_sampler** sampler, bantam_error** error);
 BANTAM_API void bantam_sampler_free(bantam_sampler* sampler);
 
-/* Picks a token from `count` logits, which must be vocab_size. */
+/* From now on only tokens that a grammar allows are picked; the text of the grammar begins with the
+ * next token. GBNF, or a JSON schema (BANTAM_UNIMPLEMENTED names what is not supported).
+ * `length` may be BANTAM_NUL_TERMINATED. Text of length 0: no grammar. */
+BANTAM_API bantam_code bantam_sampler_set_grammar(bantam_sampler* sampler,
+                                                  const bantam_model* model, const char* gbnf,
+                                                  size_t length, bantam_error** error);
+BANTAM_API bantam_code bantam_sampler_set_json_schema(bantam_sampler* sampler,
+                                                      const bantam_model* model, const char* schema,
+                                                      size_t length, bantam_error** error);
+
+/* Picks a token from `count` logits, which must be vocab_size. BANTAM_FAILED_PRECONDITION when the
+ * grammar allows none. */
 BANTAM_API bantam_code bantam_sampler_sample(bantam_sampler* sampler, const float* logits,
                                              size_t count, int32_t* token, bantam_error** error);
-/* Records a token of the text, of the prompt or chosen, for the penalties. */
+/* Records a token of the text, of the prompt or chosen, for the penalties. The token that was
+ * picked last also moves the grammar on. */
 BANTAM_API bantam_code bantam_sampler_accept(bantam_sampler* sampler, int32_t token,
                                              bantam_error** error);
-/* Forgets the text and starts the random numbers again. NULL is fine. */
+/* Forgets the text and starts the random numbers and the grammar again. NULL is fine. */
 BANTAM_API void bantam_sampler_reset(bantam_sampler* sampler);
 
 /* ---- Generating ---- */
@@ -321,13 +378,17 @@ typedef struct bantam_generate_options {
   bantam_text_callback callback; /* may be NULL */
   void* user_data;
   int32_t render_special; /* not 0: control tokens show in the text */
+  /* Not 0: when the context is full, forget the older half of the text after its first `keep`
+   * tokens, and go on. */
+  int32_t context_shift;
+  int64_t keep;
 } bantam_generate_options;
 /* clang-format off */
-#define BANTAM_GENERATE_OPTIONS_INIT {sizeof(bantam_generate_options), 0, NULL, NULL, 0}
+#define BANTAM_GENERATE_OPTIONS_INIT {sizeof(bantam_generate_options), 0, NULL, NULL, 0, 0, 0}
 /* clang-format on */
 
 typedef enum bantam_stop {
-  BANTAM_STOP_END = 0,         /* the model ended its answer */
+  BANTAM_STOP_END = 0,         /* the model ended its answer, or the grammar did */
   BANTAM_STOP_MAX_TOKENS = 1,  /* max_tokens were generated */
   BANTAM_STOP_CALLBACK = 2,    /* the callback asked for it */
   BANTAM_STOP_CONTEXT_FULL = 3 /* there is no room for another token */
@@ -340,18 +401,20 @@ typedef struct bantam_generate_result {
   int64_t generated_tokens; /* without the one that ends the answer */
   double prompt_seconds;    /* reading the prompt */
   double generate_seconds;  /* everything after */
+  int64_t drafted_tokens;   /* guessed ahead */
+  int64_t accepted_tokens;  /* of these, those that were right */
 } bantam_generate_result;
 /* clang-format off */
 #define BANTAM_GENERATE_RESULT_INIT \
-  {sizeof(bantam_generate_result), BANTAM_STOP_END, 0, 0, 0.0, 0.0}
+  {sizeof(bantam_generate_result), BANTAM_STOP_END, 0, 0, 0.0, 0.0, 0, 0}
 /* clang-format on */
 
 /* Appends the prompt to the session's text, then generates. Without a prompt (count 0) it goes on
  * from the last decode or generate. The sampler is told of every token of the prompt and of the
  * answer. When it returns, the session's text holds both, the token that ended the answer included,
- * as far as the context had room: the next turn's prompt is what follows. `options` and `result` may
- * be NULL. BANTAM_RESOURCE_EXHAUSTED when the prompt does not fit, BANTAM_FAILED_PRECONDITION when
- * there is nothing to go on from. */
+ * as far as the context had room: the next turn's prompt is what follows. `options` and `result`
+ * may be NULL. BANTAM_RESOURCE_EXHAUSTED when the prompt does not fit, BANTAM_FAILED_PRECONDITION
+ * when there is nothing to go on from. */
 BANTAM_API bantam_code bantam_generate(bantam_session* session, bantam_sampler* sampler,
                                        const int32_t* prompt, size_t count,
                                        const bantam_generate_options* options,

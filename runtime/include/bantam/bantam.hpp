@@ -340,6 +340,18 @@ class Sampler {
         [&](bantam_error** error) { return bantam_sampler_accept(get(), token, error); });
   }
   void Reset() { bantam_sampler_reset(get()); }
+  // Only text of a grammar from now on; "" for any again.
+  Status SetGrammar(const Model& model, std::string_view gbnf) {
+    return internal::Run([&](bantam_error** error) {
+      return bantam_sampler_set_grammar(get(), model.get(), gbnf.data(), gbnf.size(), error);
+    });
+  }
+  Status SetJsonSchema(const Model& model, std::string_view schema) {
+    return internal::Run([&](bantam_error** error) {
+      return bantam_sampler_set_json_schema(get(), model.get(), schema.data(), schema.size(),
+                                            error);
+    });
+  }
 
   bantam_sampler* get() const { return handle_.get(); }
 
@@ -362,6 +374,8 @@ struct LogitsRow {
 struct GenerateOptions {
   int64_t max_tokens = 0;  // 0: until the answer or the context ends
   bool render_special = false;
+  bool context_shift = false;  // when the context is full, forget the older half of the text
+  int64_t keep = 0;            // but not its first tokens
 };
 
 class Session {
@@ -400,6 +414,21 @@ class Session {
     return internal::Run(
         [&](bantam_error** error) { return bantam_session_truncate(get(), position, error); });
   }
+  Status Drop(int64_t begin, int64_t count) {
+    return internal::Run(
+        [&](bantam_error** error) { return bantam_session_drop(get(), begin, count, error); });
+  }
+  Status Save(const std::string& path, std::string_view note = {}) const {
+    return internal::Run([&](bantam_error** error) {
+      return bantam_session_save(get(), path.c_str(), note.data(), note.size(), error);
+    });
+  }
+  // The note that was saved.
+  Expected<std::string> Restore(const std::string& path) {
+    return internal::RunText([&](char** note, size_t* length, bantam_error** error) {
+      return bantam_session_restore(get(), path.c_str(), note, length, error);
+    });
+  }
   bantam_memory_use Memory() const {
     bantam_memory_use memory = BANTAM_MEMORY_USE_INIT;
     bantam_session_get_memory(get(), &memory, nullptr);
@@ -415,6 +444,8 @@ class Session {
     bantam_generate_options c = BANTAM_GENERATE_OPTIONS_INIT;
     c.max_tokens = options.max_tokens;
     c.render_special = options.render_special;
+    c.context_shift = options.context_shift;
+    c.keep = options.keep;
     Callback callback{on_text, nullptr};
     if (on_text) {
       c.callback = &Callback::Call;

@@ -242,16 +242,16 @@ TEST(Reference, RefusesToWriteReadOnlyMemory) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("read-only"));
 }
 
-TEST(Reference, QuantizedCacheIsRefusedByName) {
+TEST(Reference, CacheOfAnotherTypeIsRefusedByName) {
   Case c;
-  const ValueId cache = c.State(Type::kQ8_0, {32, 1, 2, 1});
+  const ValueId cache = c.State(Type::kQ5_0, {32, 1, 2, 1});
   c.graph.Add(Op::kKvWrite, {cache, c.Input({32, 1, 1, 1}), c.Ints({1, 1, 1, 1}, {0})}, "written");
   ASSERT_TRUE(graph::Infer(c.graph).ok());
   auto device = Open(1);
   EXPECT_FALSE(device->Supports(c.graph, c.graph.nodes()[0]));
   const absl::Status status = Compile(*device, c).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("Q8_0"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("Q5_0"));
 }
 
 // Exit code 0 when a device of 8 threads fails as it should for a user who may start none.
