@@ -132,6 +132,26 @@ void MakeProblem(const float* x, const float* weights, int n, Problem& problem) 
   }
 }
 
+// Scales of least error make a block smaller than it was, by the share of its energy that became
+// error, in every matrix of every layer alike, which costs a model more than the same error at
+// random would: multiplies `d` and `dmin` so that the product of x and what it becomes is that of x
+// with itself. Beyond a tenth the error that this adds is not worth it.
+template <typename Block>
+void RestoreSize(const float* x, const float* w, const Block& block, Encoding& encoding) {
+  float decoded[Block::kElements];
+  DecodeBlock(block, decoded);
+  double product = 0, square = 0;
+  for (int i = 0; i < Block::kElements; ++i) {
+    const double weighted = static_cast<double>(w[i]) * x[i];
+    product += weighted * decoded[i];
+    square += weighted * x[i];
+  }
+  if (!(product > 0) || !(square < 1.1 * product)) return;
+  const float factor = static_cast<float>(square / product);
+  encoding.d *= factor;
+  encoding.dmin *= factor;
+}
+
 template <typename Block>
 absl::Status QuantizeBlocks(const float* src, const float* weights, std::byte* dst, int64_t n) {
   if (!AllFinite(src, n)) return NotFinite(Block::kType, src, n);
@@ -144,6 +164,8 @@ absl::Status QuantizeBlocks(const float* src, const float* weights, std::byte* d
     MakeProblem(x, w, Block::kElements, problem);
     solve(problem, encoding);
     Block block;
+    Pack(encoding, block);
+    RestoreSize(x, problem.w, block, encoding);
     Pack(encoding, block);
     if constexpr (HasEncoder<Block>) {
       Block quick;

@@ -23,8 +23,9 @@ absl::Status EncodeRow(Type type, const float* src, void* dst, int64_t n);
 // weights[i] (x[i] - decoded[i])^2; every block type but Q8_1 and Q8_K (whose nearest values are
 // the best there are for what they serve) is searched, IQ1, IQ2 and IQ3 too. `weights` holds n
 // finite values that are not negative, of which only ratios within a block matter; nullptr is all
-// the same weight. The sum is never above that of EncodeRow. The same bits on every processor.
-// Thread-safe. Errors as EncodeRow.
+// the same weight. The sum is never above that of EncodeRow. (Blocks keep the size they
+// had, for which a little of what the search gains is given up: see RestoreSize.) The same bits on
+// every processor. Thread-safe. Errors as EncodeRow.
 absl::Status QuantizeRow(Type type, const float* src, const float* weights, void* dst, int64_t n);
 
 }  // namespace bantam::quant

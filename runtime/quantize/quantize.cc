@@ -25,11 +25,11 @@ namespace bantam::quantize {
 namespace {
 
 // Elements that are encoded, and bytes that are copied, before the result is written and the pages
-// of the source are let go. Large enough to keep every thread busy.
-constexpr int64_t kPieceElements = int64_t{4} << 20;
+// of the source are let go. Large enough to keep every thread busy, small enough to stop soon.
+constexpr int64_t kPieceElements = int64_t{1} << 20;
 constexpr size_t kPieceBytes = size_t{16} << 20;
 // Elements a thread takes at once.
-constexpr int64_t kGrainElements = int64_t{1} << 14;
+constexpr int64_t kGrainElements = int64_t{1} << 13;
 
 bool IsFloat(quant::Type type) {
   return type == quant::Type::kF32 || type == quant::Type::kF16 || type == quant::Type::kBF16 ||

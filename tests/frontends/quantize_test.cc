@@ -1,0 +1,109 @@
+// bantam quantize as a user runs it, and as he interrupts it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "runtime/gguf/file.h"
+#include "runtime/gguf/writer.h"
+#include "tests/frontends/program.h"
+#include "tests/support/tiny_model.h"
+
+namespace bantam::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class QuantizeCommandTest : public ::testing::Test {
+ protected:
+  bool Exists(const std::string& name) { return std::filesystem::exists(dir_.File(name)); }
+  size_t Files() {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(dir_.path()), {}));
+  }
+
+  // A model that takes seconds to quantize, and the program at it, its temporary file begun.
+  std::unique_ptr<Process> StartLong() {
+    const std::vector<std::byte> zeros(size_t{48} << 20, std::byte{0x11});
+    gguf::Writer writer;
+    writer.Set("general.architecture", absl::string_view("llama"));
+    const std::vector<int64_t> shape = {4096, 6144};
+    EXPECT_TRUE(writer.AddTensor("blk.0.ffn_up.weight", quant::Type::kF16, shape, zeros).ok());
+    EXPECT_TRUE(writer.Write(dir_.File("long.gguf")).ok());
+    auto process = std::make_unique<Process>(std::vector<std::string>{
+        Program(), "quantize", dir_.File("long.gguf"), dir_.File("out.gguf"), "IQ3_S", "-t", "1"});
+    for (int i = 0; i < 3000 && Files() < 2; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(Files(), 2u) << "no temporary file";
+    return process;
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(QuantizeCommandTest, SmallerAndStillAModel) {
+  TinyLlamaOptions options;
+  options.embedding = 256;
+  options.feed_forward = 512;
+  WriteTinyLlama(dir_.File("in.gguf"), options);
+  const Outcome outcome = RunBantam({"quantize", dir_.File("in.gguf"), dir_.File("out.gguf"),
+                                     "q4_k_m", "--json", "--tensor-type", "ffn_down=Q8_0"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["bytes_after"], std::filesystem::file_size(dir_.File("out.gguf")));
+  EXPECT_GT(json["ratio"], 2);
+  const auto file = gguf::File::Open(dir_.File("out.gguf"));
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ((*file)->FindTensor("blk.1.ffn_down.weight")->type, quant::Type::kQ8_0);
+  EXPECT_EQ((*file)->FindTensor("blk.0.ffn_up.weight")->type, quant::Type::kQ4_K);
+  const Outcome answer = RunBantam({"run", "-m", dir_.File("out.gguf"), "-p", "a", "-n", "2"});
+  EXPECT_EQ(answer.code, 0) << answer.err;
+}
+
+TEST_F(QuantizeCommandTest, Mistakes) {
+  WriteTinyLlama(dir_.File("in.gguf"));
+  const std::string in = dir_.File("in.gguf"), out = dir_.File("out.gguf");
+  const std::pair<std::vector<std::string>, std::string> kCases[] = {
+      {{in, out, "Q4_K_X"}, "expected one of"},
+      {{in, in, "Q8_0", "--overwrite"}, "is the model to quantize"},
+      {{dir_.File("none.gguf"), out, "Q8_0"}, "none.gguf"},
+      {{in, out, "Q8_0", "--tensor-type", "ffn"}, "REGEX=TYPE"},
+      {{in, out, "Q8_0", "--tensor-type", "(=Q8_0"}, "regular expression"},
+      {{in, out, "Q8_0", "--tensor-type", "a=Q8_1"}, "no tensor type"}};
+  for (auto [args, message] : kCases) {
+    args.insert(args.begin(), "quantize");
+    const Outcome outcome = RunBantam(args);
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+    EXPECT_EQ(outcome.error_lines(), 1);
+    EXPECT_EQ(Files(), 1u);
+  }
+  // Rows of 64 do not fill a block of 256, which the summary says.
+  const Outcome fallback = RunBantam({"quantize", in, out, "Q4_K_M", "--dry-run"});
+  EXPECT_THAT(fallback.out, HasSubstr("Q5_0 instead of Q4_K"));
+  EXPECT_EQ(Files(), 1u);
+}
+
+TEST_F(QuantizeCommandTest, CtrlCLeavesNothing) {
+  const auto process = StartLong();
+  process->Signal(SIGINT);
+  const Outcome outcome = process->Wait();
+  EXPECT_EQ(outcome.signal, SIGINT) << outcome.err;
+  EXPECT_EQ(Files(), 1u);
+}
+
+TEST_F(QuantizeCommandTest, KilledLeavesNoModel) {
+  const auto process = StartLong();
+  process->Signal(SIGKILL);
+  EXPECT_EQ(process->Wait().signal, SIGKILL);
+  EXPECT_FALSE(Exists("out.gguf"));
+}
+
+}  // namespace
+}  // namespace bantam::testing
