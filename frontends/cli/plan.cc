@@ -67,18 +67,17 @@ std::string Table(const plan::Plan& plan, const plan::Machine& machine) {
       &out, "\nbeside the weights, at %d tokens of context: KV cache %s, compute %s\n\n",
       plan.context, FormatByteSize(plan.rows[0].memory.kv_cache),
       FormatByteSize(plan.rows[0].memory.compute));
-  absl::StrAppendFormat(&out, "  %-8s %6s %11s %11s  %-5s %10s %12s %8s\n", "recipe", "bits",
-                        "weights", "in all", "fits", "longest", "at most", "loss");
+  absl::StrAppendFormat(&out, "  %-8s %6s %11s %11s  %-5s %10s %12s\n", "recipe", "bits", "weights",
+                        "in all", "fits", "longest", "at most");
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const plan::Row& row = plan.rows[i];
     const bool recommended = static_cast<int>(i) == plan.recommended;
     absl::StrAppendFormat(
-        &out, "%s %-8s %6.2f %11s %11s  %-5s %10s %12s %8s", recommended ? "*" : " ", row.recipe,
+        &out, "%s %-8s %6.2f %11s %11s  %-5s %10s %12s", recommended ? "*" : " ", row.recipe,
         row.bits_per_weight, FormatByteSize(row.weights), FormatByteSize(row.total()),
         row.fits ? "yes" : "no", row.longest_context > 0 ? absl::StrCat(row.longest_context) : "-",
         row.most_tokens_per_second ? absl::StrFormat("%.1f tok/s", *row.most_tokens_per_second)
-                                   : "-",
-        row.kl_divergence ? absl::StrFormat("%.4f", *row.kl_divergence) : "-");
+                                   : "-");
     if (machine.vram > 0) {
       absl::StrAppendFormat(&out, "  %d of %d layers on the GPU: %s there, %s in RAM",
                             row.gpu_layers, plan.layers, FormatByteSize(row.in_vram),
@@ -97,9 +96,7 @@ std::string Table(const plan::Plan& plan, const plan::Machine& machine) {
 constexpr char kNotes[] =
     "bits: per weight. longest: context in tokens that fits. at most: reading the weights from "
     "RAM\n"
-    "allows no more. loss: KL divergence from the original, measured on SmolLM2 135M; larger "
-    "models\n"
-    "lose less.\n";
+    "allows no more.\n";
 
 nlohmann::ordered_json ToJson(const plan::Plan& plan, const plan::Machine& machine) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
@@ -116,7 +113,6 @@ nlohmann::ordered_json ToJson(const plan::Plan& plan, const plan::Machine& machi
                                    {"in_ram", row.in_ram},
                                    {"longest_context", row.longest_context}};
     if (row.most_tokens_per_second) json["most_tokens_per_second"] = *row.most_tokens_per_second;
-    if (row.kl_divergence) json["kl_divergence"] = *row.kl_divergence;
     rows.push_back(std::move(json));
   }
   nlohmann::ordered_json json = {{"model", plan.model},

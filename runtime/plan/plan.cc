@@ -25,14 +25,11 @@ constexpr int64_t kContextStep = 256;
 struct RecipeFacts {
   const char* name;
   double bits;  // per weight, of models with rows of whole blocks: published sizes of 7B models
-  std::optional<double> kl;
 };
 // The largest first.
 constexpr RecipeFacts kRecipes[] = {
-    {"F16", 16.0, std::nullopt},    {"Q8_0", 8.5, std::nullopt},     {"Q6_K", 6.56, std::nullopt},
-    {"Q5_K_M", 5.69, std::nullopt}, {"Q4_K_M", 4.85, std::nullopt},  {"IQ4_XS", 4.32, std::nullopt},
-    {"Q3_K_M", 3.91, std::nullopt}, {"IQ3_XXS", 3.25, std::nullopt}, {"Q2_K", 3.0, std::nullopt},
-    {"IQ2_XS", 2.45, std::nullopt},
+    {"F16", 16.0},    {"Q8_0", 8.5},    {"Q6_K", 6.56},    {"Q5_K_M", 5.69}, {"Q4_K_M", 4.85},
+    {"IQ4_XS", 4.32}, {"Q3_K_M", 3.91}, {"IQ3_XXS", 3.25}, {"Q2_K", 3.0},    {"IQ2_XS", 2.45},
 };
 
 // Published shapes of models that are typical for their size.
@@ -158,7 +155,6 @@ absl::Status Fill(const Source& source, const Request& request, Plan& plan) {
     BANTAM_ASSIGN_OR_RETURN(row.weights, source.weights(recipe));
     row.bits_per_weight = static_cast<double>(row.weights) * 8 / source.elements;
     row.memory = memory;
-    row.kl_divergence = recipe.kl;
     Place(request.machine, plan.layers, row);
     BANTAM_ASSIGN_OR_RETURN(row.longest_context, LongestContext(source, request.machine,
                                                                 row.weights, plan.trained_context));

@@ -44,8 +44,6 @@ struct Row {
   int64_t longest_context = 0;  // 0: not even a short one fits
   // Generated tokens per second are at most this: reading the weights takes the rest of the time.
   std::optional<double> most_tokens_per_second;
-  // What was lost by it on a model of ours, or nothing where that was not measured.
-  std::optional<double> kl_divergence;
 
   uint64_t total() const { return weights + memory.kv_cache + memory.compute; }
 };

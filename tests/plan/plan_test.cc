@@ -44,9 +44,9 @@ std::string Recommended(double weights, const Request& request) {
 
 TEST(PlanSize, RulesOfThumb) {
   EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 64 * kGiB}}), "Q6_K");
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 9 * kGiB}}), "Q4_K_M");
+  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 8 * kGiB}}), "Q4_K_M");
   EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 6 * kGiB}}), "Q4_K_M");
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 4 * kGiB}}), "Q2_K");
+  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = uint64_t{3500} << 20}}), "Q2_K");
   EXPECT_EQ(Recommended(70e9, {.machine = {.ram = 8 * kGiB}}), "");
   const auto plan = PlanSize(8.03e9, {.machine = {.ram = 16 * kGiB, .vram = 6 * kGiB}});
   ASSERT_TRUE(plan.ok());
@@ -91,7 +91,7 @@ TEST_F(TinyFile, MemoryIsWhatASessionTakes) {
     ASSERT_TRUE(predicted.ok());
     EXPECT_EQ(predicted->kv_cache, use.kv_cache);
     ASSERT_GE(use.compute, predicted->compute);
-    if (held) EXPECT_EQ(use.compute - predicted->compute, *held);
+    EXPECT_EQ(use.compute - predicted->compute, held.value_or(use.compute - predicted->compute));
     held = use.compute - predicted->compute;
   }
 }
@@ -191,13 +191,13 @@ TEST_F(TinyFile, WithinABudget) {
     for (size_t i = 0; i < choice->types.size(); ++i) {
       const gguf::TensorInfo& tensor = file_->tensors()[i];
       bytes += quant::RowBytes(choice->types[i], tensor.shape[0]) * tensor.shape[1];
-      if (tensor.n_dims == 1) EXPECT_EQ(choice->types[i], Type::kF32) << tensor.name;
+      EXPECT_TRUE(tensor.n_dims > 1 || choice->types[i] == Type::kF32) << tensor.name;
     }
     EXPECT_EQ(choice->bytes, bytes);
     EXPECT_LE(bytes, budget);
     EXPECT_GT(choice->cost, before);
     before = choice->cost;
-    if (bits > 16) EXPECT_EQ(choice->cost, 0);  // nothing needs to change
+    EXPECT_TRUE(bits < 16 || choice->cost == 0);  // nothing needs to change
   }
   const auto none = ChooseWithinBudget(*file_, 1000, {}, pool_, [](auto, auto) { return true; });
   EXPECT_TRUE(absl::IsResourceExhausted(none.status())) << none.status();
