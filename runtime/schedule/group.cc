@@ -40,7 +40,7 @@ std::optional<Group> GroupOfWeight(absl::string_view name, graph::Op op) {
   const int layer = TakeLayer(name);
   if (layer >= 0) {
     if (absl::StrContains(name, "_exps")) return Group{Part::kExperts, layer};
-    if (StartsWithAny(name, {"ffn", "post_ffw", "exp_probs"})) {
+    if (StartsWithAny(name, {"ffn", "post_ffw", "exp_probs", "layer_out"})) {
       return Group{Part::kFeedForward, layer};
     }
     return Group{Part::kAttention, layer};
