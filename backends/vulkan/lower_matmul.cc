@@ -19,8 +19,9 @@ struct VectorShape {
 VectorShape VectorShapeOf(const Traits& traits, uint32_t columns, quant::Type type) {
   // Conversions of 64-bit numbers are long; no model is made of them.
   const bool odd = type == quant::Type::kF64 || type == quant::Type::kI64;
-  // A processor keeps a team in one vector register.
-  if (traits.is_processor()) return {8, 8, odd ? 1u : 2u};
+  // A processor keeps a team in one vector register, and starts a workgroup under a lock: few large
+  // ones.
+  if (traits.is_processor()) return {std::min(traits.max_invocations, 256u), 8, odd ? 1u : 2u};
   const uint32_t team = traits.subgroup_size != 0 ? traits.subgroup_size : 32;
   return {std::max(team, 128u), team, odd || columns > 4 ? 1u : 2u};
 }
