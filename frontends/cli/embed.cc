@@ -56,7 +56,9 @@ absl::Status Run(const Options& options, const EmbedOptions& embed) {
     session_options.context = std::min(kDefaultContext, config.context_length);
   }
   // What pools several rows, or sees all tokens at once, needs them in one step.
-  if (!config.causal || pooling == Pooling::kMean) session_options.ubatch = session_options.context;
+  if (!config.causal || pooling != Pooling::kLast) session_options.ubatch = session_options.context;
+  // An encoder keeps nothing for a next step, so that there is nothing to save.
+  if (!config.causal) session_options.kv_type = quant::Type::kF32;
   BANTAM_ASSIGN_OR_RETURN(const auto session, engine::Session::Create(model, session_options));
   if (options.verbose) WriteStderr(DescribeSession(*session));
 

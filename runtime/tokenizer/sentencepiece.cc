@@ -12,13 +12,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
+#include "runtime/tokenizer/scores.h"
 #include "runtime/tokenizer/utf8.h"
 #include "runtime/tokenizer/word_cache.h"
 
 namespace bantam::tokenizer {
 namespace {
 
-constexpr char kScores[] = "tokenizer.ggml.scores";
 constexpr char kSpace[] = "\xE2\x96\x81";  // U+2581
 
 size_t SymbolLength(absl::string_view text, size_t position) {
@@ -38,22 +38,7 @@ bool IsPhi3(const gguf::File& file) {
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizer::FromGguf(
     const gguf::File& file) {
   BANTAM_ASSIGN_OR_RETURN(Vocabulary v, LoadVocabulary(file));
-  if (file.Find(kScores) == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kScores, " is missing, expected with tokenizer.ggml.model llama"));
-  }
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<float> scores, file.GetFloats(kScores));
-  if (scores.size() != v.texts.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(kScores, " has ", scores.size(),
-                                                   " entries, expected ", v.texts.size(),
-                                                   ", as many as tokenizer.ggml.tokens"));
-  }
-  for (size_t i = 0; i < scores.size(); ++i) {
-    if (std::isnan(scores[i])) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(kScores, " of token ", i, " is NaN, expected a number"));
-    }
-  }
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<float> scores, LoadScores(file, v));
   for (TokenId id = 0; id < v.size(); ++id) {
     if (v.kinds[id] == TokenKind::kByte && ParseByteToken(v.texts[id]) < 0) {
       return absl::InvalidArgumentError(

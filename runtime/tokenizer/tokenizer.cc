@@ -6,6 +6,7 @@
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/sentencepiece.h"
+#include "runtime/tokenizer/unigram.h"
 #include "runtime/tokenizer/utf8.h"
 #include "runtime/tokenizer/wordpiece.h"
 
@@ -23,8 +24,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const gguf::File& file)
   if (model == "gpt2") return BpeTokenizer::FromGguf(file);
   if (model == "llama") return SentencePieceTokenizer::FromGguf(file);
   if (model == "bert") return WordPieceTokenizer::FromGguf(file);
+  if (model == "t5") return UnigramTokenizer::FromGguf(file);
   return absl::UnimplementedError(absl::StrCat(
-      kModel, " is ", Printable(model), ", which is not supported; gpt2, llama and bert are"));
+      kModel, " is ", Printable(model), ", which is not supported; gpt2, llama, bert and t5 are"));
 }
 
 // Moves all whole characters of `pending` to the result; `at_end`, an unfinished one too.

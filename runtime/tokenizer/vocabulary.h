@@ -65,8 +65,9 @@ int ParseByteToken(absl::string_view text);
 // kind. `special` and `end_of_generation` are left alone.
 absl::StatusOr<Vocabulary> LoadVocabulary(const gguf::File& file);
 
-// Fills `special` (what it holds comes in as the defaults of the algorithm) and `end_of_generation` from metadata and from the texts that models are known to
-// use. Corrects `kinds` of such tokens where a converter got them wrong.
+// Fills `special` (what it holds comes in as the defaults of the algorithm) and `end_of_generation`
+// from metadata and from the texts that models are known to use. Corrects `kinds` of such tokens
+// where a converter got them wrong.
 absl::Status LoadSpecialTokens(const gguf::File& file, Vocabulary& vocabulary);
 
 }  // namespace bantam::tokenizer

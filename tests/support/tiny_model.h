@@ -45,6 +45,7 @@ class TempDir {
 // The path of a model that tests/models/fetch.sh provides, or "" when it is not there:
 // $BANTAM_MODELS, else ${XDG_CACHE_HOME:-~/.cache}/bantam/models.
 std::string FetchedModel(const std::string& file_name);
+inline constexpr char kGemma3[] = "gemma-3-270m.Q4_K_M.gguf";
 inline constexpr char kSmolLm2[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 }  // namespace bantam::testing

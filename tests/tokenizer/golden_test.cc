@@ -170,7 +170,8 @@ INSTANTIATE_TEST_SUITE_P(Vocabularies, Golden,
                                            Vocab("command-r"), Vocab("starcoder"), Vocab("refact"),
                                            Vocab("deepseek-llm"), Vocab("deepseek-coder"),
                                            Vocab("mpt"), Vocab("aquila", false),
-                                           Vocab("gpt-neox", false), Vocab("bert-bge", true, true)),
+                                           Vocab("gpt-neox", false), Vocab("bert-bge", true, true),
+                                           Vocab("nomic-bert-moe", false)),
                          [](const ::testing::TestParamInfo<Case>& info) {
                            return absl::StrReplaceAll(info.param.name, {{"-", "_"}});
                          });
