@@ -1,7 +1,7 @@
 // What a grammar costs beside decoding: texts of a model under JSON schemas and GBNF. Prints the
 // time for masks (computed or found again) and for moving on, as a share of the decoding.
 //
-//   build/bench/grammar MODEL [threads [tokens]]
+//   build/bench/bench_grammar MODEL [threads [tokens]]
 
 #include <chrono>
 #include <cstdio>

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cstddef>
 #include <new>
 #include <stdexcept>
 
@@ -15,11 +16,14 @@ using ::testing::HasSubstr;
 // Programs are compiled against these layouts: a field may only be added at the end.
 static_assert(sizeof(void*) != 8 || sizeof(bantam_model_options) == 40);
 static_assert(sizeof(void*) != 8 || sizeof(bantam_model_info) == 128);
-static_assert(sizeof(void*) != 8 || sizeof(bantam_session_options) == 32);
+static_assert(sizeof(void*) != 8 || sizeof(bantam_session_options) == 48);
 static_assert(sizeof(void*) != 8 || sizeof(bantam_memory_use) == 32);
-static_assert(sizeof(void*) != 8 || sizeof(bantam_sampler_options) == 56);
-static_assert(sizeof(void*) != 8 || sizeof(bantam_generate_options) == 40);
-static_assert(sizeof(void*) != 8 || sizeof(bantam_generate_result) == 48);
+static_assert(sizeof(void*) != 8 || sizeof(bantam_sampler_options) == 128);
+static_assert(sizeof(void*) != 8 || sizeof(bantam_generate_options) == 56);
+static_assert(sizeof(void*) != 8 || sizeof(bantam_generate_result) == 64);
+// Not in the padding at the end of an earlier layout, which programs leave as it was.
+static_assert(sizeof(void*) != 8 || offsetof(bantam_session_options, draft_tokens) == 32);
+static_assert(sizeof(void*) != 8 || offsetof(bantam_generate_options, keep) == 40);
 
 TEST_F(CApiTest, InfoTellsWhatTheFileSays) {
   bantam_model_info info = BANTAM_MODEL_INFO_INIT;

@@ -217,7 +217,7 @@ typedef struct bantam_session_options {
   int32_t kv_type;
   /* Speculative decoding in bantam_generate: most tokens guessed ahead; 0: none, at most 64. The
    * tokens generated are the same with and without. */
-  int32_t draft_tokens;
+  int64_t draft_tokens;
   /* What guesses: a smaller model of the same vocabulary; NULL: what followed the same tokens
    * before. */
   const bantam_model* draft_model;
@@ -378,10 +378,9 @@ typedef struct bantam_generate_options {
   bantam_text_callback callback; /* may be NULL */
   void* user_data;
   int32_t render_special; /* not 0: control tokens show in the text */
-  /* Not 0: when the context is full, forget the older half of the text after its first `keep`
-   * tokens, and go on. */
+  int64_t keep;           /* first tokens that a context shift never forgets */
+  /* Not 0: when the context is full, forget the older half of the text and go on. */
   int32_t context_shift;
-  int64_t keep;
 } bantam_generate_options;
 /* clang-format off */
 #define BANTAM_GENERATE_OPTIONS_INIT {sizeof(bantam_generate_options), 0, NULL, NULL, 0, 0, 0}
