@@ -1,18 +1,20 @@
 #version 450
-// Unary, gated, binary, scale, copy: out = f(a, b), an element to an invocation.
+// Unary, gated, binary, scale, copy: out = f(a, b); gather: out = a[b]. An element to an invocation.
 #include "common.glsl"
-layout(constant_id = 1) const uint OP = 0;          // kUnary..kCopy below
+layout(constant_id = 1) const uint OP = 0;          // kUnary..kGather below
 layout(constant_id = 2) const uint ACTIVATION = 0;  // graph::Activation
 #include "activation.glsl"
 
-const uint kUnary = 0, kGated = 1, kAdd = 2, kSub = 3, kMul = 4, kDiv = 5, kScale = 6, kCopy = 7;
+const uint kUnary = 0, kGated = 1, kAdd = 2, kSub = 3, kMul = 4, kDiv = 5, kScale = 6, kCopy = 7,
+           kGather = 8;
 
 layout(push_constant) uniform Push {
-  uvec4 shape;      // of a and out
+  uvec4 shape;      // of out, and of a but for a gather
   uvec4 a_strides;  // in words
   uvec4 b_strides;  // 0 where b is broadcast
   uint a_offset, b_offset, out_offset;
-  float scale, bias;
+  float scale, bias;  // kGated: the limit (0: none) and what is added to b
+  uint width;         // kGather: of a
 } p;
 layout(binding = 0) readonly buffer A { uint a[]; };
 layout(binding = 1) readonly buffer B { uint b[]; };
@@ -33,12 +35,18 @@ void main() {
   i /= p.shape.y;
   index.z = i % p.shape.z;
   index.w = i / p.shape.z;
+  if (OP == kGather) {
+    const uint id = b[p.b_offset + At(index, p.b_strides)];
+    index.x = id;
+    result[out_at] = id < p.width ? a[p.a_offset + At(index, p.a_strides)] : 0;
+    return;
+  }
   const uint bits = a[p.a_offset + At(index, p.a_strides)];
   if (OP == kCopy) {
     result[out_at] = bits;
     return;
   }
-  const float x = uintBitsToFloat(bits);
+  float x = uintBitsToFloat(bits);
   float y = 0.0;
   switch (OP) {
     case kGated: case kAdd: case kSub: case kMul: case kDiv:
@@ -47,7 +55,13 @@ void main() {
   float value;
   switch (OP) {
     case kUnary: value = Activate(ACTIVATION, x); break;
-    case kGated: value = Activate(ACTIVATION, x) * y; break;
+    case kGated:
+      if (p.scale != 0.0) {
+        x = x > p.scale ? p.scale : x;
+        y = y > p.scale ? p.scale : y < -p.scale ? -p.scale : y;
+      }
+      value = Activate(ACTIVATION, x) * (y + p.bias);
+      break;
     case kAdd: value = x + y; break;
     case kSub: value = x - y; break;
     case kMul: value = x * y; break;

@@ -161,6 +161,7 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     case Op::kBinary:
     case Op::kScale:
     case Op::kTransfer:
+    case Op::kGatherElements:
       return Elementwise(node, inputs, output);
     case Op::kNorm:
     case Op::kSoftmax:
@@ -188,7 +189,17 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
 
 absl::Status Lowering::Elementwise(const graph::Node& node, std::span<const Tensor> inputs,
                                    const Tensor& output) {
-  enum : uint32_t { kUnary, kGated, kAdd, kSub, kMul, kDiv, kScale, kCopy };  // elementwise.comp
+  enum : uint32_t {
+    kUnary,
+    kGated,
+    kAdd,
+    kSub,
+    kMul,
+    kDiv,
+    kScale,
+    kCopy,
+    kGather
+  };  // elementwise.comp
   uint32_t op = kCopy, activation = 0;
   float scale = 1, bias = 0;
   std::string kernel(graph::OpName(node.op));
@@ -197,7 +208,10 @@ absl::Status Lowering::Elementwise(const graph::Node& node, std::span<const Tens
   switch (node.op) {
     case Op::kUnary:
     case Op::kGated: {
-      const auto kind = std::get<graph::ActivationAttrs>(node.attrs).activation;
+      const auto& attrs = std::get<graph::ActivationAttrs>(node.attrs);
+      const auto kind = attrs.activation;
+      scale = attrs.limit;
+      bias = attrs.up_offset;
       activation = static_cast<uint32_t>(kind);
       op = node.op == Op::kUnary ? kUnary : kGated;
       absl::StrAppend(&kernel, " ", graph::ActivationName(kind));
@@ -211,6 +225,9 @@ absl::Status Lowering::Elementwise(const graph::Node& node, std::span<const Tens
       scale = std::get<graph::ScaleAttrs>(node.attrs).scale;
       bias = std::get<graph::ScaleAttrs>(node.attrs).bias;
       break;
+    case Op::kGatherElements:
+      op = kGather;
+      break;
     default:  // a copy, in words of any type
       for (Tensor& tensor : tensors) {
         tensor.shape[0] = quant::RowBytes(tensor.type, tensor.shape[0]) / 4;
@@ -218,7 +235,7 @@ absl::Status Lowering::Elementwise(const graph::Node& node, std::span<const Tens
         tensor.strides[0] = 4;
       }
   }
-  return ForFitting(tensors, 0, [&](const Tensors& t) {
+  return ForFitting(tensors, op == kGather ? 1 : 0, [&](const Tensors& t) {
     const Tensor& a = t[0];
     const bool two = t.size() == 3;
     const Tensor& out = t.back();
@@ -240,6 +257,7 @@ absl::Status Lowering::Elementwise(const graph::Node& node, std::span<const Tens
     builder.PushAll({a_at, b_at, out_at});
     builder.Push(scale);
     builder.Push(bias);
+    builder.Push(static_cast<uint32_t>(a.shape[0]));
     builder.Finish(Groups(graph::ElementCount(out.shape), kLocal));
     return absl::OkStatus();
   });
