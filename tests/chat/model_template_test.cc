@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
 #include "runtime/chat/template.h"
@@ -37,12 +38,20 @@ TEST_P(ModelTemplate, RendersAsJinja2) {
   const std::string name = GetParam();
   std::string path = bantam::testing::FetchedModel(name);
   if (path.empty()) path = bantam::testing::FetchedModel("vocab/" + name);
+  if (path.empty()) path = bantam::testing::FetchedModel("vocab/templates/" + name);
   if (path.empty()) GTEST_SKIP() << name << " is not fetched: run tests/models/fetch*.sh";
-  const auto file = gguf::File::Open(path);
-  ASSERT_TRUE(file.ok()) << file.status();
-  const auto source = (*file)->GetString("tokenizer.chat_template");
-  ASSERT_TRUE(source.ok()) << source.status();
-  const auto parsed = Template::Parse(*source);
+  std::string source;
+  if (absl::EndsWith(name, ".jinja")) {
+    std::ifstream in(path, std::ios::binary);
+    source.assign(std::istreambuf_iterator<char>(in), {});
+  } else {
+    const auto file = gguf::File::Open(path);
+    ASSERT_TRUE(file.ok()) << file.status();
+    const auto in_file = (*file)->GetString("tokenizer.chat_template");
+    ASSERT_TRUE(in_file.ok()) << in_file.status();
+    source = std::string(*in_file);
+  }
+  const auto parsed = Template::Parse(source);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const Json cases = ReadJson("golden.json")["cases"];
   const Json golden = ReadJson("models.json")[name];
@@ -63,18 +72,25 @@ TEST_P(ModelTemplate, RendersAsJinja2) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ModelTemplate,
-                         ::testing::Values("SmolLM2-135M-Instruct.Q4_1.gguf",
-                                           "ggml-vocab-phi-3.gguf", "ggml-vocab-qwen2.gguf",
-                                           "ggml-vocab-qwen35.gguf", "ggml-vocab-command-r.gguf",
-                                           "ggml-vocab-gemma-4.gguf"),
-                         [](const auto& info) {
-                           std::string name = info.param.substr(0, info.param.size() - 5);
-                           for (char& c : name) {
-                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-                           }
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, ModelTemplate,
+    ::testing::Values(
+        "SmolLM2-135M-Instruct.Q4_1.gguf", "ggml-vocab-phi-3.gguf", "ggml-vocab-qwen2.gguf",
+        "ggml-vocab-qwen35.gguf", "ggml-vocab-command-r.gguf", "ggml-vocab-gemma-4.gguf",
+        "google-gemma-2-2b-it.jinja", "Qwen-Qwen2.5-7B-Instruct.jinja", "Qwen-Qwen3-0.6B.jinja",
+        "Qwen-QwQ-32B.jinja", "Qwen3-Coder.jinja", "microsoft-Phi-3.5-mini-instruct.jinja",
+        "ibm-granite-granite-4.0.jinja", "meta-llama-Llama-3.1-8B-Instruct.jinja",
+        "meta-llama-Llama-3.3-70B-Instruct.jinja", "mistralai-Mistral-Nemo-Instruct-2407.jinja",
+        "unsloth-mistral-Devstral-Small-2507.jinja", "HuggingFaceTB-SmolLM3-3B.jinja",
+        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja",
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja"),
+    [](const auto& info) {
+      std::string name = info.param.substr(0, info.param.rfind('.'));
+      for (char& c : name) {
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+      }
+      return name;
+    });
 
 }  // namespace
 }  // namespace bantam::chat

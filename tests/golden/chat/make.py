@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes golden.json: what Jinja2 makes of our templates, with Hugging Face's settings.
 
-With GGUF files as arguments it writes models.json instead: the same of the templates in them, by
-length and hash, for their texts are not ours. Needs jinja2 (3.1.6 when the files were made) and,
-for GGUF files, gguf. See README.md.
+With GGUF files or templates as arguments it writes models.json instead: the same of the templates in
+them, by length and hash, for their texts are not ours. Needs jinja2 (3.1.6 when the files were made)
+and, for GGUF files, gguf. See README.md.
 """
 
 import copy
@@ -97,10 +97,14 @@ def models(paths):
     import gguf
 
     env = environment()
-    golden = {}
+    # Of files that are not named it keeps what there was.
+    golden = json.loads((HERE / "models.json").read_text())
     for path in map(pathlib.Path, paths):
-        field = gguf.GGUFReader(path).fields["tokenizer.chat_template"]
-        source = bytes(field.parts[field.data[0]]).decode()
+        if path.suffix == ".jinja":
+            source = path.read_text()
+        else:
+            field = gguf.GGUFReader(path).fields["tokenizer.chat_template"]
+            source = bytes(field.parts[field.data[0]]).decode()
         results = golden[path.name] = {}
         for name, variables in CASES.items():
             result = render(env, source, variables)
