@@ -324,8 +324,9 @@ TEST_F(Vulkan, AThousandLoadsLeaveMemoryFlat) {
     }
   }
   EXPECT_EQ(device_->memory().free, free);
-  // 800 loads that each kept only 4 KiB would be 3 MiB.
-  EXPECT_LT(ResidentBytes(), settled + (2 << 20));
+  // lavapipe itself keeps 2.6 KiB a load, on its queue's thread; 800 loads that each kept 4 KiB more
+  // would be 5 MiB.
+  EXPECT_LT(ResidentBytes(), settled + (4 << 20));
 }
 
 TEST_F(Vulkan, ThePipelineCacheOnDiskMayBeAnything) {
