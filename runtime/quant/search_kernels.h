@@ -1,10 +1,13 @@
 // See search.h. Included by the files that compile it for an instruction set, which define
 // BANTAM_SEARCH_NAMESPACE and include everything used here beforehand; hence no include guard.
 
-#include "runtime/quant/search_affine.h"
+// Each needs those before it.
+// clang-format off
+#include "runtime/quant/search_vector.h"
 #include "runtime/quant/search_runs.h"
 #include "runtime/quant/search_scales.h"
-#include "runtime/quant/search_vector.h"
+#include "runtime/quant/search_affine.h"
+// clang-format on
 
 namespace bantam::quant::BANTAM_SEARCH_NAMESPACE {
 

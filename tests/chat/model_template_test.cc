@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <ctime>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
@@ -32,6 +34,18 @@ std::string Hash(absl::string_view text) {
   return absl::StrFormat("%016x", value);
 }
 
+std::tm TimeOf(const Json& now) {
+  std::tm time{};
+  time.tm_year = now[0].get<int>() - 1900;
+  time.tm_mon = now[1].get<int>() - 1;
+  time.tm_mday = now[2].get<int>();
+  time.tm_hour = now[3].get<int>();
+  time.tm_min = now[4].get<int>();
+  time.tm_sec = now[5].get<int>();
+  std::mktime(&time);  // the day of the week and of the year
+  return time;
+}
+
 class ModelTemplate : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ModelTemplate, RendersAsJinja2) {
@@ -53,12 +67,14 @@ TEST_P(ModelTemplate, RendersAsJinja2) {
   }
   const auto parsed = Template::Parse(source);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  const Json cases = ReadJson("golden.json")["cases"];
+  const Json fixed = ReadJson("golden.json");
+  const Json& cases = fixed["cases"];
+  const std::tm now = TimeOf(fixed["now"]);
   const Json golden = ReadJson("models.json")[name];
   ASSERT_GE(golden.size(), 28u);
   for (const auto& [label, expected] : golden.items()) {
     SCOPED_TRACE(label);
-    const auto text = parsed->Render(cases[label]);
+    const auto text = parsed->Render(cases[label], &now);
     if (expected.contains("bytes")) {
       ASSERT_TRUE(text.ok()) << text.status();
       EXPECT_EQ(text->size(), expected["bytes"].get<size_t>()) << *text;
@@ -66,31 +82,29 @@ TEST_P(ModelTemplate, RendersAsJinja2) {
     } else if (expected.contains("raised")) {
       EXPECT_EQ(text.status().code(), absl::StatusCode::kFailedPrecondition) << text.status();
       EXPECT_EQ(Hash(text.status().message()), expected["raised"].get<std::string>());
-    } else {
+    } else if (expected["error"] != "SecurityError" &&
+               expected["error"] != "TemplateRuntimeError") {
+      // Those two are of what Jinja2 has not or Hugging Face's sandbox forbids, and we do:
+      // from_json, list.append.
       EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument) << text.status();
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, ModelTemplate,
-    ::testing::Values(
-        "SmolLM2-135M-Instruct.Q4_1.gguf", "ggml-vocab-phi-3.gguf", "ggml-vocab-qwen2.gguf",
-        "ggml-vocab-qwen35.gguf", "ggml-vocab-command-r.gguf", "ggml-vocab-gemma-4.gguf",
-        "google-gemma-2-2b-it.jinja", "Qwen-Qwen2.5-7B-Instruct.jinja", "Qwen-Qwen3-0.6B.jinja",
-        "Qwen-QwQ-32B.jinja", "Qwen3-Coder.jinja", "microsoft-Phi-3.5-mini-instruct.jinja",
-        "ibm-granite-granite-4.0.jinja", "meta-llama-Llama-3.1-8B-Instruct.jinja",
-        "meta-llama-Llama-3.3-70B-Instruct.jinja", "mistralai-Mistral-Nemo-Instruct-2407.jinja",
-        "unsloth-mistral-Devstral-Small-2507.jinja", "HuggingFaceTB-SmolLM3-3B.jinja",
-        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja",
-        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja"),
-    [](const auto& info) {
-      std::string name = info.param.substr(0, info.param.rfind('.'));
-      for (char& c : name) {
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-      }
-      return name;
-    });
+std::vector<std::string> Names() {
+  const Json models = ReadJson("models.json");
+  std::vector<std::string> names;
+  for (const auto& [name, results] : models.items()) names.push_back(name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ModelTemplate, ::testing::ValuesIn(Names()), [](const auto& info) {
+  std::string name = info.param.substr(0, info.param.rfind('.'));
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+});
 
 }  // namespace
 }  // namespace bantam::chat
