@@ -12,7 +12,6 @@
 namespace bantam::tokenizer {
 namespace {
 
-constexpr char kMerges[] = "tokenizer.ggml.merges";
 constexpr char kPre[] = "tokenizer.ggml.pre";
 
 // How GPT-2 spells bytes: printable Latin-1 as itself, the other 68 as U+0100 and up.
@@ -55,18 +54,18 @@ void AppendSpelledBytes(absl::string_view text, std::string& out) {
   }
 }
 
-constexpr uint64_t PairKey(int32_t left, int32_t right) {
-  return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-}
-
 }  // namespace
 
-BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, Splitter splitter, Merges merges,
+BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, Splitter splitter, MergeRules rules,
                            std::unique_ptr<WholeWords> whole_words)
     : Tokenizer(std::move(vocabulary)),
       splitter_(std::move(splitter)),
-      merges_(std::move(merges)),
-      whole_words_(std::move(whole_words)) {}
+      rules_(std::move(rules)),
+      whole_words_(std::move(whole_words)) {
+  for (int b = 0; b < 256; ++b) {
+    byte_symbols_[b] = rules_.Find(vocabulary_, Spell(static_cast<unsigned char>(b)));
+  }
+}
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::FromGguf(const gguf::File& file) {
   BANTAM_ASSIGN_OR_RETURN(const absl::string_view pre,
@@ -81,50 +80,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::FromGguf(const gguf::Fi
   BANTAM_RETURN_IF_ERROR(LoadSpecialTokens(file, v));
   v.special.add_space_prefix = false;  // means nothing to byte-level BPE, but some files set it
   BANTAM_ASSIGN_OR_RETURN(Splitter splitter, Splitter::Make(pre_tokenizer->patterns));
-  BANTAM_ASSIGN_OR_RETURN(Merges merges, LoadMerges(file, v));
+  BANTAM_ASSIGN_OR_RETURN(MergeRules rules, MergeRules::FromGguf(file, v));
   auto whole_words = pre_tokenizer->ignore_merges ? CollectWholeWords(v) : nullptr;
   return std::unique_ptr<Tokenizer>(new BpeTokenizer(std::move(v), std::move(splitter),
-                                                     std::move(merges), std::move(whole_words)));
-}
-
-absl::StatusOr<BpeTokenizer::Merges> BpeTokenizer::LoadMerges(const gguf::File& file,
-                                                              const Vocabulary& v) {
-  if (file.Find(kMerges) == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kMerges, " is missing, expected with tokenizer.ggml.model gpt2"));
-  }
-  BANTAM_ASSIGN_OR_RETURN(const std::span<const absl::string_view> lines, file.GetStrings(kMerges));
-  absl::flat_hash_map<std::string, int32_t> only_in_merges;
-  const auto symbol = [&](absl::string_view text) {
-    if (const TokenId id = v.Find(text); id != kNoToken) return id;
-    const auto next = static_cast<int32_t>(v.texts.size() + only_in_merges.size());
-    return only_in_merges.try_emplace(text, next).first->second;
-  };
-
-  Merges merges;
-  for (int b = 0; b < 256; ++b) {
-    merges.byte_symbols[b] = symbol(Spell(static_cast<unsigned char>(b)));
-  }
-  merges.rules.reserve(lines.size());
-  std::string both;
-  for (size_t i = 0; i < lines.size(); ++i) {
-    const absl::string_view line = lines[i];
-    const size_t space = line.find(' ', 1);
-    if (space == absl::string_view::npos || space + 1 == line.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(kMerges, ": entry ", i, " is not two symbols with a space between"));
-    }
-    const absl::string_view left = line.substr(0, space);
-    const absl::string_view right = line.substr(space + 1);
-    both.assign(left.data(), left.size());
-    both.append(right.data(), right.size());
-    const int32_t left_symbol = symbol(left);
-    const int32_t right_symbol = symbol(right);
-    // Of a merge given twice the first counts.
-    merges.rules.try_emplace(PairKey(left_symbol, right_symbol),
-                             MergeRule{static_cast<int32_t>(i), symbol(both)});
-  }
-  return merges;
+                                                     std::move(rules), std::move(whole_words)));
 }
 
 std::unique_ptr<BpeTokenizer::WholeWords> BpeTokenizer::CollectWholeWords(const Vocabulary& v) {
@@ -167,13 +126,13 @@ std::string BpeTokenizer::TokenBytes(TokenId id, bool render_special) const {
 void BpeTokenizer::EncodeWord(absl::string_view word, Merger& merger,
                               std::vector<TokenId>& out) const {
   const auto emit = [&](int32_t symbol, absl::string_view bytes) {
-    if (symbol < vocabulary_.size()) {
+    if (vocabulary_.Contains(symbol)) {
       out.push_back(symbol);
       return;
     }
     for (const char b : bytes) {
-      const int32_t single = merges_.byte_symbols[static_cast<unsigned char>(b)];
-      if (single < vocabulary_.size()) out.push_back(single);
+      const int32_t single = byte_symbols_[static_cast<unsigned char>(b)];
+      if (vocabulary_.Contains(single)) out.push_back(single);
     }
   };
   if (whole_words_ != nullptr) {
@@ -184,13 +143,10 @@ void BpeTokenizer::EncodeWord(absl::string_view word, Merger& merger,
   }
   merger.Clear();
   for (size_t i = 0; i < word.size(); ++i) {
-    merger.Add(static_cast<uint32_t>(i), 1,
-               merges_.byte_symbols[static_cast<unsigned char>(word[i])]);
+    merger.Add(static_cast<uint32_t>(i), 1, byte_symbols_[static_cast<unsigned char>(word[i])]);
   }
-  merger.Merge([&](const Symbol& left, const Symbol& right) {
-    const auto it = merges_.rules.find(PairKey(left.id, right.id));
-    return it == merges_.rules.end() ? MergeRule{} : it->second;
-  });
+  merger.Merge(
+      [&](const Symbol& left, const Symbol& right) { return rules_.Rule(left.id, right.id); });
   merger.ForEach([&](const Symbol& s) { emit(s.id, word.substr(s.begin, s.length)); });
 }
 

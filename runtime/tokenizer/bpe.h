@@ -12,7 +12,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "runtime/tokenizer/merge.h"
+#include "runtime/tokenizer/merge_rules.h"
 #include "runtime/tokenizer/splitter.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -29,27 +29,22 @@ class BpeTokenizer final : public Tokenizer {
                        std::vector<TokenId>& out) const override;
 
  private:
-  // A symbol is a token or, from size() on, a text that only occurs in merges.
-  struct Merges {
-    std::array<int32_t, 256> byte_symbols;
-    absl::flat_hash_map<uint64_t, MergeRule> rules;  // left symbol << 32 | right symbol
-  };
   // The bytes of every token, for models that ignore merges.
   struct WholeWords {
     std::string bytes;
     absl::flat_hash_map<absl::string_view, TokenId> ids;  // into `bytes`
   };
 
-  BpeTokenizer(Vocabulary vocabulary, Splitter splitter, Merges merges,
+  BpeTokenizer(Vocabulary vocabulary, Splitter splitter, MergeRules rules,
                std::unique_ptr<WholeWords> whole_words);
 
-  static absl::StatusOr<Merges> LoadMerges(const gguf::File& file, const Vocabulary& v);
   static std::unique_ptr<WholeWords> CollectWholeWords(const Vocabulary& v);
 
   void EncodeWord(absl::string_view word, Merger& merger, std::vector<TokenId>& out) const;
 
   Splitter splitter_;
-  Merges merges_;
+  MergeRules rules_;
+  std::array<int32_t, 256> byte_symbols_;    // -1: in no token and no merge
   std::unique_ptr<WholeWords> whole_words_;  // null where merges count
 };
 

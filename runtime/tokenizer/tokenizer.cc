@@ -5,6 +5,7 @@
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/bpe.h"
+#include "runtime/tokenizer/character_bpe.h"
 #include "runtime/tokenizer/sentencepiece.h"
 #include "runtime/tokenizer/unigram.h"
 #include "runtime/tokenizer/utf8.h"
@@ -24,9 +25,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const gguf::File& file)
   if (model == "gpt2") return BpeTokenizer::FromGguf(file);
   if (model == "llama") return SentencePieceTokenizer::FromGguf(file);
   if (model == "bert") return WordPieceTokenizer::FromGguf(file);
+  if (model == "gemma4") return CharacterBpeTokenizer::FromGguf(file);
   if (model == "t5") return UnigramTokenizer::FromGguf(file);
-  return absl::UnimplementedError(absl::StrCat(
-      kModel, " is ", Printable(model), ", which is not supported; gpt2, llama, bert and t5 are"));
+  return absl::UnimplementedError(
+      absl::StrCat(kModel, " is ", Printable(model),
+                   ", which is not supported; gpt2, llama, gemma4, bert and t5 are"));
 }
 
 // Moves all whole characters of `pending` to the result; `at_end`, an unfinished one too.

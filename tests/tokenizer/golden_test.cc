@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -143,8 +144,9 @@ TEST_P(Golden, EqualsThePublishedTokenizer) {
   const std::string separator = "\n__ggml_vocab_test__\n";
   std::string line;
   size_t texts = 0;
-  for (size_t at = 0, end; (end = in.find(separator, at)) != std::string::npos;
-       at = end + separator.size(), ++texts) {
+  // One file has no separator after its last text.
+  for (size_t at = 0, end; at < in.size(); at = end + separator.size(), ++texts) {
+    end = std::min(in.find(separator, at), in.size());
     const std::string text = in.substr(at, end - at);
     ASSERT_TRUE(std::getline(lines, line));
     std::istringstream numbers(line);
@@ -162,19 +164,18 @@ Case Vocab(const char* name, bool has_pairs = true, bool lossy = false) {
   return {name, absl::StrCat("vocab/ggml-vocab-", name, ".gguf"), has_pairs, lossy};
 }
 
-INSTANTIATE_TEST_SUITE_P(Vocabularies, Golden,
-                         ::testing::Values(Case{"smollm2", testing::kSmolLm2, false},
-                                           Vocab("gpt-2"), Vocab("llama-bpe"), Vocab("qwen2"),
-                                           Vocab("qwen35"), Vocab("llama-spm"), Vocab("phi-3"),
-                                           Vocab("baichuan", false), Vocab("falcon"),
-                                           Vocab("command-r"), Vocab("starcoder"), Vocab("refact"),
-                                           Vocab("deepseek-llm"), Vocab("deepseek-coder"),
-                                           Vocab("mpt"), Vocab("aquila", false),
-                                           Vocab("gpt-neox", false), Vocab("bert-bge", true, true),
-                                           Vocab("nomic-bert-moe", false)),
-                         [](const ::testing::TestParamInfo<Case>& info) {
-                           return absl::StrReplaceAll(info.param.name, {{"-", "_"}});
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Vocabularies, Golden,
+    ::testing::Values(Case{"smollm2", testing::kSmolLm2, false}, Vocab("gpt-2"), Vocab("llama-bpe"),
+                      Vocab("qwen2"), Vocab("qwen35"), Vocab("gemma-4"), Vocab("llama-spm"),
+                      Vocab("phi-3"), Vocab("baichuan", false), Vocab("falcon"), Vocab("command-r"),
+                      Vocab("starcoder"), Vocab("refact"), Vocab("deepseek-llm"),
+                      Vocab("deepseek-coder"), Vocab("mpt"), Vocab("aquila", false),
+                      Vocab("gpt-neox", false), Vocab("bert-bge", true, true),
+                      Vocab("nomic-bert-moe", false)),
+    [](const ::testing::TestParamInfo<Case>& info) {
+      return absl::StrReplaceAll(info.param.name, {{"-", "_"}});
+    });
 
 }  // namespace
 }  // namespace bantam::tokenizer
