@@ -179,7 +179,8 @@ absl::StatusOr<SessionFile> SessionFile::Open(const std::string& path,
   }
   std::span<const std::byte> rest = all.subspan(kHeaderBytes, body);
   session.tokens_.resize(header.tokens);
-  std::memcpy(session.tokens_.data(), rest.data(), 4 * header.tokens);
+  std::ranges::copy(rest.first(4 * header.tokens),
+                    std::as_writable_bytes(std::span(session.tokens_)).begin());
   rest = rest.subspan(4 * header.tokens);
   session.note_ = {reinterpret_cast<const char*>(rest.data()), header.note_bytes};
   session.state_ = rest.subspan(header.note_bytes);

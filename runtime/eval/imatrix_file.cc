@@ -43,7 +43,8 @@ absl::Status CheckFinite(absl::string_view name, std::span<const double> sums) {
 
 std::vector<float> Floats(std::span<const std::byte> data) {
   std::vector<float> values(data.size() / sizeof(float));
-  std::memcpy(values.data(), data.data(), values.size() * sizeof(float));
+  std::ranges::copy(data.first(values.size() * sizeof(float)),
+                    std::as_writable_bytes(std::span(values)).begin());
   return values;
 }
 

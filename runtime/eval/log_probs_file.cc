@@ -1,5 +1,6 @@
 #include "runtime/eval/log_probs_file.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -152,7 +153,8 @@ absl::Status LogProbsFile::Read(const engine::Model& model) {
   windows_.size = header.window;
   windows_.count = header.windows;
   windows_.tokens.resize(token_bytes / sizeof(TokenId));
-  std::memcpy(windows_.tokens.data(), rest.data() + sizeof(header), token_bytes);
+  std::ranges::copy(rest.subspan(sizeof(header), token_bytes),
+                    std::as_writable_bytes(std::span(windows_.tokens)).begin());
   for (const TokenId token : windows_.tokens) {
     if (token < 0 || token >= vocab_) return Damaged("a token is outside the vocabulary");
   }

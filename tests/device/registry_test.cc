@@ -38,8 +38,10 @@ TEST(Registry, ListsGpusBeforeCpusAndEveryProblemInOneLine) {
     EXPECT_THAT(
         list.problems,
         UnorderedElementsAre(
-            ContainsRegex("bantam_backend_wrong_abi.so: built for plug-in ABI 999, but this Bantam "
-                          "has ABI 1"),
+            ContainsRegex(
+                absl::StrCat("bantam_backend_wrong_abi.so: built for plug-in ABI 999, but "
+                             "this Bantam has ABI ",
+                             kPluginAbi)),
             ContainsRegex("bantam_backend_no_symbols.so: not a Bantam plug-in: it lacks the symbol "
                           "bantam_plugin_abi"),
             HasSubstr("bantam_backend_text.so: "), "broken: the driver does not answer"));
