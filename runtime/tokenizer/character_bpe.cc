@@ -6,14 +6,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
+#include "runtime/tokenizer/space_mark.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace bantam::tokenizer {
-namespace {
-
-constexpr absl::string_view kSpace = "\xE2\x96\x81";  // U+2581
-
-}  // namespace
 
 CharacterBpeTokenizer::CharacterBpeTokenizer(Vocabulary vocabulary, MergeRules rules)
     : Tokenizer(std::move(vocabulary)), rules_(std::move(rules)) {
@@ -33,21 +29,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> CharacterBpeTokenizer::FromGguf(const
 }
 
 std::string CharacterBpeTokenizer::TokenBytes(TokenId id, bool render_special) const {
-  switch (kind(id)) {
-    case TokenKind::kUnknown:
-    case TokenKind::kControl:
-      return render_special ? std::string(text(id)) : "";
-    case TokenKind::kUserDefined:
-      return std::string(text(id));
-    case TokenKind::kNormal:
-      return absl::StrReplaceAll(text(id), {{kSpace, " "}});
-    case TokenKind::kByte:
-      return std::string(1, static_cast<char>(ParseByteToken(text(id))));
-    case TokenKind::kUndefined:
-    case TokenKind::kUnused:
-      break;
-  }
-  return "";
+  return MarkedTokenBytes(kind(id), text(id), render_special);
 }
 
 void CharacterBpeTokenizer::EncodeLine(absl::string_view line, Merger& merger,
@@ -83,7 +65,7 @@ void CharacterBpeTokenizer::EncodeFragments(std::span<const Fragment> fragments,
     }
     const std::string escaped = absl::StrReplaceAll(
         IsUtf8(fragment.text) ? std::string(fragment.text) : RepairUtf8(fragment.text),
-        {{" ", kSpace}});
+        {{" ", kSpaceMark}});
     const absl::string_view text = escaped;
     for (size_t begin = 0; begin < text.size();) {
       const bool newlines = text[begin] == '\n';

@@ -10,16 +10,14 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/scores.h"
+#include "runtime/tokenizer/space_mark.h"
 #include "runtime/tokenizer/utf8.h"
 #include "runtime/tokenizer/word_cache.h"
 
 namespace bantam::tokenizer {
 namespace {
-
-constexpr char kSpace[] = "\xE2\x96\x81";  // U+2581
 
 size_t SymbolLength(absl::string_view text, size_t position) {
   return std::min(Utf8LengthByLead(text[position]), text.size() - position);
@@ -113,21 +111,7 @@ bool SentencePieceTokenizer::MayJoin(absl::string_view left, absl::string_view r
 }
 
 std::string SentencePieceTokenizer::TokenBytes(TokenId id, bool render_special) const {
-  switch (kind(id)) {
-    case TokenKind::kUnknown:
-    case TokenKind::kControl:
-      return render_special ? std::string(text(id)) : "";
-    case TokenKind::kUserDefined:
-      return std::string(text(id));
-    case TokenKind::kNormal:
-      return absl::StrReplaceAll(text(id), {{kSpace, " "}});
-    case TokenKind::kByte:
-      return std::string(1, static_cast<char>(ParseByteToken(text(id))));
-    case TokenKind::kUndefined:
-    case TokenKind::kUnused:
-      break;
-  }
-  return "";
+  return MarkedTokenBytes(kind(id), text(id), render_special);
 }
 
 void SentencePieceTokenizer::EncodePiece(absl::string_view piece, Merger& merger,
@@ -193,10 +177,10 @@ void SentencePieceTokenizer::EncodeFragments(std::span<const Fragment> fragments
     }
     std::string& text = escaped.emplace_back();
     text.reserve(fragment.text.size() + fragment.text.size() / 2);
-    if (starts && special().add_space_prefix) text += kSpace;
+    if (starts && special().add_space_prefix) text.append(kSpaceMark.data(), kSpaceMark.size());
     for (const char c : fragment.text) {
       if (c == ' ') {
-        text += kSpace;
+        text.append(kSpaceMark.data(), kSpaceMark.size());
       } else {
         text += c;
       }

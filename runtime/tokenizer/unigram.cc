@@ -4,15 +4,14 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
 #include "runtime/tokenizer/scores.h"
+#include "runtime/tokenizer/space_mark.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace bantam::tokenizer {
 namespace {
 
-constexpr absl::string_view kSpace = "\xE2\x96\x81";  // U+2581
 constexpr double kUnknownPenalty = 10;  // below the worst token, as SentencePiece has it
 
 // Bytes of the character at `at` by its shape alone, as the peers read it; 0 when it is none.
@@ -123,23 +122,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> UnigramTokenizer::FromGguf(const gguf
 }
 
 std::string UnigramTokenizer::TokenBytes(TokenId id, bool render_special) const {
-  switch (kind(id)) {
-    case TokenKind::kUnknown:
-    case TokenKind::kControl:
-      return render_special ? std::string(text(id)) : "";
-    case TokenKind::kUserDefined:
-      return std::string(text(id));
-    case TokenKind::kNormal:
-      return absl::StrReplaceAll(text(id), {{kSpace, " "}});
-    case TokenKind::kByte: {
-      const int byte = ParseByteToken(text(id));
-      return byte < 0 ? "" : std::string(1, static_cast<char>(byte));
-    }
-    case TokenKind::kUndefined:
-    case TokenKind::kUnused:
-      break;
-  }
-  return "";
+  return MarkedTokenBytes(kind(id), text(id), render_special);
 }
 
 void UnigramTokenizer::Rewrite(absl::string_view text, std::string& out) const {
@@ -149,11 +132,11 @@ void UnigramTokenizer::Rewrite(absl::string_view text, std::string& out) const {
     for (const char c : bytes) {
       if (c == ' ') {
         in_word = false;
-        if (!merge_spaces_) out.append(kSpace.data(), kSpace.size());
+        if (!merge_spaces_) out.append(kSpaceMark.data(), kSpaceMark.size());
         continue;
       }
       if (!in_word && (merge_spaces_ || (special().add_space_prefix && !began))) {
-        out.append(kSpace.data(), kSpace.size());
+        out.append(kSpaceMark.data(), kSpaceMark.size());
         began = true;
       }
       in_word = true;

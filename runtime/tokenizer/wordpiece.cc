@@ -8,13 +8,14 @@
 
 #include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
+#include "runtime/tokenizer/space_mark.h"
 #include "runtime/tokenizer/utf8.h"
 #include "runtime/tokenizer/word_cache.h"
 
 namespace bantam::tokenizer {
 namespace {
 
-constexpr absl::string_view kWordStart = "\xE2\x96\x81";  // U+2581
+constexpr absl::string_view kWordStart = kSpaceMark;
 
 // No token of a real vocabulary is longer. The time for a character grows with the square of this.
 constexpr size_t kMaxToken = 256;

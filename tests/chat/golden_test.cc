@@ -2,13 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <string>
 
 #include "nlohmann/json.hpp"
 #include "runtime/chat/template.h"
+#include "tests/chat/fixed_time.h"
 
 namespace bantam::chat {
 namespace {
@@ -28,21 +28,8 @@ const Json& Golden() {
   return *golden;
 }
 
-std::tm Now() {
-  const Json& now = Golden()["now"];
-  std::tm time{};
-  time.tm_year = now[0].get<int>() - 1900;
-  time.tm_mon = now[1].get<int>() - 1;
-  time.tm_mday = now[2].get<int>();
-  time.tm_hour = now[3].get<int>();
-  time.tm_min = now[4].get<int>();
-  time.tm_sec = now[5].get<int>();
-  std::mktime(&time);  // the day of the week and of the year
-  return time;
-}
-
 void ExpectAsJinja2(const std::string& source, const Json& variables, const Json& expected) {
-  const std::tm now = Now();
+  const std::tm now = FixedTime(Golden()["now"]);
   absl::StatusOr<std::string> text = std::string();
   auto parsed = Template::Parse(source);
   if (parsed.ok()) {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
-#include <ctime>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "nlohmann/json.hpp"
 #include "runtime/chat/template.h"
 #include "runtime/gguf/file.h"
+#include "tests/chat/fixed_time.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::chat {
@@ -32,18 +32,6 @@ std::string Hash(absl::string_view text) {
   uint64_t value = 0xCBF29CE484222325;
   for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001B3;
   return absl::StrFormat("%016x", value);
-}
-
-std::tm TimeOf(const Json& now) {
-  std::tm time{};
-  time.tm_year = now[0].get<int>() - 1900;
-  time.tm_mon = now[1].get<int>() - 1;
-  time.tm_mday = now[2].get<int>();
-  time.tm_hour = now[3].get<int>();
-  time.tm_min = now[4].get<int>();
-  time.tm_sec = now[5].get<int>();
-  std::mktime(&time);  // the day of the week and of the year
-  return time;
 }
 
 class ModelTemplate : public ::testing::TestWithParam<std::string> {};
@@ -69,7 +57,7 @@ TEST_P(ModelTemplate, RendersAsJinja2) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const Json fixed = ReadJson("golden.json");
   const Json& cases = fixed["cases"];
-  const std::tm now = TimeOf(fixed["now"]);
+  const std::tm now = FixedTime(fixed["now"]);
   const Json golden = ReadJson("models.json")[name];
   ASSERT_GE(golden.size(), 28u);
   for (const auto& [label, expected] : golden.items()) {
