@@ -12,6 +12,7 @@
 #include "backends/cpu/plan/executable.h"
 #include "backends/cpu/speed.h"
 #include "runtime/base/status.h"
+#include "runtime/device/plain_weights.h"
 #include "runtime/device/registry.h"
 
 namespace bantam::cpu {
@@ -59,16 +60,11 @@ class CpuDevice : public device::Device {
     return HostBuffer::Wrap(data);
   }
   uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
-    return static_cast<uint64_t>(quant::RowBytes(type, shape[0]) * graph::RowCount(shape));
+    return device::PlainWeightBytes(type, shape);
   }
   absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                           std::span<const std::byte> data, const device::Binding& where) override {
-    if (data.size() != PackedBytes(type, shape)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "a weight has ", data.size(), " bytes; expected ", PackedBytes(type, shape)));
-    }
-    if (where.buffer == nullptr) return absl::InvalidArgumentError("a weight has no buffer");
-    return where.buffer->Upload(where.offset, data);
+    return device::LoadPlainWeight(type, shape, data, where);
   }
 
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(

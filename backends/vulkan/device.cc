@@ -9,6 +9,7 @@
 #include "backends/vulkan/lowering.h"
 #include "runtime/base/status.h"
 #include "runtime/device/features.h"
+#include "runtime/device/plain_weights.h"
 
 namespace bantam::vulkan {
 namespace {
@@ -58,16 +59,11 @@ class Device : public device::Device, public device::HasFeatures {
     return absl::UnimplementedError("Vulkan shaders read GPU memory only");
   }
   uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
-    return static_cast<uint64_t>(quant::RowBytes(type, shape[0]) * graph::RowCount(shape));
+    return device::PlainWeightBytes(type, shape);
   }
   absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                           std::span<const std::byte> data, const device::Binding& where) override {
-    if (data.size() != PackedBytes(type, shape)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "a weight has ", data.size(), " bytes; expected ", PackedBytes(type, shape)));
-    }
-    if (where.buffer == nullptr) return absl::InvalidArgumentError("a weight has no buffer");
-    return where.buffer->Upload(where.offset, data);
+    return device::LoadPlainWeight(type, shape, data, where);
   }
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
