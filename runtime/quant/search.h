@@ -18,7 +18,8 @@ struct Problem {
   float up, down;             // up * down == 1
 };
 
-// Fills what the type's Pack reads. A scale that f16 cannot hold becomes an infinity.
+// Fills what the type's Pack reads. A scale that f16 cannot hold becomes an infinity, or 0 if it is
+// one over integer scales.
 using SolveFn = void (*)(const Problem& problem, Encoding& e);
 
 // nullptr for a type whose nearest values are the best there are (plain types, Q8_1, Q8_K).

@@ -144,7 +144,8 @@ void SolveAffine(const Problem& p, Encoding& e) {
   for (int start = 0; start < kStartCount * kStartCount; ++start) {
     float d = RoundHalf(p, most_d / kSteps * kStarts[start % kStartCount]);
     float dmin = RoundHalf(p, most_m / kSteps * kStarts[start / kStartCount]);
-    for (int turn = 0; turn < 2; ++turn) {
+    // What f16 cannot hold is no candidate: without any, the block's scale and minimum are 0.
+    for (int turn = 0; turn < 2 && std::isfinite(d) && std::isfinite(dmin); ++turn) {
       const float inverse_d = Inverse(d), inverse_dmin = Inverse(dmin);
       float error = 0;
       double aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;  // a = scale q, b = min

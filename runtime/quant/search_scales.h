@@ -125,7 +125,8 @@ void SolveScaled(const Problem& p, Encoding& e) {
   constexpr float kStarts[] = {1.0f, 0.94f, 1.06f};
   for (const float start : kStarts) {
     float d = RoundHalf(p, extreme / M::kReach * start);
-    for (int turn = 0; turn < 3 && d != 0; ++turn) {
+    // A super-scale that f16 cannot hold is no candidate: without any, the block's is 0.
+    for (int turn = 0; turn < 3 && d != 0 && std::isfinite(d); ++turn) {
       float error = 0, numerator = 0, denominator = 0;
       int scales[kRuns];
       for (int r = 0; r < kRuns; ++r) {
