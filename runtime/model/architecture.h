@@ -40,19 +40,26 @@ struct GraphOptions {
   int64_t rows = 1;         // tokens in one step
   int64_t output_rows = 1;  // rows whose logits are computed, chosen by the input "output_rows"
   int64_t context = 0;      // cells of the KV cache
+  // Cells of the KV cache of layers with a window, which need not hold more than that; 0: as many
+  // as the others.
+  int64_t window_cells = 0;
   quant::Type kv_type = quant::Type::kF16;
   bool embeddings = false;  // the last hidden states of the output rows in place of their logits
 };
 
-// Names of the inputs and outputs that every graph has and the engine binds.
+// Names of the inputs and outputs of a graph, which the engine binds.
 inline constexpr char kInputTokens[] = "tokens";           // i32 {rows}
 inline constexpr char kInputPositions[] = "positions";     // i32 {rows}
 inline constexpr char kInputSlots[] = "slots";             // i32 {rows}
 inline constexpr char kInputQueryCells[] = "query_cells";  // i32 {2, rows}: position, sequence
 inline constexpr char kInputKvCells[] = "kv_cells";        // i32 {2, context}: position, sequence
 inline constexpr char kInputKvLength[] = "kv_length";      // i32 {1}: cells in use
-inline constexpr char kInputOutputRows[] = "output_rows";  // i32 {output_rows}
-inline constexpr char kOutputLogits[] = "logits";          // f32 {vocab_size, output_rows}
+// The same of the layers with a window, where a model has any.
+inline constexpr char kInputWindowSlots[] = "window_slots";    // i32 {rows}
+inline constexpr char kInputWindowCells[] = "window_cells";    // i32 {2, window_cells}
+inline constexpr char kInputWindowLength[] = "window_length";  // i32 {1}
+inline constexpr char kInputOutputRows[] = "output_rows";      // i32 {output_rows}
+inline constexpr char kOutputLogits[] = "logits";              // f32 {vocab_size, output_rows}
 inline constexpr char kOutputEmbeddings[] = "embeddings";  // f32 {embedding_length, output_rows}
 
 // One model: hyper-parameters read and checked against the tensors in the file. Immutable.
