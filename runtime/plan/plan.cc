@@ -76,7 +76,8 @@ void Place(const Machine& machine, int64_t layers, Row& row) {
   row.fits = row.in_ram <= machine.ram && row.in_vram <= machine.vram;
 }
 
-// The memory grows with the context by the same number of bytes for each token, but for rounding.
+// The memory grows with the context, the more slowly once layers with a window hold theirs: the
+// place is looked for on the line between what fits and what does not, and in the middle in turn.
 absl::StatusOr<int64_t> LongestContext(const Source& source, const Machine& machine,
                                        uint64_t weights, int64_t trained) {
   const uint64_t all = machine.ram + machine.vram;
@@ -84,21 +85,23 @@ absl::StatusOr<int64_t> LongestContext(const Source& source, const Machine& mach
     BANTAM_ASSIGN_OR_RETURN(const Memory memory, source.memory(context));
     return weights + memory.kv_cache + memory.compute;
   };
-  const int64_t least = std::min(kContextStep, trained);
-  BANTAM_ASSIGN_OR_RETURN(const uint64_t low, needs(least));
-  if (low > all) return 0;
-  BANTAM_ASSIGN_OR_RETURN(const uint64_t high, needs(trained));
-  if (high <= all) return trained;
-  const double per_token =
-      static_cast<double>(high - low) / static_cast<double>(std::max<int64_t>(trained - least, 1));
-  int64_t context = least + static_cast<int64_t>(static_cast<double>(all - low) / per_token);
-  context = std::max(context / kContextStep * kContextStep, least);
-  while (context > least) {
+  int64_t low = std::min(kContextStep, trained), high = trained;
+  BANTAM_ASSIGN_OR_RETURN(uint64_t low_bytes, needs(low));
+  if (low_bytes > all) return 0;
+  BANTAM_ASSIGN_OR_RETURN(uint64_t high_bytes, needs(high));
+  if (high_bytes <= all) return trained;
+  for (bool on_line = true; high - low > kContextStep; on_line = !on_line) {
+    double share = 0.5;
+    if (on_line)
+      share = static_cast<double>(all - low_bytes) / static_cast<double>(high_bytes - low_bytes);
+    const int64_t guess = low + static_cast<int64_t>(static_cast<double>(high - low) * share);
+    const int64_t context = std::clamp(guess / kContextStep * kContextStep, low + kContextStep,
+                                       (high - 1) / kContextStep * kContextStep);
     BANTAM_ASSIGN_OR_RETURN(const uint64_t bytes, needs(context));
-    if (bytes <= all) break;
-    context -= kContextStep;
+    (bytes <= all ? low : high) = context;
+    (bytes <= all ? low_bytes : high_bytes) = bytes;
   }
-  return context;
+  return low;
 }
 
 // Q4_K_M is the usual choice; more bits where they leave a third of the memory to others, for below

@@ -55,7 +55,7 @@ class Window : public ::testing::TestWithParam<Case> {
 };
 
 // The same numbers are summed, but the blocks of cells in another order: in f32 that is some 1e-7.
-// A token lost, or seen from outside its window, is more than 1e-2.
+// A token lost, or seen from outside its window, is more than 1e-3.
 constexpr double kTolerance = 2e-6;
 // What is written to f16 cells may then fall on the other side of a rounding.
 constexpr double kToleranceF16 = 1e-3;
