@@ -172,17 +172,18 @@ TEST(Gemma3, LogitsAreThePeersOnTheSameWeightsInF32) {
   const std::string path = FetchedModel(testing::kGemma3);
   if (path.empty()) GTEST_SKIP() << "Gemma 3 is not fetched: run tests/models/fetch.sh";
   // Neither side rounds, but the peer's GELU, from a table of 16-bit floats, and the golden file's
-  // steps of 1/1024. Some rows are enough: the plain kernels take their time.
+  // steps of 1/1024.
   const Agreement exact =
-      CompareGemma3("reference", path, "gemma3/wiki512_f32.bin", quant::Type::kF32, /*rows=*/64);
+      CompareGemma3("reference", path, "gemma3/wiki512_f32.bin", quant::Type::kF32, kRows);
   EXPECT_LE(exact.mean_kl, 1e-4);
   EXPECT_GE(exact.top1, 0.99);
-  // The fast kernels round activations to 8 bits, which moves the peer itself 0.005 away. Where two
-  // tokens are nearly as likely, that changes which comes first.
+  // The fast kernels round activations to 8 bits, in runs of 32. The peer does so too, in runs of
+  // 256, which moves it 0.0034 and 98.05 % away from itself (see the golden data's README): its
+  // quantized run is no measure for ours, what both approximate is.
   const Agreement fast =
       CompareGemma3("cpu", path, "gemma3/wiki512_f32.bin", quant::Type::kF16, kRows);
   EXPECT_LE(fast.mean_kl, 0.003);
-  EXPECT_GE(fast.top1, 0.97);
+  EXPECT_GE(fast.top1, 0.98);
 }
 
 }  // namespace
