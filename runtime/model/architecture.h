@@ -24,8 +24,16 @@ struct Config {
   int64_t context_length = 0;  // tokens the model was trained for
   int64_t embedding_length = 0;
   int64_t block_count = 0;
-  int64_t head_count = 0;
-  int64_t head_count_kv = 0;
+  int64_t head_count = 0;     // of the layer with most
+  int64_t head_count_kv = 0;  // of the layer with most
+  // By layer, where they differ; else empty.
+  std::vector<int64_t> head_counts, head_counts_kv;
+  int64_t HeadCount(int layer) const {
+    return head_counts.empty() ? head_count : head_counts[layer];
+  }
+  int64_t HeadCountKv(int layer) const {
+    return head_counts_kv.empty() ? head_count_kv : head_counts_kv[layer];
+  }
   int64_t key_length = 0;    // elements of one K head
   int64_t value_length = 0;  // elements of one V head
   // Whether a token sees only those before it. Where not, a whole text must be in one step.

@@ -114,6 +114,7 @@ ValueId GraphBuilder::SliceHeads(ValueId x, int64_t total, int64_t first, int64_
 ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
                                     const AttentionBlock& block) {
   const std::string prefix = LayerPrefix(layer);
+  const int64_t heads = config.HeadCount(layer), heads_kv = config.HeadCountKv(layer);
   auto turn = [&](ValueId v, absl::string_view name) {
     if (block.head_norm)
       v = Norm(v, absl::StrCat(prefix, "attn_", name, "_norm"), *block.head_norm);
@@ -125,26 +126,26 @@ ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
   const CacheInputs& cache = CacheOf(block.attention.window != 0);
   const auto write = [&](absl::string_view name, int64_t width, ValueId rows) {
     const ValueId state = graph_.AddState(absl::StrCat(prefix, "kv_cache.", name), options_.kv_type,
-                                          {width, config.head_count_kv, cache.count, 1});
+                                          {width, heads_kv, cache.count, 1});
     return graph_.Add(Op::kKvWrite, {state, rows, cache.slots},
                       absl::StrCat(prefix, name, "_written"));
   };
   ValueId q, k, v;
   if (Weight(absl::StrCat(prefix, "attn_qkv.weight")) != kNone) {
     const ValueId joint = Linear(x, absl::StrCat(prefix, "attn_qkv"));
-    const int64_t q_width = config.key_length * config.head_count;
-    const int64_t k_width = config.key_length * config.head_count_kv;
-    const int64_t total = q_width + k_width + config.value_length * config.head_count_kv;
-    q = SliceHeads(joint, total, 0, config.key_length, config.head_count, "q");
-    k = SliceHeads(joint, total, q_width, config.key_length, config.head_count_kv, "k");
-    v = SliceHeads(joint, total, q_width + k_width, config.value_length, config.head_count_kv, "v");
+    const int64_t q_width = config.key_length * heads;
+    const int64_t k_width = config.key_length * heads_kv;
+    const int64_t total = q_width + k_width + config.value_length * heads_kv;
+    q = SliceHeads(joint, total, 0, config.key_length, heads, "q");
+    k = SliceHeads(joint, total, q_width, config.key_length, heads_kv, "k");
+    v = SliceHeads(joint, total, q_width + k_width, config.value_length, heads_kv, "v");
   } else {
     const ValueId q_flat = Linear(x, absl::StrCat(prefix, "attn_q"));
     const ValueId k_flat = Linear(x, absl::StrCat(prefix, "attn_k"));
     const ValueId v_flat = Linear(x, absl::StrCat(prefix, "attn_v"));
-    q = SplitHeads(q_flat, config.key_length, config.head_count, "q");
-    k = SplitHeads(k_flat, config.key_length, config.head_count_kv, "k");
-    v = SplitHeads(v_flat, config.value_length, config.head_count_kv, "v");
+    q = SplitHeads(q_flat, config.key_length, heads, "q");
+    k = SplitHeads(k_flat, config.key_length, heads_kv, "k");
+    v = SplitHeads(v_flat, config.value_length, heads_kv, "v");
   }
   q = turn(q, "q");
   k = turn(k, "k");
@@ -153,11 +154,11 @@ ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
   std::vector<ValueId> inputs = {q, k, v, inputs_.query_cells, cache.cells, cache.length};
   const ValueId sinks = Weight(absl::StrCat(prefix, "attn_sinks.weight"));
   if (sinks != kNone) inputs.push_back(sinks);
-  const ValueId heads = graph_.Add(Op::kAttention, std::move(inputs),
-                                   absl::StrCat(prefix, "attention"), block.attention);
+  const ValueId outputs = graph_.Add(Op::kAttention, std::move(inputs),
+                                     absl::StrCat(prefix, "attention"), block.attention);
   const ValueId joined =
-      graph_.Add(Op::kReshape, {heads}, absl::StrCat(prefix, "attention_joined"),
-                 graph::ReshapeAttrs{{config.value_length * config.head_count, rows_, 1, 1}});
+      graph_.Add(Op::kReshape, {outputs}, absl::StrCat(prefix, "attention_joined"),
+                 graph::ReshapeAttrs{{config.value_length * heads, rows_, 1, 1}});
   return Linear(joined, absl::StrCat(prefix, "attn_output"));
 }
 

@@ -84,12 +84,13 @@ TEST_P(LanguageModel, LogitsEqualThePeersOverPromptAndDecode) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LanguageModel,
-                         ::testing::Values(Case{"mixtral"}, Case{"llama_longrope"}, Case{"qwen2"},
-                                           Case{"qwen3"}, Case{"qwen2moe"}, Case{"qwen3moe"},
-                                           Case{"gemma"}, Case{"gemma2"}, Case{"gemma3"},
-                                           Case{"gemma3_linear"}, Case{"phi3"}, Case{"phi3_short"},
-                                           Case{"phi3_long"}, Case{"gpt_oss", true},
-                                           Case{"granite"}, Case{"granitemoe"}, Case{"starcoder2"}),
+                         ::testing::Values(Case{"mixtral"}, Case{"llama_longrope"},
+                                           Case{"llama_layers"}, Case{"qwen2"}, Case{"qwen3"},
+                                           Case{"qwen2moe"}, Case{"qwen3moe"}, Case{"gemma"},
+                                           Case{"gemma2"}, Case{"gemma3"}, Case{"gemma3_linear"},
+                                           Case{"phi3"}, Case{"phi3_short"}, Case{"phi3_long"},
+                                           Case{"gpt_oss", true}, Case{"granite"},
+                                           Case{"granitemoe"}, Case{"starcoder2"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 class EmbeddingModel : public ::testing::TestWithParam<const char*> {};
