@@ -11,12 +11,14 @@
 
 #include "runtime/engine/engine.h"
 #include "tests/support/golden.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam {
 namespace {
 
 using ::bantam::testing::FetchedModel;
+using ::bantam::testing::NormalizedError;
 using ::bantam::testing::ReadGolden;
 using engine::LogitsMode;
 using engine::Session;
@@ -29,16 +31,6 @@ std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOpti
   auto session = Session::Create(*std::move(model), options);
   EXPECT_TRUE(session.ok()) << session.status();
   return session.ok() ? *std::move(session) : nullptr;
-}
-
-// sqrt(sum (a - b)^2 / sum b^2)
-double NormalizedError(std::span<const float> a, std::span<const float> b) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-    norm += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / norm);
 }
 
 class TinyLlama : public ::testing::TestWithParam<const char*> {};

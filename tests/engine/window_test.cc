@@ -10,10 +10,13 @@
 #include "runtime/engine/generator.h"
 #include "runtime/engine/window_ring.h"
 #include "tests/support/allocation_counter.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::engine {
 namespace {
+
+using ::bantam::testing::NormalizedError;
 
 constexpr auto kF32 = quant::Type::kF32;
 constexpr int64_t kContext = 256;
@@ -60,24 +63,13 @@ constexpr double kTolerance = 2e-6;
 // What is written to f16 cells may then fall on the other side of a rounding.
 constexpr double kToleranceF16 = 1e-3;
 
-double Difference(std::span<const float> a, std::span<const float> b) {
-  EXPECT_EQ(a.size(), b.size());
-  if (a.size() != b.size() || a.empty()) return INFINITY;
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-    norm += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / norm);
-}
-
 // Both sessions hold the same text: they go on with the same logits.
 void ExpectSame(Session& ring, Session& full, absl::string_view what) {
   ASSERT_EQ(ring.position(), full.position()) << what;
   for (TokenId token = 65; token < 68; ++token) {
     ASSERT_TRUE(ring.Decode({&token, 1}).ok()) << what;
     ASSERT_TRUE(full.Decode({&token, 1}).ok()) << what;
-    EXPECT_LT(Difference(ring.Logits(), full.Logits()), kTolerance) << what;
+    EXPECT_LT(NormalizedError(ring.Logits(), full.Logits()), kTolerance) << what;
   }
 }
 
@@ -95,7 +87,7 @@ TEST_P(Window, EveryStepEqualsAFullCache) {
         ASSERT_TRUE(ring->Decode(rest.first(count), LogitsMode::kAll).ok());
         ASSERT_TRUE(full->Decode(rest.first(count), LogitsMode::kAll).ok());
         for (size_t i = 0; i < count; ++i) {
-          const double found = Difference(ring->Logits(i), full->Logits(i));
+          const double found = NormalizedError(ring->Logits(i), full->Logits(i));
           EXPECT_LT(found, type == kF32 ? kTolerance : kToleranceF16)
               << full->position() - count + i;
           worst = std::max(worst, found);

@@ -10,10 +10,12 @@
 
 #include "runtime/engine/embedding.h"
 #include "runtime/engine/engine.h"
+#include "tests/support/logits.h"
 
 namespace bantam {
 namespace {
 
+using ::bantam::testing::NormalizedError;
 using ::bantam::testing::ReadGolden;
 using engine::LogitsMode;
 using engine::Session;
@@ -30,17 +32,6 @@ std::unique_ptr<Session> Open(const std::string& name, const std::string& device
   auto session = Session::Create(*std::move(model), options);
   EXPECT_TRUE(session.ok()) << session.status();
   return session.ok() ? *std::move(session) : nullptr;
-}
-
-// sqrt(sum (a - b)^2 / sum b^2), over every `step`-th of a.
-double NormalizedError(std::span<const float> a, std::span<const float> b, int64_t step = 1) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    const double d = double{a[i * step]} - b[i];
-    difference += d * d;
-    norm += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / norm);
 }
 
 struct Case {
