@@ -63,7 +63,8 @@ class Made {
     uint64_t alignment = 1;
     for (const auto& device : machine.devices) alignment = std::max(alignment, device.alignment);
     schedule::PlacementRequest request{.steps = steps, .depth = std::min(context, kDepth)};
-    request.input_bytes = engine::InputLayout(options.ubatch, context, alignment).size;
+    const int64_t windows = engine::WindowCells(architecture_->config(), options);
+    request.input_bytes = engine::InputLayout(options.ubatch, context, windows, alignment).size;
     return schedule::Place(request, machine.devices);
   }
 
@@ -82,27 +83,28 @@ bool Fits(const schedule::Placement& placement, const Machine& machine) {
   return placement.memory.back().total() <= machine.ram;
 }
 
-// Memory grows with the context by about the same for each token. What that says is tried, and less
-// until it fits: groups do not fill a card to the last byte.
+// Memory grows with the context, the more slowly once layers with a window hold theirs, and groups
+// do not fill a card to the last byte: tried first is what a line between the least and the most
+// says, then the middle of what fits and what does not.
 absl::StatusOr<int64_t> LongestContext(const Made& made, const Machine& machine, int64_t ubatch,
                                        int64_t trained) {
-  const int64_t least = std::min(kContextStep, trained);
-  BANTAM_ASSIGN_OR_RETURN(const auto low, made.Place(machine, least, ubatch));
+  int64_t fits = std::min(kContextStep, trained), too_long = trained;
+  BANTAM_ASSIGN_OR_RETURN(const auto low, made.Place(machine, fits, ubatch));
   if (!Fits(low, machine)) return 0;
-  BANTAM_ASSIGN_OR_RETURN(const auto high, made.Place(machine, trained, ubatch));
+  BANTAM_ASSIGN_OR_RETURN(const auto high, made.Place(machine, too_long, ubatch));
   if (Fits(high, machine)) return trained;
   const double per_token = static_cast<double>(Total(high) - Total(low)) /
-                           static_cast<double>(std::max<int64_t>(trained - least, 1));
+                           static_cast<double>(std::max<int64_t>(trained - fits, 1));
   const uint64_t all = machine.ram + machine.vram();
   const double room = static_cast<double>(all - std::min(all, Total(low)));
-  int64_t context = std::min(least + static_cast<int64_t>(room / per_token), trained);
-  while (context > least) {
-    context = std::max(context / kContextStep * kContextStep, least);
+  int64_t context = fits + static_cast<int64_t>(room / per_token);
+  while (too_long - fits > std::max(kContextStep, fits / 32)) {
+    context = std::clamp(context / kContextStep * kContextStep, fits + 1, too_long - 1);
     BANTAM_ASSIGN_OR_RETURN(const auto placement, made.Place(machine, context, ubatch));
-    if (Fits(placement, machine)) break;
-    context -= std::max(context / 32, kContextStep);
+    (Fits(placement, machine) ? fits : too_long) = context;
+    context = (fits + too_long) / 2;
   }
-  return std::max(context, least);
+  return fits;
 }
 
 const char* Quality(absl::string_view recipe) {
