@@ -255,6 +255,8 @@ absl::Status Run(const Options& options, const BenchOptions& bench_options) {
   engine::SessionOptions session_options = SessionOptionsFrom(options, model->device());
   session_options.context = std::max<int64_t>(
       1, bench_options.depth + std::max(bench_options.prompt, bench_options.generate));
+  engine::Trace trace;
+  if (!options.trace.empty()) session_options.trace = &trace;
   BANTAM_ASSIGN_OR_RETURN(const auto session, engine::Session::Create(model, session_options));
   if (options.verbose) WriteStderr(DescribeSession(*session));
   device::Speed limit;
@@ -273,6 +275,7 @@ absl::Status Run(const Options& options, const BenchOptions& bench_options) {
       BANTAM_ASSIGN_OR_RETURN(measurements.emplace_back(), bench.Generate());
     }
   }
+  BANTAM_RETURN_IF_ERROR(WriteTrace(options, trace, *model));
   if (options.json) {
     Json json = {{"model", model->file().path()},
                  {"device", model->device().name()},
@@ -344,6 +347,7 @@ int BenchMain(int argc, char** argv) {
   AddContextOptions(app, options);
   app.remove_option(app.get_option("--ctx"));
   AddDeviceOptions(app, options);
+  AddTraceOption(app, options);
   AddOutputOptions(app, options);
   if (const auto code = Parse(app, argc, argv)) return *code;
   const absl::Status status = Run(options, bench);

@@ -90,6 +90,8 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
       ->type_name("REGEX=DEVICE")
       ->check([](const std::string& text) { return ProblemOf({.place = {text}}); });
   app.add_option("--kv-device", control.kv_device, "Where the KV cache goes")->type_name("NAME");
+  app.add_flag("--no-recover", options.no_recover,
+               "End with an error when a device is lost, rather than go on with the others");
   app.add_option("--prefer", options.prefer,
                  "What to place for: fast prompts, fast generation, or nothing loaded twice")
       ->type_name("prompt|generate|memory")
@@ -167,10 +169,25 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
     session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
   }
   session.kv_type = KvType(options);
+  session.recover = !options.no_recover;
   session.notice = [](absl::string_view line) {
     WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
   };
   return session;
+}
+
+void AddTraceOption(CLI::App& app, Options& options) {
+  app.add_option("--trace", options.trace,
+                 "Write what ran when on which device, for chrome://tracing or Perfetto")
+      ->type_name("FILE");
+}
+
+absl::Status WriteTrace(const Options& options, const engine::Trace& trace,
+                        const engine::Model& model) {
+  if (options.trace.empty()) return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const auto& device : model.devices()) names.push_back(device->name());
+  return trace.Write(options.trace, names);
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {

@@ -24,6 +24,8 @@ struct Options {
   std::string prefer = "generate";  // --prefer
   int64_t ubatch = 0;               // --ubatch; 0: not given
   std::string kv_type = "f16";      // --kv-type
+  bool no_recover = false;          // --no-recover
+  std::string trace;                // --trace; "": none
   bool verbose = false;             // --verbose
   bool json = false;                // --json
 };
@@ -44,6 +46,11 @@ std::optional<int> Parse(CLI::App& app, int argc, char** argv);
 absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
                                                          int64_t default_context = 4096);
 engine::SessionOptions SessionOptionsFrom(const Options& options, const device::Device& device);
+
+void AddTraceOption(CLI::App& app, Options& options);  // --trace
+// Writes what the session's steps told `trace`, where --trace asked for that.
+absl::Status WriteTrace(const Options& options, const engine::Trace& trace,
+                        const engine::Model& model);
 
 // The whole file, or stdin for "-".
 absl::StatusOr<std::string> ReadFile(const std::string& path);

@@ -158,6 +158,8 @@ absl::StatusOr<bool> Run(RunOptions& options) {
     session_options.verify_rows = options.generate.draft_tokens + 1;
     session_options.ubatch = std::max(session_options.ubatch, session_options.verify_rows);
   }
+  engine::Trace trace;
+  if (!options.trace.empty()) session_options.trace = &trace;
   BANTAM_ASSIGN_OR_RETURN(const auto session, engine::Session::Create(model, session_options));
   options.generate.max_tokens = options.tokens;
   if (options.generate.draft_tokens > 0) {
@@ -178,6 +180,7 @@ absl::StatusOr<bool> Run(RunOptions& options) {
     BANTAM_RETURN_IF_ERROR(RunChat(options, load_seconds, conversation));
   }
   if (!options.session.empty()) BANTAM_RETURN_IF_ERROR(conversation.Save(options.session));
+  BANTAM_RETURN_IF_ERROR(WriteTrace(options, trace, *model));
   return interrupted;
 }
 

@@ -189,6 +189,7 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   AddLongTextOptions(app, options);
   AddSpeculationOptions(app, options);
   AddDeviceOptions(app, options);
+  AddTraceOption(app, options);
   AddOutputOptions(app, options);
   app.add_flag("--no-timings", options.no_timings, "No speed and memory at the end");
 }

@@ -116,6 +116,9 @@ struct Speed {
   double int8_ops = 0;    // additions and multiplications of int8 dot products in registers
 };
 
+// A device that is lost (its driver was reset) answers kUnavailable to everything from then on, but
+// for destructors. What a buffer uploads or downloads may run beside programs on other buffers, on
+// another thread.
 class Device {
  public:
   virtual ~Device() = default;

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/chat/template.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/trace.h"
 #include "runtime/engine/weights.h"
 #include "runtime/gguf/file.h"
 #include "runtime/model/architecture.h"
@@ -35,6 +36,13 @@ struct SessionOptions {
   // for checking drafts (generator.h). 0: none.
   int64_t verify_rows = 0;
   bool keep_matmul_inputs = false;  // for ObserveMatMuls; takes much more memory
+  // On several devices: a prompt's steps run two at a time, one on each, which takes a second set
+  // of inputs and intermediate values.
+  bool pipeline = true;
+  // When a device is lost while others are left: loads the model on those, computes the text again
+  // and goes on. Otherwise Decode returns kUnavailable.
+  bool recover = true;
+  Trace* trace = nullptr;  // where not null, is told what runs, and must outlive the session
   // Called by Create with a line that the user should read.
   std::function<void(absl::string_view)> notice;
 };
@@ -98,6 +106,7 @@ class Model {
   uint64_t mapped_bytes() const;
   // By device.
   const std::vector<DeviceWeights>& weights() const { return weights_; }
+  const LoadOptions& load_options() const { return load_options_; }  // without its callbacks
 
  private:
   friend class Session;
@@ -107,6 +116,7 @@ class Model {
   std::unique_ptr<gguf::File> file_;
   std::vector<std::unique_ptr<device::Device>> devices_;
   schedule::Placement placement_;
+  LoadOptions load_options_;
   std::unique_ptr<model::Architecture> architecture_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   std::unique_ptr<chat::Template> chat_template_;
@@ -195,6 +205,7 @@ class Session {
   // The longest first.
   std::vector<device::KernelTime> Profile() const;
 
+  // Another one after a device was lost; the one before stays alive as long as this session.
   const Model& model() const;
 
  private:

@@ -15,6 +15,11 @@ Model::~Model() = default;
 absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
                                                    const LoadOptions& options) {
   std::shared_ptr<Model> model(new Model);
+  model->load_options_ = options;
+  // What callbacks refer to may be gone when the options are used again.
+  model->load_options_.notice = model->load_options_.expected.notice = nullptr;
+  model->load_options_.progress = nullptr;
+  model->load_options_.expected.trace = nullptr;
   BANTAM_ASSIGN_OR_RETURN(model->file_, gguf::File::Open(path));
   const gguf::File& file = *model->file_;
   BANTAM_ASSIGN_OR_RETURN(model->architecture_, model::Open(file));

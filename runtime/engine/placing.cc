@@ -123,6 +123,7 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   placing.request_.prefer = options.prefer;
   placing.request_.depth = std::min<int64_t>(expected.context, placing.request_.depth);
   placing.request_.steps = placing.steps_;
+  placing.request_.two_in_flight = TwoStepsInFlight(expected);
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
   placing.request_.input_bytes =

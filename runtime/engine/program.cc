@@ -14,10 +14,13 @@ using graph::Value;
 using graph::ValueId;
 
 absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partition& partition,
-                                                          std::vector<Place> places, Bind bind) {
+                                                          std::vector<Place> places, Bind bind,
+                                                          Trace* trace) {
   std::unique_ptr<Program> program(new Program);
   program->places_ = std::move(places);
-  program->is_running_.assign(program->places_.size(), false);
+  program->running_.assign(program->places_.size(), -1);
+  program->started_.resize(program->places_.size());
+  program->trace_ = trace;
   const graph::Graph& graph = partition.graph;
   const auto temp = [&](ValueId id, int device) {
     const int64_t offset =
@@ -64,9 +67,25 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
 }
 
 absl::Status Program::Synchronize(int device) {
-  if (!is_running_[device]) return absl::OkStatus();
-  is_running_[device] = false;
-  return places_[device].stream->Synchronize();
+  const int segment = std::exchange(running_[device], -1);
+  if (segment < 0) return absl::OkStatus();
+  BANTAM_RETURN_IF_ERROR(places_[device].stream->Synchronize());
+  if (trace_ != nullptr) {
+    trace_->Add({device, false, step_, segment, 0, started_[device], Trace::Clock::now()});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Program::Start(int segment) {
+  Segment& s = segments_[segment];
+  // Of segments in a row on one device each has its own span.
+  if (trace_ != nullptr) {
+    BANTAM_RETURN_IF_ERROR(Synchronize(s.device));
+    started_[s.device] = Trace::Clock::now();
+  }
+  BANTAM_RETURN_IF_ERROR(s.executable->Run(*places_[s.device].stream));
+  running_[s.device] = segment;
+  return absl::OkStatus();
 }
 
 absl::Status Program::Move(const Copy& copy) {
@@ -83,19 +102,36 @@ absl::Status Program::Move(const Copy& copy) {
   return copy.to.buffer->Upload(copy.to.offset, between);
 }
 
+void Program::BeginStep() {
+  if (trace_ != nullptr) step_ = trace_->NextStep();
+}
+
+absl::Status Program::MoveTo(int segment) {
+  Segment& s = segments_[segment];
+  if (s.copies.empty()) return absl::OkStatus();
+  BANTAM_RETURN_IF_ERROR(Synchronize(s.device));
+  for (const Copy& copy : s.copies) {
+    BANTAM_RETURN_IF_ERROR(Synchronize(copy.from_device));
+    const Trace::Clock::time_point begin = Trace::Clock::now();
+    BANTAM_RETURN_IF_ERROR(Move(copy));
+    if (trace_ == nullptr) continue;
+    trace_->Add({s.device, true, step_, segment, copy.bytes, begin, Trace::Clock::now()});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Program::RunSegment(int segment) {
+  BANTAM_RETURN_IF_ERROR(Start(segment));
+  return Synchronize(segments_[segment].device);
+}
+
 absl::Status Program::Run() {
-  for (Segment& segment : segments_) {
-    if (!segment.copies.empty()) BANTAM_RETURN_IF_ERROR(Synchronize(segment.device));
-    for (const Copy& copy : segment.copies) {
-      BANTAM_RETURN_IF_ERROR(Synchronize(copy.from_device));
-      BANTAM_RETURN_IF_ERROR(Move(copy));
-    }
-    BANTAM_RETURN_IF_ERROR(segment.executable->Run(*places_[segment.device].stream));
-    is_running_[segment.device] = true;
+  BeginStep();
+  for (int s = 0; s < segment_count(); ++s) {
+    BANTAM_RETURN_IF_ERROR(MoveTo(s));
+    BANTAM_RETURN_IF_ERROR(Start(s));
   }
-  for (size_t d = 0; d < places_.size(); ++d) {
-    BANTAM_RETURN_IF_ERROR(Synchronize(static_cast<int>(d)));
-  }
+  for (int d = 0; d < device_count(); ++d) BANTAM_RETURN_IF_ERROR(Synchronize(d));
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/pipeline.h"
 #include "runtime/engine/session_impl.h"
 #include "runtime/engine/steps.h"
 
@@ -27,12 +28,13 @@ int64_t ChooseRows(int64_t remaining, int64_t ubatch) {
 
 }  // namespace
 
-absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
+absl::Status Session::Impl::WriteInputs(int64_t rows, int64_t output_rows,
+                                        std::span<const TokenId> added, const Buffers& to) {
   auto ints = [this](uint64_t offset) {
     return reinterpret_cast<int32_t*>(staging.data() + offset);
   };
   const int64_t used = static_cast<int64_t>(added.size());
-  for (int64_t i = 0; i < step.rows; ++i) {
+  for (int64_t i = 0; i < rows; ++i) {
     const bool padding = i >= used;
     const int32_t at = padding ? 0 : static_cast<int32_t>(computed + i);
     ints(layout.tokens)[i] = padding ? 0 : added[i];
@@ -45,24 +47,60 @@ absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) 
     ints(layout.query_cells)[2 * i] = at;
     ints(layout.query_cells)[2 * i + 1] = padding ? kNoSequence : 0;
   }
-  for (int64_t i = 0; i < step.output_rows; ++i) {
+  for (int64_t i = 0; i < output_rows; ++i) {
     ints(layout.output_rows)[i] =
-        static_cast<int32_t>(step.output_rows == 1 ? used - 1 : std::min(i, used - 1));
+        static_cast<int32_t>(output_rows == 1 ? used - 1 : std::min(i, used - 1));
   }
   *ints(layout.kv_length) = static_cast<int32_t>(computed + used);
   if (ring.size() > 0) *ints(layout.window_length) = static_cast<int32_t>(ring.length());
-  for (const auto& buffer : inputs) {
+  for (const auto& buffer : to) {
     if (buffer != nullptr) BANTAM_RETURN_IF_ERROR(buffer->Upload(0, staging));
   }
-  BANTAM_RETURN_IF_ERROR(step.program->Run());
+  return absl::OkStatus();
+}
+
+// After a step that failed: cells of the ring may hold what was not computed.
+absl::Status Session::Impl::Settle(const absl::Status& status) {
+  if (status.ok() || ring.size() == 0) return status;
+  ring.Clear(0);
+  computed = 0;
+  return status;
+}
+
+absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
+  BANTAM_RETURN_IF_ERROR(WriteInputs(step.rows, step.output_rows, added, inputs));
+  BANTAM_RETURN_IF_ERROR(Settle(step.program->Run()));
   // What is computed again is in the text already.
   if (computed == position()) tokens.insert(tokens.end(), added.begin(), added.end());
-  computed += used;
+  computed += static_cast<int64_t>(added.size());
+  return absl::OkStatus();
+}
+
+absl::Status Session::Impl::RunTwoAtATime(std::span<const TokenId> added, int64_t count) {
+  const int64_t rows = steps.back().rows, before = computed;
+  const auto prepare = [&](int64_t step, int lane) -> absl::Status {
+    computed = before + step * rows;
+    return WriteInputs(rows, 1, added.subspan(step * rows, rows),
+                       lane == 0 ? inputs : second.inputs);
+  };
+  const absl::Status status =
+      RunInPipeline({steps.back().program.get(), second.program.get()}, count, prepare);
+  computed = before;
+  BANTAM_RETURN_IF_ERROR(Settle(status));
+  if (computed == position())
+    tokens.insert(tokens.end(), added.begin(), added.begin() + count * rows);
+  computed += count * rows;
   return absl::OkStatus();
 }
 
 absl::StatusOr<const Step*> Session::Impl::RunSteps(std::span<const TokenId> added) {
   const Step* last = nullptr;
+  // The last step, whose logits may be read, runs by itself.
+  const int64_t paired = (static_cast<int64_t>(added.size()) - 1) / steps.back().rows;
+  if (second.program != nullptr && paired >= 2) {
+    BANTAM_RETURN_IF_ERROR(RunTwoAtATime(added, paired));
+    added = added.subspan(paired * steps.back().rows);
+  }
   while (!added.empty()) {
     const int64_t rows = ChooseRows(static_cast<int64_t>(added.size()), options.ubatch);
     auto step = std::lower_bound(steps.begin(), steps.end(), rows,
@@ -119,63 +157,74 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
-absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
-  Impl& s = *impl_;
-  s.logits = {};
-  s.observed = nullptr;
-  const int64_t count = static_cast<int64_t>(tokens.size());
+absl::Status Session::Impl::DecodeOnce(std::span<const TokenId> added, LogitsMode mode) {
+  logits = {};
+  observed = nullptr;
+  const int64_t count = static_cast<int64_t>(added.size());
   if (count == 0) return absl::OkStatus();
-  const int64_t vocab = s.model->config().vocab_size;
+  const int64_t vocab = model->config().vocab_size;
   for (int64_t i = 0; i < count; ++i) {
-    if (tokens[i] < 0 || tokens[i] >= vocab) {
+    if (added[i] < 0 || added[i] >= vocab) {
       return absl::InvalidArgumentError(absl::StrFormat(
-          "token %d of the batch is %d; the vocabulary has %d", i, tokens[i], vocab));
+          "token %d of the batch is %d; the vocabulary has %d", i, added[i], vocab));
     }
   }
-  if (count > s.options.context - s.position()) {
+  if (count > options.context - position()) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("%d tokens do not fit: the context holds %d and %d are used", count,
-                        s.options.context, s.position()));
+                        options.context, position()));
   }
-  if (!s.model->config().causal) {
-    if (s.position() != 0) {
+  if (!model->config().causal) {
+    if (position() != 0) {
       return absl::FailedPreconditionError(
           "this model sees a text as a whole; Truncate to 0 before the next one");
     }
-    if (count > s.options.ubatch) {
+    if (count > options.ubatch) {
       return absl::InvalidArgumentError(
           absl::StrFormat("the text has %d tokens; this model sees a text as a whole, at most %d "
                           "(ubatch) at a time",
-                          count, s.options.ubatch));
+                          count, options.ubatch));
     }
   }
-  BANTAM_RETURN_IF_ERROR(s.CatchUp());
-  if (mode == LogitsMode::kAll && count > 1 && count <= s.options.verify_rows) {
-    Step& step = s.verify_steps[count - 2];
-    BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
-    return s.ReadLogits(step, s.verify_temp, count);
+  BANTAM_RETURN_IF_ERROR(CatchUp());
+  if (mode == LogitsMode::kAll && count > 1 && count <= options.verify_rows) {
+    Step& step = verify_steps[count - 2];
+    BANTAM_RETURN_IF_ERROR(RunStep(step, added));
+    return ReadLogits(step, verify_temp, count);
   }
-  if (mode == LogitsMode::kAll && (count > 1 || s.options.keep_matmul_inputs)) {
-    if (count > s.options.ubatch) {
+  if (mode == LogitsMode::kAll && (count > 1 || options.keep_matmul_inputs)) {
+    if (count > options.ubatch) {
       return absl::InvalidArgumentError(
           absl::StrFormat("logits of all %d tokens were asked for; at most %d (ubatch) at a time",
-                          count, s.options.ubatch));
+                          count, options.ubatch));
     }
-    if (s.all_steps.empty()) {
+    if (all_steps.empty()) {
       BANTAM_RETURN_IF_ERROR(
-          s.CompileAll(s.all_steps, ShapeClasses(s.options.ubatch), /*all_rows=*/true, s.all_temp));
+          CompileAll(all_steps, ShapeClasses(options.ubatch), /*all_rows=*/true, all_temp));
     }
-    for (Step& step : s.all_steps) {
+    for (Step& step : all_steps) {
       if (step.rows < count) continue;
-      BANTAM_RETURN_IF_ERROR(s.RunStep(step, tokens));
-      s.observed = &step;
-      s.observed_tokens = count;
-      return s.ReadLogits(step, s.all_temp, count);
+      BANTAM_RETURN_IF_ERROR(RunStep(step, added));
+      observed = &step;
+      observed_tokens = count;
+      return ReadLogits(step, all_temp, count);
     }
   }
-  BANTAM_ASSIGN_OR_RETURN(const Step* last, s.RunSteps(tokens));
+  BANTAM_ASSIGN_OR_RETURN(const Step* last, RunSteps(added));
   if (mode == LogitsMode::kNone) return absl::OkStatus();
-  return s.ReadLogits(*last, s.temp, 1);
+  return ReadLogits(*last, temp, 1);
+}
+
+absl::Status Session::Decode(std::span<const TokenId> tokens, LogitsMode mode) {
+  Impl& s = *impl_;
+  const int64_t before = s.position();
+  for (;;) {
+    const absl::Status status = s.DecodeOnce(tokens, mode);
+    if (!absl::IsUnavailable(status)) return status;
+    // Steps before the one that failed have taken their tokens.
+    BANTAM_RETURN_IF_ERROR(Truncate(before));
+    BANTAM_RETURN_IF_ERROR(s.Recover(status));
+  }
 }
 
 std::span<const float> Session::Logits(int64_t row) const {
@@ -232,8 +281,9 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
   for (size_t d = 0; d < memory.size(); ++d) {
     memory[d].weights = s.model->weights()[d].allocated_bytes();
     memory[d].kv_cache = size(s.kv, d);
-    memory[d].inputs = size(s.inputs, d);
-    memory[d].compute = size(s.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
+    memory[d].inputs = size(s.inputs, d) + size(s.second.inputs, d);
+    memory[d].compute =
+        size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
   }
   return memory;
 }
@@ -262,6 +312,7 @@ MemoryUse Session::memory() const {
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();
   }
+  if (s.second.program != nullptr) use.compute += s.second.program->scratch_bytes();
   return use;
 }
 

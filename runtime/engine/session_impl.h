@@ -36,6 +36,7 @@ using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
 
 struct Session::Impl {
   std::shared_ptr<const Model> model;
+  std::vector<std::shared_ptr<const Model>> lost_models;  // whose parts callers may still hold
   SessionOptions options;
   schedule::Placement placement;
   std::vector<std::unique_ptr<device::Stream>> streams;
@@ -50,7 +51,14 @@ struct Session::Impl {
   Buffers verify_temp;
   std::vector<Step> verify_steps;  // the same, [i] with i + 2 rows; made by Create
   InputLayout layout{0, 0, 0, 1};
-  std::vector<std::byte> staging;        // the inputs up to kv_cells
+  std::vector<std::byte> staging;  // the inputs up to kv_cells
+  // A second compilation of the largest step, to run while the first does (pipeline.h); none on one
+  // device.
+  struct Lane {
+    std::vector<std::unique_ptr<device::Stream>> streams;
+    Buffers inputs, temp;
+    std::unique_ptr<Program> program;
+  } second;
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
   std::vector<TokenId> tokens;  // the text; room for the whole context
@@ -71,15 +79,32 @@ struct Session::Impl {
   absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
+  absl::StatusOr<Buffers> NewInputs(const schedule::Partition& decode);
+  absl::Status AllocateSecond(const schedule::Partition& decode);
   absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
                           bool all_rows, Buffers& buffers);
-  absl::Status Compile(Step& step, const Buffers& temps);
-  absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device) const;
+  absl::StatusOr<std::unique_ptr<Program>> Compile(
+      const schedule::Partition& partition,
+      const std::vector<std::unique_ptr<device::Stream>>& with, const Buffers& from,
+      const Buffers& temps) const;
+  absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device,
+                                       const Buffers& from) const;
+  // The inputs of a step that computes `added`, to every device.
+  absl::Status WriteInputs(int64_t rows, int64_t output_rows, std::span<const TokenId> added,
+                           const Buffers& to);
   absl::Status RunStep(Step& step, std::span<const TokenId> added);
+  absl::Status Settle(const absl::Status& status);
+  // `count` of the largest steps.
+  absl::Status RunTwoAtATime(std::span<const TokenId> added, int64_t count);
   // Computes `added` in as few steps as there are to take; the last of them.
   absl::StatusOr<const Step*> RunSteps(std::span<const TokenId> added);
   // What Truncate left of the text may have to be computed again.
   absl::Status CatchUp();
+  // Decode without recovering.
+  absl::Status DecodeOnce(std::span<const TokenId> added, LogitsMode mode);
+  // After an error of a lost device: loads the model on those that are left, where nothing is
+  // computed yet. The error is `why` where that is no such error.
+  absl::Status Recover(const absl::Status& why);
   absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
 
   int64_t position() const { return static_cast<int64_t>(tokens.size()); }

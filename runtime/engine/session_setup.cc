@@ -85,20 +85,26 @@ absl::Status Session::Impl::AllocateInputs(const schedule::Partition& decode) {
     ring =
         WindowRing({cells, static_cast<size_t>(2 * window_cells)}, LongestWindow(model->config()));
   }
+  BANTAM_ASSIGN_OR_RETURN(inputs, NewInputs(decode));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Buffers> Session::Impl::NewInputs(const schedule::Partition& decode) {
   // Slot i always holds position i of sequence 0.
   std::vector<int32_t> cells(2 * options.context, 0);
   for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
-  inputs.resize(alignments.size());
+  Buffers made(alignments.size());
   for (const schedule::Segment& segment : decode.segments) {
-    std::unique_ptr<device::Buffer>& buffer = inputs[segment.device];
+    std::unique_ptr<device::Buffer>& buffer = made[segment.device];
     if (buffer != nullptr) continue;
     BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
     BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
   }
-  return absl::OkStatus();
+  return made;
 }
 
-absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device) const {
+absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device,
+                                                    const Buffers& from) const {
   if (value.storage == graph::Storage::kWeight) {
     const device::Binding* found = model->weights()[device].Find(value.name);
     if (found != nullptr) return *found;
@@ -119,24 +125,24 @@ absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, i
         {model::kInputOutputRows, layout.output_rows},
     };
     for (const auto& [name, offset] : known) {
-      if (value.name == name) return device::Binding{inputs[device].get(), offset};
+      if (value.name == name) return device::Binding{from[device].get(), offset};
     }
   }
   return absl::InternalError(
       absl::StrCat("the graph uses '", value.name, "', which the session does not provide"));
 }
 
-absl::Status Session::Impl::Compile(Step& step, const Buffers& temps) {
+absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
+    const schedule::Partition& partition, const std::vector<std::unique_ptr<device::Stream>>& with,
+    const Buffers& from, const Buffers& temps) const {
   std::vector<Program::Place> places;
   for (size_t d = 0; d < temps.size(); ++d) {
-    places.push_back({&device(d), streams[d].get(), temps[d].get()});
+    places.push_back({&device(d), with[d].get(), temps[d].get()});
   }
-  BANTAM_ASSIGN_OR_RETURN(step.program,
-                          Program::Compile(step.partition, std::move(places),
-                                           [this](const graph::Value& value, int device) {
-                                             return Bind(value, device);
-                                           }));
-  return absl::OkStatus();
+  const auto bind = [&](const graph::Value& value, int device) {
+    return Bind(value, device, from);
+  };
+  return Program::Compile(partition, std::move(places), bind, options.trace);
 }
 
 absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
@@ -176,7 +182,7 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
     allocated[d] = *std::move(buffer);
   }
   for (Step& step : made) {
-    BANTAM_RETURN_IF_ERROR(Compile(step, allocated));
+    BANTAM_ASSIGN_OR_RETURN(step.program, Compile(step.partition, streams, inputs, allocated));
     step.partition = {};
   }
   buffers = std::move(allocated);
@@ -184,8 +190,33 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
   return absl::OkStatus();
 }
 
+// Without it a session is as good, only slower.
+absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
+  second = {};
+  const bool has_several =
+      std::any_of(decode.segments.begin(), decode.segments.end(),
+                  [&](const auto& segment) { return segment.device != decode.segments[0].device; });
+  if (!has_several || !TwoStepsInFlight(options)) return absl::OkStatus();
+  Lane lane;
+  for (const auto& device : model->devices()) {
+    BANTAM_ASSIGN_OR_RETURN(lane.streams.emplace_back(), device->NewStream());
+  }
+  BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
+  lane.temp.resize(alignments.size());
+  for (size_t d = 0; d < alignments.size(); ++d) {
+    const auto bytes = static_cast<uint64_t>(partition.plans[d].size);
+    if (bytes == 0) continue;
+    BANTAM_ASSIGN_OR_RETURN(lane.temp[d], Allocate(d, bytes));
+  }
+  BANTAM_ASSIGN_OR_RETURN(lane.program, Compile(partition, lane.streams, lane.inputs, lane.temp));
+  second = std::move(lane);
+  return absl::OkStatus();
+}
+
 absl::Status Session::Impl::AllocateAll() {
   refusing = -1;
+  second = {};
   kv_states.clear();
   kv_parts.clear();
   for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
@@ -193,10 +224,18 @@ absl::Status Session::Impl::AllocateAll() {
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
-  if (options.verify_rows < 2) return absl::OkStatus();
-  std::vector<int64_t> row_counts;
-  for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
-  return CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp);
+  if (options.verify_rows >= 2) {
+    std::vector<int64_t> row_counts;
+    for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
+    BANTAM_RETURN_IF_ERROR(CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp));
+  }
+  const absl::Status status = AllocateSecond(decode);
+  if (!absl::IsResourceExhausted(status)) return status;
+  if (options.notice) {
+    options.notice(absl::StrCat(device(refusing).name(),
+                                " is short of memory: a prompt's steps run one after the other"));
+  }
+  return absl::OkStatus();
 }
 
 // A device is short of memory after its weights are there: the cache of its last layer goes to the

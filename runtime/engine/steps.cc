@@ -66,6 +66,11 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
   return checked;
 }
 
+bool TwoStepsInFlight(const SessionOptions& options) {
+  return options.pipeline && !options.keep_matmul_inputs && options.ubatch > 1 &&
+         2 * options.ubatch <= options.context;
+}
+
 std::vector<int64_t> ShapeClasses(int64_t ubatch) {
   std::vector<int64_t> classes;
   for (int64_t rows = 1; rows < ubatch; rows *= 2) classes.push_back(rows);

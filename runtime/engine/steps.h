@@ -20,6 +20,10 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
 // Row counts of the steps that a session compiles: 1, 2, 4, ... ubatch.
 std::vector<int64_t> ShapeClasses(int64_t ubatch);
 
+// Whether on several devices two of the largest steps are to run at once. `options` as CheckOptions
+// leaves them.
+bool TwoStepsInFlight(const SessionOptions& options);
+
 // Of the layers that have one; 0 where none has.
 int64_t LongestWindow(const model::Config& config);
 

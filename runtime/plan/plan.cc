@@ -63,6 +63,7 @@ class Made {
     uint64_t alignment = 1;
     for (const auto& device : machine.devices) alignment = std::max(alignment, device.alignment);
     schedule::PlacementRequest request{.steps = steps, .depth = std::min(context, kDepth)};
+    request.two_in_flight = engine::TwoStepsInFlight(options);
     const int64_t windows = engine::WindowCells(architecture_->config(), options);
     request.input_bytes = engine::InputLayout(options.ubatch, context, windows, alignment).size;
     return schedule::Place(request, machine.devices);

@@ -95,13 +95,14 @@ class Placer {
     result.memory.resize(devices_.size());
     std::vector<uint64_t> alignments;
     for (const DeviceProfile& device : devices_) alignments.push_back(device.alignment);
+    std::vector<uint64_t> second(devices_.size());  // compute bytes of the largest step
     for (size_t s = 0; s < request_.steps.size(); ++s) {
       const Graph& graph = request_.steps[s];
       const std::vector<int> of_node = DevicesOf(groupings_[s], result.device);
       BANTAM_ASSIGN_OR_RETURN(const Partition partition, Split(graph, of_node, alignments));
       for (size_t d = 0; d < devices_.size(); ++d) {
-        result.memory[d].compute =
-            std::max(result.memory[d].compute, static_cast<uint64_t>(partition.plans[d].size));
+        second[d] = static_cast<uint64_t>(partition.plans[d].size);
+        result.memory[d].compute = std::max(result.memory[d].compute, second[d]);
       }
       const double seconds = Seconds(partition);
       if (s == 0) result.decode_seconds = seconds;
@@ -109,6 +110,9 @@ class Placer {
     }
     const std::vector<int> of_node = DevicesOf(groupings_.back(), result.device);
     const Graph& graph = request_.steps.back();
+    const bool is_doubled =
+        request_.two_in_flight &&
+        std::any_of(of_node.begin(), of_node.end(), [&](int d) { return d != of_node[0]; });
     const ValueId tokens = graph.Find(model::kInputTokens);
     if (tokens != graph::kNone) result.prompt_rows = graph.value(tokens).shape[0];
     for (size_t d = 0; d < devices_.size(); ++d) {
@@ -126,7 +130,8 @@ class Placer {
       }
       for (ValueId id : states) memory.kv_cache += StateBytes(graph.value(id), d);
       if (std::find(of_node.begin(), of_node.end(), device) != of_node.end()) {
-        memory.inputs = InputsOn(d);
+        memory.inputs = InputsOn(d) * (is_doubled ? 2 : 1);
+        if (is_doubled) memory.compute += second[d];
       }
     }
     return result;
@@ -204,7 +209,7 @@ class Placer {
     }
     std::vector<uint64_t> common(count);
     for (size_t d = 0; d < count; ++d) {
-      common[d] = InputsOn(d);
+      common[d] = InputsOn(d) * (request_.two_in_flight && count > 1 ? 2 : 1);
     }
     const std::vector<std::vector<int>> users = UsersOfRoots(graph, grouping);
     for (size_t v = 0; v < users.size(); ++v) {

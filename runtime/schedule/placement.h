@@ -46,6 +46,8 @@ struct PlacementRequest {
   Prefer prefer = Prefer::kGenerate;
   int64_t depth = 1024;      // tokens in the KV cache that times are predicted for
   uint64_t input_bytes = 0;  // to allocate on each device; 0: what the largest step's inputs take
+  // On several devices, room for a second of the largest step, to run while the first does.
+  bool two_in_flight = false;
   // By group of the steps (FindGroups) and device: whether it may go there. Empty: anywhere.
   std::vector<std::vector<bool>> allowed;
 };

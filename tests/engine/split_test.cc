@@ -109,6 +109,16 @@ class SplitTest : public ::testing::Test {
     return session == nullptr ? Text() : Generate(*session, 64);
   }
 
+  // Whether anything was moved while another step was computed.
+  static bool Overlap(const engine::Trace& trace) {
+    const std::vector<engine::Trace::Span> spans = trace.spans();
+    return std::any_of(spans.begin(), spans.end(), [&](const auto& a) {
+      return a.is_transfer && std::any_of(spans.begin(), spans.end(), [&](const auto& b) {
+               return !b.is_transfer && b.step != a.step && a.begin < b.end && b.begin < a.end;
+             });
+    });
+  }
+
   TempDir dir_;
   std::vector<std::string> notices_;
 };
@@ -151,6 +161,50 @@ TEST_F(SplitTest, RandomPlacementsGiveTheSameText) {
     ExpectSame(expected, Generate(*session, 5, &expected));
     if (HasFatalFailure()) FAIL() << i << session->Describe();
   }
+}
+
+// A prompt of several steps, two of them at a time and one after the other: the same bits.
+TEST_F(SplitTest, TwoStepsAtATimeComputeTheSame) {
+  for (const bool has_window : {false, true}) {
+    const std::string path = has_window ? absl::StrCat(BANTAM_GOLDEN_DIR, "/models/gemma3.gguf")
+                                        : Write({.layers = 4, .tied = false});
+    std::vector<int32_t> prompt(110);
+    for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i * 37 + 11) % 256;
+    std::vector<std::vector<float>> logits;
+    for (const bool pipeline : {false, true}) {
+      engine::Trace trace;
+      LoadOptions options = Options();
+      options.expected.pipeline = pipeline;
+      options.expected.trace = &trace;
+      options.control.place = {R"(^blk\.[02]\.=capped)", R"(^blk\.[^02]\.=cpu)", "^token=cpu"};
+      capped_memory.transfer = std::chrono::microseconds(500);
+      auto session = Open(path, options);
+      ASSERT_NE(session, nullptr);
+      for (const size_t count : {prompt.size(), size_t{70}, size_t{16}}) {
+        ASSERT_TRUE(session->Truncate(0).ok());
+        ASSERT_TRUE(session->Decode(std::span(prompt).first(count)).ok());
+        EXPECT_EQ(session->position(), static_cast<int64_t>(count));
+        const std::span<const float> last = session->Logits();
+        logits.emplace_back(last.begin(), last.end());
+      }
+      EXPECT_EQ(Overlap(trace), pipeline);
+    }
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(logits[i], logits[i + 3]);
+  }
+}
+
+TEST_F(SplitTest, NoRoomForASecondStep) {
+  const std::string path = Write({.layers = 3});
+  LoadOptions options = Options();
+  options.control.gpu_layers = "1";
+  // Weights, inputs, KV cache and intermediate values are there; then inputs again.
+  capped_memory.fail_at = 4;
+  auto session = Open(path, options);
+  ASSERT_NE(session, nullptr);
+  ASSERT_EQ(notices_.size(), 1);
+  EXPECT_THAT(notices_[0], HasSubstr("steps run one after the other"));
+  std::vector<int32_t> prompt(100, 7);
+  EXPECT_TRUE(session->Decode(prompt).ok());
 }
 
 TEST_F(SplitTest, WhatIsPredictedIsAllocatedAndNeverMoreThanTheCap) {
@@ -200,6 +254,59 @@ TEST_F(SplitTest, ARefusedAllocationMovesAGroupAndIsSaid) {
     EXPECT_THAT(notices_[0], HasSubstr(step == 0 ? " to cpu" : "moved KV of layer 2 to cpu"));
     EXPECT_THAT(notices_[0], Not(HasSubstr("\n")));
     ExpectSame(expected, Generate(*session, 8, &expected));
+  }
+}
+
+TEST_F(SplitTest, ALostDeviceIsGoneOnWithout) {
+  const std::string path = Write({.layers = 3});
+  const Text expected = OnCpu(path);
+  int lost_at_prompt = 0;
+  // In its first step, later in the prompt, and while generating.
+  for (const int runs : {0, 1, 3, 9}) {
+    SCOPED_TRACE(runs);
+    notices_.clear();
+    capped_memory = CappedMemory();
+    LoadOptions options = Options();
+    options.expected.kv_type = quant::Type::kF32;
+    options.control.gpu_layers = "2";
+    options.control.vram = {"capped=1GiB"};
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    const Model& before = session->model();
+    capped_memory.lost_after = runs;
+    ExpectSame(expected, Generate(*session, 16, &expected));
+    EXPECT_TRUE(capped_memory.is_lost);
+    ASSERT_EQ(notices_.size(), 1);
+    EXPECT_THAT(notices_[0], HasSubstr("capped was lost"));
+    EXPECT_THAT(notices_[0], HasSubstr("again on cpu"));
+    EXPECT_EQ(session->model().devices().size(), 1);
+    EXPECT_EQ(before.devices().size(), 2);  // still there
+    lost_at_prompt += runs < 2;
+  }
+  EXPECT_EQ(lost_at_prompt, 2);
+}
+
+TEST_F(SplitTest, ALostDeviceIsAnErrorWhereThatIsWanted) {
+  const std::string path = Write({});
+  for (const bool is_alone : {false, true}) {
+    capped_memory = CappedMemory();
+    LoadOptions options = Options();
+    options.expected.recover = is_alone;
+    if (is_alone) {
+      options.device = "capped";
+      options.profiles.clear();
+    } else {
+      options.control.gpu_layers = "1";
+    }
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    capped_memory.lost_after = 0;
+    const int32_t token = 1;
+    const absl::Status status = session->Decode({&token, 1});
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(is_alone ? "it was the only device" : "switched off"));
+    EXPECT_EQ(session->position(), 0);
   }
 }
 

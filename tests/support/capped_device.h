@@ -2,9 +2,11 @@
 // its buffers, it wraps no host memory, and it refuses an allocation one byte over its cap.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -18,7 +20,11 @@ struct CappedMemory {
   uint64_t used = 0;
   uint64_t peak = 0;
   int allocations = 0;
-  int fail_at = -1;  // the allocation of this number is refused, counted from 0
+  int fail_at = -1;     // the allocation of this number is refused, counted from 0
+  int lost_after = -1;  // from the run of this number on the device is lost
+  int runs = 0;
+  bool is_lost = false;
+  std::chrono::microseconds transfer{0};  // that each upload and download takes at least
 };
 // Of the one device there is at a time.
 inline CappedMemory capped_memory;
@@ -61,22 +67,43 @@ class CappedDevice : public device::Device {
       const device::CompileArgs& args) override {
     std::vector<device::Binding> bindings;
     for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
-    return inner_->Compile(
+    auto inner = inner_->Compile(
         {args.graph, args.plan, bindings, Inner(args.temp), args.first_node, args.end_node});
+    if (!inner.ok()) return inner.status();
+    return std::make_unique<Executable>(*std::move(inner));
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return inner_->NewStream();
   }
 
  private:
+  static absl::Status Lost() { return absl::UnavailableError("capped: the device is lost"); }
+
+  struct Executable : device::Executable {
+    explicit Executable(std::unique_ptr<device::Executable> inner) : inner(std::move(inner)) {}
+    absl::Status Run(device::Stream& stream) override {
+      if (capped_memory.runs++ == capped_memory.lost_after) capped_memory.is_lost = true;
+      return capped_memory.is_lost ? Lost() : inner->Run(stream);
+    }
+    uint64_t scratch_bytes() const override { return inner->scratch_bytes(); }
+    std::string Describe() const override { return inner->Describe(); }
+    absl::Status StartProfile() override { return inner->StartProfile(); }
+    std::vector<device::KernelTime> Profile() const override { return inner->Profile(); }
+    std::unique_ptr<device::Executable> inner;
+  };
+
   struct Buffer : device::Buffer {
     explicit Buffer(std::unique_ptr<device::Buffer> inner) : inner(std::move(inner)) {}
     ~Buffer() override { capped_memory.used -= inner->size(); }
     uint64_t size() const override { return inner->size(); }
     absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override {
+      std::this_thread::sleep_for(capped_memory.transfer);
+      if (capped_memory.is_lost) return Lost();
       return inner->Upload(offset, data);
     }
     absl::Status Download(uint64_t offset, std::span<std::byte> data) override {
+      std::this_thread::sleep_for(capped_memory.transfer);
+      if (capped_memory.is_lost) return Lost();
       return inner->Download(offset, data);
     }
     std::unique_ptr<device::Buffer> inner;

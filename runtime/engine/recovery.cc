@@ -1,0 +1,79 @@
+// Going on after a device was lost: a driver that was reset or updated, a card that fell off the
+// bus.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/session_impl.h"
+
+namespace bantam::engine {
+namespace {
+
+// A lost device answers kUnavailable to everything.
+bool IsLost(device::Device& device) {
+  const auto buffer = device.Allocate(64);
+  if (!buffer.ok()) return absl::IsUnavailable(buffer.status());
+  const std::byte byte{0};
+  return absl::IsUnavailable((*buffer)->Upload(0, {&byte, 1}));
+}
+
+// What can still be obeyed without the device.
+LoadOptions Without(const Model& model, size_t lost) {
+  LoadOptions options = model.load_options();
+  const std::string name = model.devices()[lost]->name();
+  std::vector<std::string> names;
+  for (const auto& device : model.devices()) {
+    if (device->name() != name) names.push_back(device->name());
+  }
+  options.device = absl::StrJoin(names, ",");
+  if (lost < options.profiles.size()) options.profiles.erase(options.profiles.begin() + lost);
+  schedule::Control& control = options.control;
+  const auto drop = [](std::vector<std::string>& rules, const auto& names_it) {
+    rules.erase(std::remove_if(rules.begin(), rules.end(), names_it), rules.end());
+  };
+  drop(control.place,
+       [&](const std::string& rule) { return absl::EndsWith(rule, absl::StrCat("=", name)); });
+  drop(control.vram,
+       [&](const std::string& cap) { return absl::StartsWith(cap, absl::StrCat(name, "=")); });
+  if (control.kv_device == name) control.kv_device.clear();
+  // So many layers on a card: without one there is nothing to ask for.
+  if (names.size() == 1) control = schedule::Control();
+  return options;
+}
+
+}  // namespace
+
+absl::Status Session::Impl::Recover(const absl::Status& why) {
+  const auto& devices = model->devices();
+  const auto lost = std::find_if(devices.begin(), devices.end(),
+                                 [](const auto& device) { return IsLost(*device); });
+  if (lost == devices.end()) return why;
+  const std::string name = (*lost)->name();
+  if (!options.recover) {
+    return Annotate(why, absl::StrCat(name, " was lost, and going on without it is switched off"));
+  }
+  if (devices.size() == 1)
+    return Annotate(why, absl::StrCat(name, " was lost, and it was the only device"));
+  const LoadOptions load = Without(*model, lost - devices.begin());
+  if (options.notice) {
+    options.notice(absl::StrCat(name, " was lost (", why.message(),
+                                "): the text so far is computed again on ", load.device));
+  }
+  BANTAM_ASSIGN_OR_RETURN(auto rest, Model::Load(model->file().path(), load));
+  logits = {};
+  observed = nullptr;
+  second = {};
+  for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
+  for (Buffers* buffers : {&kv, &inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
+  streams.clear();
+  alignments.clear();
+  lost_models.push_back(std::exchange(model, std::move(rest)));
+  computed = 0;
+  return Prepare();
+}
+
+}  // namespace bantam::engine
