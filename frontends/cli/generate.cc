@@ -155,8 +155,13 @@ absl::StatusOr<bool> Generator::Prefill(std::span<const TokenId> prompt, Counts&
   const auto differs =
       std::mismatch(prompt.begin(), prompt.end(), cached.begin(), cached.end()).first;
   // The last token is always fed: its logits are what the answer begins with.
-  const int64_t reused = std::min<int64_t>(differs - prompt.begin(), prompt.size() - 1);
+  int64_t reused = std::min<int64_t>(differs - prompt.begin(), prompt.size() - 1);
   BANTAM_RETURN_IF_ERROR(session_.Truncate(reused));
+  if (session_.computed() < reused) {
+    // Layers with a window don't go back so far: the prompt is read as a new one.
+    reused = 0;
+    BANTAM_RETURN_IF_ERROR(session_.Truncate(0));
+  }
   counts.reused_tokens = reused;
   prompt = prompt.subspan(reused);
   while (!prompt.empty()) {

@@ -168,8 +168,10 @@ class Session {
                                            std::span<const float> row)>;
   absl::Status ObserveMatMuls(ObserveFn row) const;
 
-  // Tokens in the KV cache, which is the position of the next one.
+  // Tokens in the text, which is the position of the next one.
   int64_t position() const;
+  // How many of them are in the KV cache: all, or after Truncate none (see there).
+  int64_t computed() const;
   int64_t context() const;
   int64_t ubatch() const;
   // Token counts of the steps that were compiled, increasing: the shape classes.

@@ -245,6 +245,7 @@ absl::Status Session::ObserveMatMuls(ObserveFn row) const {
 }
 
 int64_t Session::position() const { return impl_->position(); }
+int64_t Session::computed() const { return impl_->computed; }
 std::span<const TokenId> Session::tokens() const { return impl_->tokens; }
 int64_t Session::context() const { return impl_->options.context; }
 int64_t Session::ubatch() const { return impl_->options.ubatch; }

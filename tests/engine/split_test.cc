@@ -123,6 +123,34 @@ class SplitTest : public ::testing::Test {
   std::vector<std::string> notices_;
 };
 
+// Layers with a window and without, on either side; and the ring goes through a file.
+TEST_F(SplitTest, LayersWithAWindow) {
+  const std::string path = absl::StrCat(BANTAM_GOLDEN_DIR, "/models/gemma2.gguf");
+  const Text expected = OnCpu(path);
+  for (const char* layers : {"1", "2", "3"}) {
+    SCOPED_TRACE(layers);
+    LoadOptions options = Options();
+    options.expected.kv_type = quant::Type::kF32;
+    options.control.gpu_layers = layers;
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    ExpectSame(expected, Generate(*session, 64, &expected));
+    for (size_t d = 0; d < 2; ++d) {
+      const auto& predicted = session->model().placement().memory[d];
+      EXPECT_EQ(session->device_memory()[d].kv_cache, predicted.kv_cache) << d;
+      EXPECT_EQ(session->device_memory()[d].inputs, predicted.inputs) << d;
+    }
+    ASSERT_TRUE(session->Save(dir_.File("text.session")).ok());
+    auto other = Open(path, options);
+    ASSERT_NE(other, nullptr);
+    ASSERT_TRUE(other->Restore(dir_.File("text.session")).ok());
+    const int32_t next = 65;
+    ASSERT_TRUE(session->Decode({&next, 1}).ok());
+    ASSERT_TRUE(other->Decode({&next, 1}).ok());
+    EXPECT_EQ(testing::NormalizedError(other->Logits(), session->Logits()), 0);
+  }
+}
+
 TEST_F(SplitTest, EverySplitByLayersGivesTheSameText) {
   for (const bool tied : {true, false}) {
     const std::string path = Write({.layers = 5, .tied = tied, .biases = true});

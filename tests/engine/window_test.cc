@@ -126,6 +126,9 @@ TEST_P(Window, GoesBack) {
         ASSERT_TRUE(s->Decode(std::span(text).first(2)).ok());
       }
     }
+    // A ring of kCells holds them beside a window of up to 12, or nothing is of use.
+    EXPECT_EQ(ring->computed(), back <= kCells - 12 - 2 ? ring->position() : 0) << back;
+    EXPECT_EQ(full->computed(), full->position());
     ExpectSame(*ring, *full, absl::StrCat("back ", back));
     for (Session* s : {ring.get(), full.get()}) ASSERT_TRUE(s->Truncate(s->position() - 3).ok());
   }
