@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <set>
 #include <thread>
 
 #include "nlohmann/json.hpp"
@@ -252,6 +254,25 @@ TEST_F(Run, CtrlCEndsOneAnswerWithItsTimings) {
   const Outcome outcome = process.Wait();
   EXPECT_EQ(outcome.signal, SIGINT);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("generate "), Not(HasSubstr("full"))));
+}
+
+TEST_F(Run, ATraceTellsWhatRan) {
+  WriteModel();
+  const std::string trace = folder_.File("trace.json");
+  const Outcome outcome = Answer({"-p", "hello", "-n", "3", "--ignore-eos", "--device",
+                                  "reference,cpu", "--gpu-layers", "1", "--trace", trace});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(std::ifstream(trace));
+  std::set<std::string> names, lines;
+  for (const auto& event : json["traceEvents"]) {
+    if (event["ph"] == "M") lines.insert(event["args"]["name"]);
+    if (event["ph"] != "X") continue;
+    names.insert(event["name"]);
+    EXPECT_GE(event["dur"], 0);
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"compute", "transfer"}));
+  EXPECT_EQ(lines, (std::set<std::string>{"reference", "to reference", "cpu", "to cpu"}));
+  EXPECT_EQ(Answer({"-p", "hello", "-n", "1", "--trace", "/no/such/folder/t.json"}).code, 1);
 }
 
 }  // namespace
