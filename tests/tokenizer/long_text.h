@@ -60,7 +60,8 @@ class LongText {
       "SELECT id, name FROM users WHERE age >= 18 AND email LIKE '%@example.org';",
       "{\"key\": [1, -2.5e10, null, true], \"text\": \"a\\n\\u00e9\"}",
       "https://www.example.com/path/to/file.html?q=one+two&lang=de#section-3",
-      "👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇫🇷 ❤️ ✨ ¯\\_(ツ)_/¯ →←↑↓ ∑∫√∞≠≤ €£¥ © ® ™ … – — "
+      "👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇫🇷 ❤️ ✨ ¯\\_(ツ)_/¯ →←↑↓ ∑∫√∞≠≤ €£¥ © ® ™ … – "
+      "— "
       "“quoted” ‘so’",
   };
   static constexpr absl::string_view kEnds[] = {". ",   ", ",   "! ", "? ",   "; ", ": ",
