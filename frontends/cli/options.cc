@@ -117,7 +117,7 @@ void AddContextOptions(CLI::App& app, Options& options) {
 }
 
 void AddOutputOptions(CLI::App& app, Options& options) {
-  app.add_flag("--verbose", options.verbose,
+  app.add_flag("-v,--verbose", options.verbose,
                "Tell on standard error what is used: device, kernels, seed");
   app.add_flag("--json", options.json, "Print one JSON object on standard output");
 }
