@@ -116,7 +116,7 @@ absl::StatusOr<plan::BudgetChoice> ChooseForBudget(const gguf::File& file,
                                                    const quant::Importance* importance, int threads,
                                                    std::string& note) {
   BANTAM_ASSIGN_OR_RETURN(const uint64_t budget, Budget(file, arguments));
-  InterruptScope interrupt;
+  InterruptScope interrupt(InterruptScope::Signals::kEnds);
   ThreadPool pool(threads > 0 ? threads : ThreadPool::DefaultSize());
   plan::BudgetOptions options;
   options.importance = importance;
