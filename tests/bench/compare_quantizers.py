@@ -38,7 +38,7 @@ def run(command):
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     after = os.times()
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+        raise SystemExit(f"{' '.join(command)}: {done.returncode}: {done.stderr[-2000:]}")
     seconds = after.children_user + after.children_system
     return done.stdout, seconds - before.children_user - before.children_system
 

@@ -13,6 +13,7 @@
 #include "runtime/gguf/file.h"
 #include "runtime/gguf/writer.h"
 #include "tests/frontends/program.h"
+#include "tests/gguf/builder.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::testing {
@@ -92,6 +93,32 @@ TEST_F(QuantizeCommandTest, Mistakes) {
   const Outcome fallback = RunBantam({"quantize", in, out, "Q4_K_M", "--dry-run"});
   EXPECT_THAT(fallback.out, HasSubstr("Q5_0 instead of Q4_K"));
   EXPECT_EQ(Files(), 1u);
+}
+
+// Files with holes, one matrix that is encoded and one that is copied, take no room on the disk
+// and no time to make.
+TEST_F(QuantizeCommandTest, MemoryIsBoundedWhateverTheSize) {
+  std::vector<int64_t> peaks;
+  for (const int64_t rows : {int64_t{1} << 13, int64_t{1} << 17}) {
+    constexpr int64_t kColumns = 2048;
+    const uint64_t half = static_cast<uint64_t>(rows) * kColumns * sizeof(uint16_t);
+    gguf::Bytes bytes;
+    bytes.Header(3, 2, 1).Key("general.architecture", gguf::MetaType::kString).String("llama");
+    bytes.Tensor("blk.0.ffn_up.weight", {kColumns, rows}, 1, 0);
+    bytes.Tensor("blk.1.ffn_up.weight", {kColumns, rows / 4}, 1, half).Pad();
+    WriteWhole(dir_.File("in.gguf"), bytes.str());
+    std::filesystem::resize_file(dir_.File("in.gguf"), bytes.str().size() + half + half / 4);
+    const Outcome outcome =
+        RunBantam({"quantize", dir_.File("in.gguf"), dir_.File("out.gguf"), "Q4_0", "--tensor-type",
+                   "blk.1=F16", "--overwrite", "--json", "-t", "2"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto json = nlohmann::json::parse(outcome.out);
+    peaks.push_back(json["peak_resident_bytes"]);
+    EXPECT_LT(json["bytes_after"], json["bytes_before"]);
+  }
+  // Files of 40 and 640 MiB. Pages that happen to be read ahead make some difference.
+  EXPECT_LT(peaks[1], 128 << 20);
+  EXPECT_LT(peaks[1], peaks[0] + (32 << 20));
 }
 
 TEST_F(QuantizeCommandTest, SignalsThatEndItLeaveNothing) {
