@@ -33,8 +33,8 @@ absl::StatusOr<uint64_t> Budget(const gguf::File& file, const BudgetArguments& a
   if (arguments.target_bpw > 0) {
     return static_cast<uint64_t>(arguments.target_bpw * static_cast<double>(elements) / 8);
   }
-  // Metadata, and the padding between tensors.
-  uint64_t beside = file.file_bytes() - data;
+  // Metadata, with two keys that may be new, and at most so much padding behind each tensor.
+  uint64_t beside = file.file_bytes() - data + 128 + file.alignment() * file.tensors().size();
   absl::string_view text = arguments.target_size;
   if (text.empty()) {
     text = arguments.fit;
