@@ -116,6 +116,18 @@ constexpr TensorName kStarcoder2Names[] = {
     {"model.layers.#.mlp.c_proj", "blk.#.ffn_down"},
 };
 
+constexpr TensorName kGptOssNames[] = {
+    {"model.layers.#.post_attention_layernorm", "blk.#.post_attention_norm"},
+    {"model.layers.#.mlp.router", "blk.#.ffn_gate_inp"},
+    {"model.layers.#.self_attn.sinks", "blk.#.attn_sinks", /*bare=*/true},
+};
+constexpr KeyName kGptOssKeys[] = {
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"intermediate_size", "expert_feed_forward_length"},
+    {"sliding_window", "attention.sliding_window"},
+};
+
 constexpr ArchitectureRow kRows[] = {
     {.names = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM",
      .target = "llama",
@@ -124,8 +136,7 @@ constexpr ArchitectureRow kRows[] = {
      .target = "llama",
      .extra_names = kMixtralNames,
      .extra_keys = kMixtralKeys,
-     .interleave_rope = true,
-     .has_experts = true},
+     .interleave_rope = true},
     {.names = "Qwen2ForCausalLM", .target = "qwen2", .expected = kNoWindow},
     {.names = "Qwen3ForCausalLM",
      .target = "qwen3",
@@ -135,14 +146,12 @@ constexpr ArchitectureRow kRows[] = {
      .target = "qwen2moe",
      .extra_names = kQwenMoeNames,
      .extra_keys = kQwenMoeKeys,
-     .expected = kQwen2Moe,
-     .has_experts = true},
+     .expected = kQwen2Moe},
     {.names = "Qwen3MoeForCausalLM",
      .target = "qwen3moe",
      .extra_names = kQwenMoeNames,
      .extra_keys = kQwenMoeKeys,
-     .expected = kQwen3Moe,
-     .has_experts = true},
+     .expected = kQwen3Moe},
     {.names = "GemmaForCausalLM", .target = "gemma", .norms_less_one = true, .tied = true},
     {.names = "Gemma2ForCausalLM",
      .target = "gemma2",
@@ -162,6 +171,12 @@ constexpr ArchitectureRow kRows[] = {
      .target = "phi3",
      .extra_names = kPhi3Names,
      .extra_keys = kPhi3Keys},
+    {.names = "GptOssForCausalLM",
+     .target = "gpt-oss",
+     .extra_names = kGptOssNames,
+     .extra_keys = kGptOssKeys,
+     .fused_experts = true,
+     .windows_by_layer = true},
     {.names = "GraniteForCausalLM",
      .target = "granite",
      .extra_keys = kGraniteKeys,
@@ -225,10 +240,15 @@ absl::StatusOr<const ArchitectureRow*> FindArchitecture(const JsonFile& config) 
 std::optional<Target> TargetOf(const ArchitectureRow& row, absl::string_view source) {
   const size_t dot = source.rfind('.');
   if (dot == absl::string_view::npos) return std::nullopt;
-  const absl::string_view suffix = source.substr(dot), stem = source.substr(0, dot);
-  if (suffix != ".weight" && suffix != ".bias") return std::nullopt;
+  absl::string_view suffix = source.substr(dot), stem = source.substr(0, dot);
+  const bool bare = suffix != ".weight" && suffix != ".bias";
+  if (bare) {
+    suffix = ".weight";
+    stem = source;
+  }
   for (const auto names : {row.extra_names, std::span<const TensorName>(kShared)}) {
     for (const TensorName& name : names) {
+      if (name.bare != bare) continue;
       const auto match = MatchName(name.source, stem);
       if (!match) continue;
       Target target{absl::StrCat(name.target, suffix), match->expert};

@@ -17,6 +17,7 @@ namespace bantam::convert {
 // without ".weight" or ".bias", which carry over.
 struct TensorName {
   absl::string_view source, target;
+  bool bare = false;  // there without ".weight"
 };
 
 // The same hyper-parameter in config.json and, behind "<architecture>.", in GGUF.
@@ -44,7 +45,7 @@ struct ArchitectureRow {
   bool norms_less_one = false;  // the checkpoint has norm weights less 1, GGUF has them whole
   bool tied = false;            // where config.json does not say
   bool layer_norm = false;
-  bool has_experts = false;
+  bool fused_experts = false;     // see fused_experts.h
   bool windows_by_layer = false;  // some layers see only a window; config.json may say which
 };
 

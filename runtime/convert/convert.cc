@@ -17,6 +17,7 @@
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/convert/architectures.h"
+#include "runtime/convert/fused_experts.h"
 #include "runtime/convert/safetensors.h"
 #include "runtime/convert/vocabulary.h"
 #include "runtime/gguf/writer.h"
@@ -36,6 +37,13 @@ struct Job {
   std::vector<const SourceTensor*> sources;  // one, or those of all experts in order
   int64_t rope_heads = 0;  // the rows of each head go from halves to neighbours; 0: they stay
   float add = 0;           // to every element
+  std::optional<FusedPart> fused;
+
+  int64_t elements() const {
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    return count;
+  }
 };
 
 // Element by element from one plain type to another. Fails with the index of the first element that
@@ -113,10 +121,8 @@ class FolderConverter {
     for (const Job& job : jobs_) {
       BANTAM_RETURN_IF_ERROR(writer.AddTensorInPieces(
           job.name, job.to, job.shape, [this, &job](auto sink) { return Write(job, sink); }));
-      for (const SourceTensor* source : job.sources) {
-        report_.bytes_before += source->data.size();
-        report_.bytes_after += source->elements() * quant::Traits(job.to).block_bytes;
-      }
+      report_.bytes_before += SourceBytes(job);
+      report_.bytes_after += quant::RowBytes(job.to, job.elements());
     }
     report_.tensors = static_cast<int64_t>(jobs_.size());
     for (const auto& [name, factors] :
@@ -140,6 +146,15 @@ class FolderConverter {
     absl::flat_hash_map<std::string, size_t> stacks;  // jobs by name
     for (const SourceTensor* source : checkpoint_->tensors()) {
       if (IsIgnored(source->name)) continue;
+      if (row.fused_experts && IsFused(source->name)) {
+        auto parts = PartsOf(*checkpoint_, *source);
+        if (!parts.ok()) return Annotate(parts.status(), folder_);
+        for (FusedPart& part : *parts) {
+          const Type type = part.type();
+          jobs_.push_back({part.name, type, type, part.shape, {source}, 0, 0, std::move(part)});
+        }
+        continue;
+      }
       const auto target = TargetOf(row, source->name);
       if (!target) {
         return absl::UnimplementedError(absl::StrCat(folder_, ": tensor ", Printable(source->name),
@@ -256,17 +271,34 @@ class FolderConverter {
   uint32_t FileType() const {
     std::array<uint64_t, quant::kTypeIdLimit> bytes{};
     for (const Job& job : jobs_) {
-      if (job.shape.size() < 2) continue;
-      for (const SourceTensor* source : job.sources) {
-        bytes[static_cast<size_t>(job.to)] += source->elements();
-      }
+      if (job.shape.size() >= 2) bytes[static_cast<size_t>(job.to)] += job.elements();
     }
     const auto most =
         static_cast<Type>(std::max_element(bytes.begin(), bytes.end()) - bytes.begin());
-    return most == Type::kF16 ? 1 : most == Type::kBF16 ? 32 : 0;
+    return most == Type::kF16 ? 1 : most == Type::kBF16 ? 32 : most == Type::kMXFP4 ? 38 : 0;
+  }
+
+  // What of the source a job reads; of what two jobs share each counts half.
+  static uint64_t SourceBytes(const Job& job) {
+    uint64_t bytes = 0;
+    for (const SourceTensor* source : job.sources) bytes += source->data.size();
+    if (!job.fused) return bytes;
+    if (job.fused->scales != nullptr) bytes += job.fused->scales->data.size();
+    return bytes / static_cast<uint64_t>(job.fused->step);
+  }
+
+  absl::Status WriteFused(const Job& job, gguf::Writer::Sink sink) {
+    for (int64_t expert = 0; expert < job.shape.back(); ++expert) {
+      BANTAM_RETURN_IF_ERROR(WritePart(*job.fused, expert, converted_));
+      BANTAM_RETURN_IF_ERROR(sink(converted_));
+    }
+    done_ += SourceBytes(job);
+    if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
+    return absl::OkStatus();
   }
 
   absl::Status Write(const Job& job, gguf::Writer::Sink sink) {
+    if (job.fused) return WriteFused(job, sink);
     for (const SourceTensor* source : job.sources) {
       std::span<const std::byte> data = source->data;
       if (job.rope_heads > 0) {

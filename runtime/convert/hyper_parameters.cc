@@ -91,6 +91,11 @@ class MetadataWriter {
       Set("rope.scaling.type", absl::string_view(*type == "linear" ? "linear" : "yarn"));
       Set("rope.scaling.factor", static_cast<float>(*factor));
       if (original) Set("rope.scaling.original_context_length", static_cast<uint32_t>(*original));
+      for (const char* bound : {"beta_fast", "beta_slow"}) {
+        BANTAM_ASSIGN_OR_RETURN(const auto turns,
+                                config_.Number(absl::StrCat(scaling, ".", bound)));
+        if (turns) Set(absl::StrCat("rope.scaling.yarn_", bound), static_cast<float>(*turns));
+      }
       return absl::OkStatus();
     }
     if (*type == "llama3") {

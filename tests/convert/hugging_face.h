@@ -50,6 +50,7 @@ struct HfStyle {
   bool halves = true;                                // Q and K have the rows of a head by halves
   bool norms_less_one = false;
   bool layer_norm = false;
+  bool fused_experts = false;  // as gpt-oss has them
 };
 
 inline std::string HfName(std::string name, const HfStyle& style = {}) {
@@ -128,6 +129,47 @@ inline std::map<std::string, HfTensor> HfTensors(const gguf::TensorInfo& t, cons
   return experts;
 }
 
+// The experts of layer `layer` as gpt-oss publishes them: MXFP4 with the scales apart, neighbours
+// in one byte, and the rows of gate and up by turns.
+inline std::map<std::string, HfTensor> FusedExperts(const gguf::File& source, int64_t layer) {
+  const std::string block = "blk." + std::to_string(layer) + ".ffn_";
+  const std::string there = "model.layers." + std::to_string(layer) + ".mlp.experts.";
+  std::map<std::string, HfTensor> out;
+  const auto put = [&](const std::string& name, std::vector<std::string> matrices) {
+    const auto turns = static_cast<int64_t>(matrices.size());
+    const gguf::TensorInfo* first = source.FindTensor(block + matrices[0] + "_exps.weight");
+    const int64_t blocks = first->shape[0] / 32, rows = first->shape[1], experts = first->shape[2];
+    HfTensor values{"U8", {experts, turns * rows, blocks, 16}, ""};
+    HfTensor scales{"U8", {experts, turns * rows, blocks}, ""};
+    HfTensor bias{"F32", {experts, turns * rows}, ""};
+    for (int64_t row = 0; row < experts * rows; ++row) {
+      for (const std::string& matrix : matrices) {
+        const auto weight = source.FindTensor(block + matrix + "_exps.weight")->data;
+        const auto of_bias = source.FindTensor(block + matrix + "_exps.bias")->data;
+        bias.data.append(reinterpret_cast<const char*>(of_bias.data()) + 4 * row, 4);
+        for (int64_t b = row * blocks; b < (row + 1) * blocks; ++b) {
+          const auto* bytes = reinterpret_cast<const unsigned char*>(weight.data()) + 17 * b;
+          scales.data += static_cast<char>(bytes[0]);
+          int codes[32];
+          for (int j = 0; j < 16; ++j) {
+            codes[j] = bytes[1 + j] % 16;
+            codes[16 + j] = bytes[1 + j] / 16;
+          }
+          for (int j = 0; j < 32; j += 2) {
+            values.data += static_cast<char>(codes[j] + 16 * codes[j + 1]);
+          }
+        }
+      }
+    }
+    out[there + name + "_blocks"] = values;
+    out[there + name + "_scales"] = scales;
+    out[there + name + "_bias"] = bias;
+  };
+  put("gate_up_proj", {"gate", "up"});
+  put("down_proj", {"down"});
+  return out;
+}
+
 inline void WriteHfTokenizer(const gguf::File& source, const std::string& folder);
 
 // The model `source` (F32) as its publisher would have had it; `shards` files.
@@ -142,13 +184,20 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
   std::vector<std::map<std::string, HfTensor>> files(shards);
   nlohmann::json map;
   int next = 0;
-  for (const gguf::TensorInfo& t : source.tensors()) {
-    if (t.name.find("rope_f") != t.name.npos) continue;  // in the configuration there
-    for (auto& [name, tensor] : HfTensors(t, style, heads, heads_kv)) {
+  const auto put = [&](std::map<std::string, HfTensor> tensors) {
+    for (auto& [name, tensor] : tensors) {
       const int shard = next++ % shards;
       files[shard][name] = std::move(tensor);
       map[name] = "part" + std::to_string(shard) + ".safetensors";
     }
+  };
+  for (const gguf::TensorInfo& t : source.tensors()) {
+    if (t.name.find("rope_f") != t.name.npos) continue;  // in the configuration there
+    if (style.fused_experts && t.name.find("_exps.") != t.name.npos) continue;
+    put(HfTensors(t, style, heads, heads_kv));
+  }
+  for (int64_t i = 0; style.fused_experts && i < number("block_count"); ++i) {
+    put(FusedExperts(source, i));
   }
   if (shards == 1) {
     WriteText(folder + "/model.safetensors", SafetensorsBytes(files[0]));
