@@ -18,10 +18,11 @@ namespace {
 
 using quant::Type;
 
-constexpr Type kCandidates[] = {Type::kQ2_K,  Type::kIQ3_XXS, Type::kQ3_K,   Type::kIQ3_S,
-                                Type::kMXFP4, Type::kIQ4_XS,  Type::kIQ4_NL, Type::kQ4_0,
-                                Type::kQ4_K,  Type::kQ4_1,    Type::kQ5_0,   Type::kQ5_K,
-                                Type::kQ5_1,  Type::kQ6_K,    Type::kQ8_0,   Type::kF16};
+// Without MXFP4: what its scales, powers of two, do to a model is more than their error tells.
+constexpr Type kCandidates[] = {Type::kQ2_K,   Type::kIQ3_XXS, Type::kQ3_K, Type::kIQ3_S,
+                                Type::kIQ4_XS, Type::kIQ4_NL,  Type::kQ4_0, Type::kQ4_K,
+                                Type::kQ4_1,   Type::kQ5_0,    Type::kQ5_K, Type::kQ5_1,
+                                Type::kQ6_K,   Type::kQ8_0,    Type::kF16};
 
 bool Fits(Type type, const gguf::TensorInfo& tensor) {
   return tensor.shape[0] % quant::Traits(type).block_size == 0;
