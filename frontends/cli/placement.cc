@@ -67,27 +67,34 @@ std::string Predicted(double tokens, double seconds) {
 
 }  // namespace
 
+std::string PlacementTable(const Placement& placement, std::span<const DeviceUse> uses) {
+  std::string text = "placement # weights, = KV, + compute, . free\n";
+  for (size_t d = 0; d < uses.size(); ++d) {
+    const DeviceMemory& memory = uses[d].memory;
+    absl::StrAppendFormat(
+        &text, "  %-10s [%s] weights %s, KV %s, compute %s, free %s\n             %s\n",
+        uses[d].name, Bar(memory, memory.total() + uses[d].free), FormatByteSize(memory.weights),
+        FormatByteSize(memory.kv_cache), FormatByteSize(memory.inputs + memory.compute),
+        FormatByteSize(uses[d].free), GroupsOn(placement, static_cast<int>(d)));
+  }
+  return text;
+}
+
 std::string DescribePlacement(const engine::Session& session) {
   const engine::Model& model = session.model();
   if (model.devices().size() < 2) return "";
   const Placement& placement = model.placement();
   const std::vector<DeviceMemory> allocated = session.device_memory();
-  std::string text = "placement # weights, = KV, + compute, . free\n";
+  std::vector<DeviceUse> uses;
   for (size_t d = 0; d < allocated.size(); ++d) {
-    DeviceMemory memory = allocated[d];
-    memory.weights += model.weights()[d].mapped_bytes();
-    const uint64_t free = model.devices()[d]->memory().free;
-    absl::StrAppendFormat(&text,
-                          "  %-10s [%s] weights %s, KV %s, compute %s, free %s\n             %s\n",
-                          model.devices()[d]->name(), Bar(memory, memory.total() + free),
-                          FormatByteSize(memory.weights), FormatByteSize(memory.kv_cache),
-                          FormatByteSize(memory.inputs + memory.compute), FormatByteSize(free),
-                          GroupsOn(placement, static_cast<int>(d)));
+    uses.push_back({model.devices()[d]->name(), allocated[d], model.devices()[d]->memory().free});
+    uses.back().memory.weights += model.weights()[d].mapped_bytes();
   }
-  absl::StrAppendFormat(&text, "predicted prompt %.1f tok/s, generate %.1f tok/s\n",
-                        static_cast<double>(placement.prompt_rows) / placement.prompt_seconds,
-                        1 / placement.decode_seconds);
-  return text;
+  return absl::StrCat(
+      PlacementTable(placement, uses),
+      absl::StrFormat("predicted prompt %.1f tok/s, generate %.1f tok/s\n",
+                      static_cast<double>(placement.prompt_rows) / placement.prompt_seconds,
+                      1 / placement.decode_seconds));
 }
 
 std::string PredictedPromptSpeed(const engine::Model& model) {

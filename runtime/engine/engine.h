@@ -166,7 +166,9 @@ class Session {
   std::vector<int64_t> shape_classes() const;
   // The text: position() tokens. Valid until it changes.
   std::span<const TokenId> tokens() const;
-  // Forgets everything from `position` on. kOutOfRange past the current one.
+  // Forgets everything from `position` on. kOutOfRange past the current one. The KV cache of layers
+  // with a sliding window goes back about ubatch() tokens; further back is exact too, but the next
+  // Decode first computes again what is left of the text.
   absl::Status Truncate(int64_t position);
   // Takes `count` tokens out of the text, from `begin` on. What follows them is computed again, as
   // if they had never been there: exact, at the cost of a prompt as long. kOutOfRange past the end.

@@ -125,7 +125,10 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   placing.request_.steps = placing.steps_;
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
-  placing.request_.input_bytes = InputLayout(expected.ubatch, expected.context, alignment).size;
+  placing.request_.input_bytes =
+      InputLayout(expected.ubatch, expected.context, WindowCells(architecture.config(), expected),
+                  alignment)
+          .size;
   BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
   return placing;
 }

@@ -14,8 +14,8 @@ namespace bantam::engine {
 namespace {
 
 constexpr absl::string_view kMagic = "BNTMSESS";
-constexpr uint32_t kVersion = 1;
-constexpr uint64_t kHeaderBytes = 48;
+constexpr uint32_t kVersion = 2;
+constexpr uint64_t kHeaderBytes = 64;
 constexpr uint64_t kChecksumBytes = 8;
 
 struct Header {
@@ -24,7 +24,9 @@ struct Header {
   uint32_t kv_type;
   uint64_t model;
   uint64_t state_bytes_per_token;
+  uint64_t window_bytes_per_token;
   uint64_t tokens;
+  uint64_t in_windows;
   uint64_t note_bytes;
 };
 static_assert(sizeof(Header) == kHeaderBytes && std::endian::native == std::endian::little);
@@ -94,7 +96,7 @@ uint64_t FingerprintOf(const gguf::File& file) {
 
 absl::StatusOr<std::unique_ptr<SessionFileWriter>> SessionFileWriter::Create(
     const std::string& path, const SessionFileKind& kind, std::span<const int32_t> tokens,
-    absl::string_view note) {
+    uint64_t in_windows, absl::string_view note) {
   auto writer = std::make_unique<SessionFileWriter>();
   BANTAM_ASSIGN_OR_RETURN(writer->file_, AtomicFile::Create(path));
   Header header = {{},
@@ -102,7 +104,9 @@ absl::StatusOr<std::unique_ptr<SessionFileWriter>> SessionFileWriter::Create(
                    static_cast<uint32_t>(kind.kv_type),
                    kind.model,
                    kind.state_bytes_per_token,
+                   kind.window_bytes_per_token,
                    tokens.size(),
+                   in_windows,
                    note.size()};
   std::copy(kMagic.begin(), kMagic.end(), header.magic);
   BANTAM_RETURN_IF_ERROR(writer->Append(std::as_bytes(std::span(&header, 1))));
@@ -140,16 +144,20 @@ absl::StatusOr<SessionFile> SessionFile::Open(const std::string& path,
     return absl::FailedPreconditionError(absl::StrCat(path, ": a session file of version ",
                                                       header.version, "; expected ", kVersion));
   }
-  // Each count alone is below the file's size before they are multiplied.
+  // Without overflow: each part in turn, from what is left.
   const uint64_t body = all.size() - kHeaderBytes - kChecksumBytes;
-  const uint64_t per_token = header.state_bytes_per_token;
-  if (header.note_bytes > body || header.tokens > body / 4 ||
-      (header.tokens > 0 && per_token > body)) {
+  uint64_t left = body;
+  const auto take = [&left](uint64_t count, uint64_t bytes) {
+    if (bytes != 0 && count > left / bytes) return false;
+    left -= count * bytes;
+    return true;
+  };
+  if (!take(header.note_bytes, 1) || !take(header.tokens, sizeof(int32_t)) ||
+      !take(header.tokens, header.state_bytes_per_token) ||
+      !take(header.in_windows, header.window_bytes_per_token)) {
     return damaged("it is shorter than it says");
   }
-  const uint64_t left = body - header.note_bytes;
-  if (header.tokens == 0 ? left != 0
-                         : left % header.tokens != 0 || left / header.tokens != per_token + 4) {
+  if (left != 0 || header.in_windows > header.tokens) {
     return damaged(
         absl::StrCat("it has ", all.size(), " bytes, not those of ", header.tokens, " tokens"));
   }
@@ -171,17 +179,23 @@ absl::StatusOr<SessionFile> SessionFile::Open(const std::string& path,
         absl::StrCat(path, ": the session was saved with a KV cache of type ", found, "; this is ",
                      quant::Name(kind.kv_type)));
   }
-  if (per_token != kind.state_bytes_per_token && header.tokens > 0) {
-    return absl::FailedPreconditionError(absl::StrCat(path, ": the session has ", per_token,
-                                                      " bytes of KV cache for each token; "
-                                                      "this model ",
-                                                      kind.state_bytes_per_token));
+  const auto per_token = [](uint64_t all_layers, uint64_t windows) {
+    return absl::StrCat(all_layers, " and ", windows);
+  };
+  if (header.tokens > 0 && (header.state_bytes_per_token != kind.state_bytes_per_token ||
+                            header.window_bytes_per_token != kind.window_bytes_per_token)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": the session has ",
+        per_token(header.state_bytes_per_token, header.window_bytes_per_token),
+        " bytes of KV cache for each token, in layers without and with a window; this model ",
+        per_token(kind.state_bytes_per_token, kind.window_bytes_per_token)));
   }
   std::span<const std::byte> rest = all.subspan(kHeaderBytes, body);
   session.tokens_.resize(header.tokens);
   std::ranges::copy(rest.first(4 * header.tokens),
                     std::as_writable_bytes(std::span(session.tokens_)).begin());
   rest = rest.subspan(4 * header.tokens);
+  session.in_windows_ = header.in_windows;
   session.note_ = {reinterpret_cast<const char*>(rest.data()), header.note_bytes};
   session.state_ = rest.subspan(header.note_bytes);
   return session;

@@ -2,15 +2,18 @@
 //
 //   offset  bytes  little-endian
 //        0      8  "BNTMSESS"
-//        8      4  version, 1
+//        8      4  version, 2
 //       12      4  element type of the KV cache (quant::Type)
 //       16      8  fingerprint of the model
-//       24      8  bytes of KV cache for each token, all layers together
-//       32      8  n, the number of tokens
-//       40      8  m, the bytes of the note
-//       48    4 n  tokens, i32
+//       24      8  bytes of KV cache for each token, all layers without a window together
+//       32      8  the same of all layers with one
+//       40      8  n, the number of tokens
+//       48      8  w, the tokens at the text's end that the layers with a window still hold
+//       56      8  m, the bytes of the note
+//       64    4 n  tokens, i32
 //                m  the note, anything
-//                   the first n cells of each state of the graph, in the order of the graph
+//                   for each state of the graph, in the order of the graph, the cells of all n or
+//                   the last w tokens, in the order of the text
 //      end      8  checksum of all before it
 #pragma once
 
@@ -33,7 +36,8 @@ namespace bantam::engine {
 struct SessionFileKind {
   uint64_t model = 0;
   quant::Type kv_type = quant::Type::kF16;
-  uint64_t state_bytes_per_token = 0;
+  uint64_t state_bytes_per_token = 0;   // of layers that see everything
+  uint64_t window_bytes_per_token = 0;  // of layers with a window
 };
 
 // Of what a model computes with: hyper-parameters, vocabulary, the kinds of its tensors and some
@@ -57,9 +61,11 @@ class Checksum {
 
 class SessionFileWriter {
  public:
+  // `in_windows`: w above.
   static absl::StatusOr<std::unique_ptr<SessionFileWriter>> Create(const std::string& path,
                                                                    const SessionFileKind& kind,
                                                                    std::span<const int32_t> tokens,
+                                                                   uint64_t in_windows,
                                                                    absl::string_view note);
   absl::Status Append(std::span<const std::byte> state);
   absl::Status Commit();
@@ -76,12 +82,14 @@ class SessionFile {
   static absl::StatusOr<SessionFile> Open(const std::string& path, const SessionFileKind& kind);
 
   std::span<const int32_t> tokens() const { return tokens_; }
+  uint64_t in_windows() const { return in_windows_; }
   absl::string_view note() const { return note_; }
   std::span<const std::byte> state() const { return state_; }
 
  private:
   std::unique_ptr<MappedFile> file_;
   std::vector<int32_t> tokens_;
+  uint64_t in_windows_ = 0;
   absl::string_view note_;
   std::span<const std::byte> state_;
 };

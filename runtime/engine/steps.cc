@@ -73,6 +73,21 @@ std::vector<int64_t> ShapeClasses(int64_t ubatch) {
   return classes;
 }
 
+int64_t LongestWindow(const model::Config& config) {
+  int32_t longest = 0;
+  for (int32_t window : config.windows) longest = std::max(longest, window);
+  return longest;
+}
+
+int64_t WindowCells(const model::Config& config, const SessionOptions& options) {
+  // Backends work in blocks of cells; whole blocks also keep tokens in the same place of a block.
+  constexpr int64_t kBlock = 64, kLeastSpare = 32;
+  const int64_t window = LongestWindow(config);
+  if (window == 0) return 0;
+  const int64_t cells = window + std::max(options.ubatch, kLeastSpare);
+  return std::min<int64_t>(options.context, AlignUp(cells, kBlock));
+}
+
 absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
                                        const SessionOptions& options, int64_t rows,
                                        int64_t output_rows) {
@@ -80,6 +95,7 @@ absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
   build.rows = rows;
   build.output_rows = output_rows;
   build.context = options.context;
+  build.window_cells = WindowCells(architecture.config(), options);
   build.kv_type = options.kv_type;
   build.embeddings = options.embeddings;
   BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
@@ -108,7 +124,8 @@ absl::StatusOr<MemoryUse> PredictMemory(const model::Architecture& architecture,
       use.kv_cache = AlignUp(use.kv_cache + value.SpanBytes(), limits.alignment);
     }
   }
-  const InputLayout layout(checked.ubatch, checked.context, limits.alignment);
+  const InputLayout layout(checked.ubatch, checked.context,
+                           WindowCells(architecture.config(), checked), limits.alignment);
   use.compute = std::max<int64_t>(temporary, 1) + layout.size + layout.kv_cells;
   return use;
 }

@@ -20,6 +20,14 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
 // Row counts of the steps that a session compiles: 1, 2, 4, ... ubatch.
 std::vector<int64_t> ShapeClasses(int64_t ubatch);
 
+// Of the layers that have one; 0 where none has.
+int64_t LongestWindow(const model::Config& config);
+
+// Cells that the KV cache of layers with a window has: the window, the tokens of a step, whose keys
+// are all written before the first of them is computed, and drafts that are taken back. `options`
+// as CheckOptions leaves them; 0 where no layer has a window.
+int64_t WindowCells(const model::Config& config, const SessionOptions& options);
+
 // The graph of one of them.
 absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
                                        const SessionOptions& options, int64_t rows,

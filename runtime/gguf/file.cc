@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/printable.h"
+#include "runtime/gguf/layout.h"
 #include "runtime/gguf/parser.h"
 #include "runtime/gguf/split.h"
 
@@ -43,6 +44,25 @@ absl::StatusOr<std::unique_ptr<File>> File::Parse(std::span<const std::byte> byt
   file->part_paths_ = {file->path_};
   file->file_bytes_ = bytes.size();
   BANTAM_RETURN_IF_ERROR(Annotate(file->Append(*std::move(part)), name));
+  return file;
+}
+
+std::unique_ptr<File> File::Describe(absl::string_view name, std::vector<KeyValue> metadata,
+                                     std::vector<TensorInfo> tensors) {
+  std::unique_ptr<File> file(new File);
+  file->path_ = std::string(name);
+  file->part_paths_ = {file->path_};
+  file->version_ = kVersion;
+  file->metadata_ = std::move(metadata);
+  file->tensors_ = std::move(tensors);
+  for (size_t i = 0; i < file->metadata_.size(); ++i) {
+    file->key_index_.try_emplace(file->metadata_[i].key, i);
+  }
+  for (size_t i = 0; i < file->tensors_.size(); ++i) {
+    TensorInfo& tensor = file->tensors_[i];
+    tensor.data = {};
+    file->tensor_index_.try_emplace(tensor.name, i);
+  }
   return file;
 }
 

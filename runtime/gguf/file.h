@@ -88,6 +88,10 @@ class File {
   // data is aligned in memory only as far as `bytes` is. A part of a split model is refused.
   static absl::StatusOr<std::unique_ptr<File>> Parse(std::span<const std::byte> bytes,
                                                      absl::string_view name);
+  // A model that is only described, for planning: TensorInfo::data is empty. What metadata and
+  // tensors point to must outlive it; keys and names must be unique.
+  static std::unique_ptr<File> Describe(absl::string_view name, std::vector<KeyValue> metadata,
+                                        std::vector<TensorInfo> tensors);
 
   const std::string& path() const { return path_; }
   uint32_t version() const { return version_; }

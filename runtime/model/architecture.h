@@ -24,8 +24,16 @@ struct Config {
   int64_t context_length = 0;  // tokens the model was trained for
   int64_t embedding_length = 0;
   int64_t block_count = 0;
-  int64_t head_count = 0;
-  int64_t head_count_kv = 0;
+  int64_t head_count = 0;     // of the layer with most
+  int64_t head_count_kv = 0;  // of the layer with most
+  // By layer, where they differ; else empty.
+  std::vector<int64_t> head_counts, head_counts_kv;
+  int64_t HeadCount(int layer) const {
+    return head_counts.empty() ? head_count : head_counts[layer];
+  }
+  int64_t HeadCountKv(int layer) const {
+    return head_counts_kv.empty() ? head_count_kv : head_counts_kv[layer];
+  }
   int64_t key_length = 0;    // elements of one K head
   int64_t value_length = 0;  // elements of one V head
   // Whether a token sees only those before it. Where not, a whole text must be in one step.
@@ -40,19 +48,26 @@ struct GraphOptions {
   int64_t rows = 1;         // tokens in one step
   int64_t output_rows = 1;  // rows whose logits are computed, chosen by the input "output_rows"
   int64_t context = 0;      // cells of the KV cache
+  // Cells of the KV cache of layers with a window, which need not hold more than that; 0: as many
+  // as the others.
+  int64_t window_cells = 0;
   quant::Type kv_type = quant::Type::kF16;
   bool embeddings = false;  // the last hidden states of the output rows in place of their logits
 };
 
-// Names of the inputs and outputs that every graph has and the engine binds.
+// Names of the inputs and outputs of a graph, which the engine binds.
 inline constexpr char kInputTokens[] = "tokens";           // i32 {rows}
 inline constexpr char kInputPositions[] = "positions";     // i32 {rows}
 inline constexpr char kInputSlots[] = "slots";             // i32 {rows}
 inline constexpr char kInputQueryCells[] = "query_cells";  // i32 {2, rows}: position, sequence
 inline constexpr char kInputKvCells[] = "kv_cells";        // i32 {2, context}: position, sequence
 inline constexpr char kInputKvLength[] = "kv_length";      // i32 {1}: cells in use
-inline constexpr char kInputOutputRows[] = "output_rows";  // i32 {output_rows}
-inline constexpr char kOutputLogits[] = "logits";          // f32 {vocab_size, output_rows}
+// The same of the layers with a window, where a model has any.
+inline constexpr char kInputWindowSlots[] = "window_slots";    // i32 {rows}
+inline constexpr char kInputWindowCells[] = "window_cells";    // i32 {2, window_cells}
+inline constexpr char kInputWindowLength[] = "window_length";  // i32 {1}
+inline constexpr char kInputOutputRows[] = "output_rows";      // i32 {output_rows}
+inline constexpr char kOutputLogits[] = "logits";              // f32 {vocab_size, output_rows}
 inline constexpr char kOutputEmbeddings[] = "embeddings";  // f32 {embedding_length, output_rows}
 
 // One model: hyper-parameters read and checked against the tensors in the file. Immutable.

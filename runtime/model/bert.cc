@@ -47,6 +47,8 @@ absl::Status Encoder::ReadParameters() {
   const HyperParameters params(file_);
   rotates_ = params.architecture() == "nomic-bert";
   BANTAM_ASSIGN_OR_RETURN(config_, ReadConfig(params));
+  BANTAM_RETURN_IF_ERROR(params.RequireUniform("attention.head_count", config_.head_counts));
+  BANTAM_RETURN_IF_ERROR(params.RequireUniform("attention.head_count_kv", config_.head_counts_kv));
   config_.causal = false;
   config_.has_logits = false;
   // As converters number them; 4, scores of a classifier, is not one embedding.

@@ -18,12 +18,27 @@ GraphBuilder::GraphBuilder(const gguf::File& file, const GraphOptions& options)
   const int64_t rows = options.rows;
   inputs_.tokens = graph_.AddInput(kInputTokens, Type::kI32, {rows, 1, 1, 1});
   inputs_.positions = graph_.AddInput(kInputPositions, Type::kI32, {rows, 1, 1, 1});
-  inputs_.slots = graph_.AddInput(kInputSlots, Type::kI32, {rows, 1, 1, 1});
   inputs_.query_cells = graph_.AddInput(kInputQueryCells, Type::kI32, {2, rows, 1, 1});
-  inputs_.kv_cells = graph_.AddInput(kInputKvCells, Type::kI32, {2, options.context, 1, 1});
-  inputs_.kv_length = graph_.AddInput(kInputKvLength, Type::kI32, {1, 1, 1, 1});
   inputs_.output_rows =
       graph_.AddInput(kInputOutputRows, Type::kI32, {options.output_rows, 1, 1, 1});
+  inputs_.cache = AddCache(options.context, kInputSlots, kInputKvCells, kInputKvLength);
+}
+
+CacheInputs GraphBuilder::AddCache(int64_t count, absl::string_view slots, absl::string_view cells,
+                                   absl::string_view length) {
+  return {graph_.AddInput(slots, Type::kI32, {options_.rows, 1, 1, 1}),
+          graph_.AddInput(cells, Type::kI32, {2, count, 1, 1}),
+          graph_.AddInput(length, Type::kI32, {1, 1, 1, 1}), count};
+}
+
+const CacheInputs& GraphBuilder::CacheOf(bool has_window) {
+  if (!has_window) return inputs_.cache;
+  if (inputs_.window_cache.count == 0) {
+    const int64_t count = options_.window_cells > 0 ? options_.window_cells : options_.context;
+    inputs_.window_cache =
+        AddCache(count, kInputWindowSlots, kInputWindowCells, kInputWindowLength);
+  }
+  return inputs_.window_cache;
 }
 
 absl::StatusOr<graph::Graph> GraphBuilder::Finish(ValueId output, absl::string_view name) {
@@ -99,6 +114,7 @@ ValueId GraphBuilder::SliceHeads(ValueId x, int64_t total, int64_t first, int64_
 ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
                                     const AttentionBlock& block) {
   const std::string prefix = LayerPrefix(layer);
+  const int64_t heads = config.HeadCount(layer), heads_kv = config.HeadCountKv(layer);
   auto turn = [&](ValueId v, absl::string_view name) {
     if (block.head_norm)
       v = Norm(v, absl::StrCat(prefix, "attn_", name, "_norm"), *block.head_norm);
@@ -107,44 +123,42 @@ ValueId GraphBuilder::SelfAttention(ValueId x, int layer, const Config& config,
     if (block.freq_factors != kNone) inputs.push_back(block.freq_factors);
     return graph_.Add(Op::kRope, std::move(inputs), absl::StrCat(name, "_rope"), block.rope);
   };
-  auto cache = [&](absl::string_view name, int64_t width) {
-    return graph_.AddState(absl::StrCat(prefix, name), options_.kv_type,
-                           {width, config.head_count_kv, options_.context, 1});
+  const CacheInputs& cache = CacheOf(block.attention.window != 0);
+  const auto write = [&](absl::string_view name, int64_t width, ValueId rows) {
+    const ValueId state = graph_.AddState(absl::StrCat(prefix, "kv_cache.", name), options_.kv_type,
+                                          {width, heads_kv, cache.count, 1});
+    return graph_.Add(Op::kKvWrite, {state, rows, cache.slots},
+                      absl::StrCat(prefix, name, "_written"));
   };
   ValueId q, k, v;
   if (Weight(absl::StrCat(prefix, "attn_qkv.weight")) != kNone) {
     const ValueId joint = Linear(x, absl::StrCat(prefix, "attn_qkv"));
-    const int64_t q_width = config.key_length * config.head_count;
-    const int64_t k_width = config.key_length * config.head_count_kv;
-    const int64_t total = q_width + k_width + config.value_length * config.head_count_kv;
-    q = SliceHeads(joint, total, 0, config.key_length, config.head_count, "q");
-    k = SliceHeads(joint, total, q_width, config.key_length, config.head_count_kv, "k");
-    v = SliceHeads(joint, total, q_width + k_width, config.value_length, config.head_count_kv, "v");
+    const int64_t q_width = config.key_length * heads;
+    const int64_t k_width = config.key_length * heads_kv;
+    const int64_t total = q_width + k_width + config.value_length * heads_kv;
+    q = SliceHeads(joint, total, 0, config.key_length, heads, "q");
+    k = SliceHeads(joint, total, q_width, config.key_length, heads_kv, "k");
+    v = SliceHeads(joint, total, q_width + k_width, config.value_length, heads_kv, "v");
   } else {
     const ValueId q_flat = Linear(x, absl::StrCat(prefix, "attn_q"));
     const ValueId k_flat = Linear(x, absl::StrCat(prefix, "attn_k"));
     const ValueId v_flat = Linear(x, absl::StrCat(prefix, "attn_v"));
-    q = SplitHeads(q_flat, config.key_length, config.head_count, "q");
-    k = SplitHeads(k_flat, config.key_length, config.head_count_kv, "k");
-    v = SplitHeads(v_flat, config.value_length, config.head_count_kv, "v");
+    q = SplitHeads(q_flat, config.key_length, heads, "q");
+    k = SplitHeads(k_flat, config.key_length, heads_kv, "k");
+    v = SplitHeads(v_flat, config.value_length, heads_kv, "v");
   }
   q = turn(q, "q");
   k = turn(k, "k");
-  const ValueId k_cache =
-      graph_.Add(Op::kKvWrite, {cache("kv_cache.k", config.key_length), k, inputs_.slots},
-                 absl::StrCat(prefix, "k_written"));
-  const ValueId v_cache =
-      graph_.Add(Op::kKvWrite, {cache("kv_cache.v", config.value_length), v, inputs_.slots},
-                 absl::StrCat(prefix, "v_written"));
-  std::vector<ValueId> inputs = {
-      q, k_cache, v_cache, inputs_.query_cells, inputs_.kv_cells, inputs_.kv_length};
+  k = write("k", config.key_length, k);
+  v = write("v", config.value_length, v);
+  std::vector<ValueId> inputs = {q, k, v, inputs_.query_cells, cache.cells, cache.length};
   const ValueId sinks = Weight(absl::StrCat(prefix, "attn_sinks.weight"));
   if (sinks != kNone) inputs.push_back(sinks);
-  const ValueId heads = graph_.Add(Op::kAttention, std::move(inputs),
-                                   absl::StrCat(prefix, "attention"), block.attention);
+  const ValueId outputs = graph_.Add(Op::kAttention, std::move(inputs),
+                                     absl::StrCat(prefix, "attention"), block.attention);
   const ValueId joined =
-      graph_.Add(Op::kReshape, {heads}, absl::StrCat(prefix, "attention_joined"),
-                 graph::ReshapeAttrs{{config.value_length * config.head_count, rows_, 1, 1}});
+      graph_.Add(Op::kReshape, {outputs}, absl::StrCat(prefix, "attention_joined"),
+                 graph::ReshapeAttrs{{config.value_length * heads, rows_, 1, 1}});
   return Linear(joined, absl::StrCat(prefix, "attn_output"));
 }
 

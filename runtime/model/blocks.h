@@ -13,9 +13,17 @@
 
 namespace bantam::model {
 
+// Where a step writes to a KV cache, and what is in it.
+struct CacheInputs {
+  graph::ValueId slots = graph::kNone, cells = graph::kNone, length = graph::kNone;
+  int64_t count = 0;  // of cells
+};
+
 // The inputs every step has (see architecture.h), added to a graph.
 struct StepInputs {
-  graph::ValueId tokens, positions, slots, query_cells, kv_cells, kv_length, output_rows;
+  graph::ValueId tokens, positions, query_cells, output_rows;
+  CacheInputs cache;         // of layers that see everything
+  CacheInputs window_cache;  // of layers with a window; added with the first of them
 };
 
 class GraphBuilder {
@@ -82,6 +90,10 @@ class GraphBuilder {
   graph::ValueId OutputRows(graph::ValueId x, absl::string_view name);
 
  private:
+  // The inputs of the KV cache of layers with or without a window.
+  const CacheInputs& CacheOf(bool has_window);
+  CacheInputs AddCache(int64_t count, absl::string_view slots, absl::string_view cells,
+                       absl::string_view length);
   // Elements `first` to `first + width * heads` of every row of x {total, n} -> {width, heads, n}.
   graph::ValueId SliceHeads(graph::ValueId x, int64_t total, int64_t first, int64_t width,
                             int64_t heads, absl::string_view name);

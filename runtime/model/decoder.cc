@@ -24,7 +24,7 @@ class Decoder : public Architecture {
   absl::StatusOr<graph::Graph> BuildGraph(const GraphOptions& options) const override;
 
  private:
-  absl::Status CheckLayer(const std::string& prefix) const;
+  absl::Status CheckLayer(int layer) const;
   absl::Status CheckExperts(const std::string& prefix) const;
   absl::Status CheckMatrix(absl::string_view name, int64_t in, int64_t out) const;
   // Of LongRoPE or Llama 3; kNone without either.
@@ -60,12 +60,14 @@ absl::Status Decoder::CheckExperts(const std::string& prefix) const {
   return RequireTensor(file_, absl::StrCat(prefix, "ffn_gate_inp_shexp.weight"), {d});
 }
 
-absl::Status Decoder::CheckLayer(const std::string& prefix) const {
+absl::Status Decoder::CheckLayer(int layer) const {
+  const std::string prefix = LayerPrefix(layer);
   const Config& c = config_;
   const int64_t d = c.embedding_length;
-  const int64_t q = c.key_length * c.head_count;
-  const int64_t k = c.key_length * c.head_count_kv;
-  const int64_t v = c.value_length * c.head_count_kv;
+  const int64_t heads = c.HeadCount(layer);
+  const int64_t q = c.key_length * heads;
+  const int64_t k = c.key_length * c.HeadCountKv(layer);
+  const int64_t v = c.value_length * c.HeadCountKv(layer);
   const auto named = [&](absl::string_view name) { return absl::StrCat(prefix, name); };
   std::vector<absl::string_view> norms = {"attn_norm", spec_.ffn_norm};
   if (spec_.post_norms) norms.insert(norms.end(), {"post_attention_norm", "post_ffw_norm"});
@@ -80,16 +82,16 @@ absl::Status Decoder::CheckLayer(const std::string& prefix) const {
     BANTAM_RETURN_IF_ERROR(CheckMatrix(named("attn_k"), d, k));
     BANTAM_RETURN_IF_ERROR(CheckMatrix(named("attn_v"), d, v));
   }
-  BANTAM_RETURN_IF_ERROR(CheckMatrix(named("attn_output"), c.value_length * c.head_count, d));
+  BANTAM_RETURN_IF_ERROR(CheckMatrix(named("attn_output"), c.value_length * heads, d));
   if (spec_.head_norm) {
     BANTAM_RETURN_IF_ERROR(RequireTensor(file_, named("attn_q_norm.weight"), {c.key_length}));
     BANTAM_RETURN_IF_ERROR(RequireTensor(file_, named("attn_k_norm.weight"), {c.key_length}));
   }
   if (spec_.sinks) {
-    BANTAM_RETURN_IF_ERROR(RequireTensor(file_, named("attn_sinks.weight"), {c.head_count}));
+    BANTAM_RETURN_IF_ERROR(RequireTensor(file_, named("attn_sinks.weight"), {heads}));
   }
   if (spec_.experts.count > 0) return CheckExperts(prefix);
-  const int64_t ffn = spec_.feed_forward_length;
+  const int64_t ffn = spec_.feed_forward_lengths[layer];
   const bool stacked = spec_.feed_forward == FeedForward::kStacked;
   if (spec_.feed_forward == FeedForward::kGated) {
     BANTAM_RETURN_IF_ERROR(CheckMatrix(named("ffn_gate"), d, ffn));
@@ -110,7 +112,7 @@ absl::Status Decoder::CheckTensors() const {
     BANTAM_RETURN_IF_ERROR(AllowTensor(file_, factors, {pairs}));
   }
   for (int layer = 0; layer < config_.block_count; ++layer) {
-    BANTAM_RETURN_IF_ERROR(CheckLayer(LayerPrefix(layer)));
+    BANTAM_RETURN_IF_ERROR(CheckLayer(layer));
   }
   return absl::OkStatus();
 }
@@ -192,9 +194,17 @@ absl::StatusOr<DecoderSpec> ReadDecoderSpec(const HyperParameters& params, graph
   }
   BANTAM_ASSIGN_OR_RETURN(const int64_t experts, params.IntOr("expert_count", 0, 1 << 16, 0));
   // A model of experts alone may say nothing of its dense layers, of which it has none.
-  BANTAM_ASSIGN_OR_RETURN(spec.feed_forward_length,
-                          experts > 0 ? params.IntOr("feed_forward_length", 0, kMaxLength, 0)
-                                      : params.Int("feed_forward_length", 1, kMaxLength));
+  constexpr absl::string_view kLength = "feed_forward_length";
+  if (experts == 0 || params.IsArray(kLength)) {
+    BANTAM_ASSIGN_OR_RETURN(spec.feed_forward_lengths,
+                            params.IntsByLayer(kLength, spec.config.block_count, kMaxLength));
+    spec.feed_forward_length = spec.feed_forward_lengths[0];
+    if (experts > 0) {
+      BANTAM_RETURN_IF_ERROR(params.RequireUniform(kLength, spec.feed_forward_lengths));
+    }
+  } else {
+    BANTAM_ASSIGN_OR_RETURN(spec.feed_forward_length, params.IntOr(kLength, 0, kMaxLength, 0));
+  }
   if (experts == 0) return spec;
   spec.experts.count = static_cast<int32_t>(experts);
   BANTAM_ASSIGN_OR_RETURN(const int64_t used, params.Int("expert_used_count", 1, experts));

@@ -38,7 +38,8 @@ struct DecoderSpec {
   absl::string_view ffn_norm = "ffn_norm";
   FeedForward feed_forward = FeedForward::kGated;
   graph::Activation activation = graph::Activation::kSilu;
-  int64_t feed_forward_length = 0;
+  int64_t feed_forward_length = 0;            // of the first layer; 0: not said
+  std::vector<int64_t> feed_forward_lengths;  // by layer, of a dense model
   GraphBuilder::ExpertsBlock experts;
   int64_t expert_length = 0;
   int64_t shared_length = 0;  // 0: no shared expert

@@ -1,6 +1,9 @@
 #include "runtime/model/hyper_parameters.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -13,27 +16,8 @@ namespace {
 constexpr int64_t kMaxDimension = int64_t{1} << 24;
 constexpr int64_t kMaxContext = int64_t{1} << 30;
 
-// A key that holds one number, or an array with the same number for every layer.
-absl::StatusOr<int64_t> UniformInt(const HyperParameters& params, absl::string_view key,
-                                   int64_t max) {
-  const gguf::MetaValue* value = params.file().Find(absl::StrCat(params.architecture(), ".", key));
-  if (value == nullptr || gguf::TypeOf(*value) != gguf::MetaType::kArray) {
-    return params.Int(key, 1, max);
-  }
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<int64_t> values,
-                          params.file().GetInts(absl::StrCat(params.architecture(), ".", key)));
-  if (values.empty()) return params.Error(key, "is an empty array; expected a number");
-  for (int64_t v : values) {
-    if (v != values[0]) {
-      return absl::UnimplementedError(absl::StrFormat(
-          "%s: %s.%s differs between layers (%d and %d), which this architecture does not support",
-          params.file().path(), params.architecture(), key, values[0], v));
-    }
-  }
-  if (values[0] < 1 || values[0] > max) {
-    return params.Error(key, absl::StrFormat("is %d; expected 1 to %d", values[0], max));
-  }
-  return values[0];
+bool Differ(const std::vector<int64_t>& values) {
+  return std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) != values.end();
 }
 
 // An array of bools, or of integers used as such.
@@ -65,6 +49,11 @@ std::string HyperParameters::FullKey(absl::string_view key) const {
 
 bool HyperParameters::Has(absl::string_view key) const {
   return file_.Find(FullKey(key)) != nullptr;
+}
+
+bool HyperParameters::IsArray(absl::string_view key) const {
+  const gguf::MetaValue* value = file_.Find(FullKey(key));
+  return value != nullptr && gguf::TypeOf(*value) == gguf::MetaType::kArray;
 }
 
 absl::Status HyperParameters::Error(absl::string_view key, absl::string_view message) const {
@@ -102,6 +91,42 @@ absl::StatusOr<std::string> HyperParameters::StringOr(absl::string_view key,
   return std::string(value);
 }
 
+absl::StatusOr<std::vector<int64_t>> HyperParameters::IntsByLayer(absl::string_view key,
+                                                                  int64_t block_count,
+                                                                  int64_t max) const {
+  if (!IsArray(key)) {
+    BANTAM_ASSIGN_OR_RETURN(const int64_t number, Int(key, 1, max));
+    return std::vector<int64_t>(block_count, number);
+  }
+  BANTAM_ASSIGN_OR_RETURN(std::vector<int64_t> values, file_.GetInts(FullKey(key)));
+  if (static_cast<int64_t>(values.size()) < block_count) {
+    return Error(key, absl::StrFormat("has %d entries; expected one for each of the %d layers",
+                                      values.size(), block_count));
+  }
+  values.resize(block_count);
+  for (size_t layer = 0; layer < values.size(); ++layer) {
+    if (values[layer] == 0) {
+      return absl::UnimplementedError(
+          absl::StrFormat("%s: %s is 0 in layer %d; layers without attention or feed-forward are "
+                          "not supported",
+                          file_.path(), FullKey(key), layer));
+    }
+    if (values[layer] < 0 || values[layer] > max) {
+      return Error(
+          key, absl::StrFormat("is %d in layer %d; expected 1 to %d", values[layer], layer, max));
+    }
+  }
+  return values;
+}
+
+absl::Status HyperParameters::RequireUniform(absl::string_view key,
+                                             const std::vector<int64_t>& values) const {
+  if (!Differ(values)) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(file_.path(), ": ", FullKey(key), " differs between layers (",
+                   absl::StrJoin(values, ", "), "), which is not supported for ", architecture_));
+}
+
 absl::StatusOr<Config> ReadConfig(const HyperParameters& params) {
   const gguf::File& file = params.file();
   Config config;
@@ -113,18 +138,31 @@ absl::StatusOr<Config> ReadConfig(const HyperParameters& params) {
   BANTAM_ASSIGN_OR_RETURN(config.embedding_length,
                           params.Int("embedding_length", 1, kMaxDimension));
   BANTAM_ASSIGN_OR_RETURN(config.block_count, params.Int("block_count", 1, 4096));
-  BANTAM_ASSIGN_OR_RETURN(config.head_count,
-                          UniformInt(params, "attention.head_count", kMaxDimension));
-  config.head_count_kv = config.head_count;
+  BANTAM_ASSIGN_OR_RETURN(
+      std::vector<int64_t> heads,
+      params.IntsByLayer("attention.head_count", config.block_count, kMaxDimension));
+  std::vector<int64_t> heads_kv = heads;
   if (params.Has("attention.head_count_kv")) {
-    BANTAM_ASSIGN_OR_RETURN(config.head_count_kv,
-                            UniformInt(params, "attention.head_count_kv", kMaxDimension));
+    BANTAM_ASSIGN_OR_RETURN(
+        heads_kv, params.IntsByLayer("attention.head_count_kv", config.block_count, kMaxDimension));
   }
-  if (config.head_count % config.head_count_kv != 0) {
+  for (int64_t layer = 0; layer < config.block_count; ++layer) {
+    if (heads[layer] % heads_kv[layer] == 0) continue;
     return params.Error("attention.head_count_kv",
                         absl::StrFormat("is %d; expected a divisor of the %d heads",
-                                        config.head_count_kv, config.head_count));
+                                        heads_kv[layer], heads[layer]));
   }
+  config.head_count = *std::max_element(heads.begin(), heads.end());
+  config.head_count_kv = *std::max_element(heads_kv.begin(), heads_kv.end());
+  if (Differ(heads)) {
+    for (absl::string_view key : {"attention.key_length", "attention.value_length"}) {
+      if (!params.Has(key)) {
+        return params.Error(key, "is missing, and the number of heads differs between layers");
+      }
+    }
+    config.head_counts = std::move(heads);
+  }
+  if (Differ(heads_kv)) config.head_counts_kv = std::move(heads_kv);
   const int64_t head_length = config.embedding_length / config.head_count;
   BANTAM_ASSIGN_OR_RETURN(config.key_length,
                           params.IntOr("attention.key_length", 1, kMaxDimension, head_length));

@@ -26,11 +26,18 @@ class HyperParameters {
   absl::StatusOr<int64_t> Int(absl::string_view key, int64_t min, int64_t max) const;
   absl::StatusOr<int64_t> IntOr(absl::string_view key, int64_t min, int64_t max,
                                 int64_t fallback) const;
+  // A number for each layer, 1 to `max`: from an array, or the same for all. kUnimplemented for a
+  // layer with 0.
+  absl::StatusOr<std::vector<int64_t>> IntsByLayer(absl::string_view key, int64_t block_count,
+                                                   int64_t max) const;
+  // kUnimplemented unless all layers have the same number.
+  absl::Status RequireUniform(absl::string_view key, const std::vector<int64_t>& values) const;
   // Finite numbers only.
   absl::StatusOr<float> Float(absl::string_view key) const;
   absl::StatusOr<float> FloatOr(absl::string_view key, float fallback) const;
   absl::StatusOr<std::string> StringOr(absl::string_view key, absl::string_view fallback) const;
   bool Has(absl::string_view key) const;
+  bool IsArray(absl::string_view key) const;
 
   // kInvalidArgument: "<file>: <full key>: <message>".
   absl::Status Error(absl::string_view key, absl::string_view message) const;
@@ -45,7 +52,7 @@ class HyperParameters {
   std::string architecture_;
 };
 
-// Reads what every transformer has. head_count and head_count_kv must be the same in every layer.
+// Reads what every transformer has.
 absl::StatusOr<Config> ReadConfig(const HyperParameters& params);
 
 // attention.layer_norm_rms_epsilon or attention.layer_norm_epsilon.

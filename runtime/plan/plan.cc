@@ -1,16 +1,14 @@
 #include "runtime/plan/plan.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <functional>
+#include <memory>
+#include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/status.h"
-#include "runtime/base/thread_pool.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/input_layout.h"
+#include "runtime/engine/steps.h"
 #include "runtime/gguf/file.h"
 #include "runtime/gguf/layout.h"
 #include "runtime/model/architecture.h"
@@ -21,126 +19,200 @@ namespace {
 
 constexpr int64_t kUsualContext = 4096;
 constexpr int64_t kContextStep = 256;
+constexpr int64_t kUbatch = 512, kHostUbatch = 128;
+// Speeds are predicted for this many tokens in the KV cache.
+constexpr int64_t kDepth = 1024;
 
-struct RecipeFacts {
-  const char* name;
-  double bits;  // per weight, of models with rows of whole blocks: published sizes of 7B models
-};
 // The largest first.
-constexpr RecipeFacts kRecipes[] = {
-    {"F16", 16.0},    {"Q8_0", 8.5},    {"Q6_K", 6.56},    {"Q5_K_M", 5.69}, {"Q4_K_M", 4.85},
-    {"IQ4_XS", 4.32}, {"Q3_K_M", 3.91}, {"IQ3_XXS", 3.25}, {"Q2_K", 3.0},    {"IQ2_XS", 2.45},
-};
+constexpr const char* kRecipes[] = {"F16",    "Q8_0",   "Q6_K",    "Q5_K_M", "Q4_K_M",
+                                    "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K",   "IQ2_XS"};
 
-// Published shapes of models that are typical for their size.
-struct Shape {
-  const char* name;
-  double weights;
-  int64_t layers, embedding, kv, feed_forward, vocab, context;  // kv: elements of K in a layer
-};
-constexpr Shape kShapes[] = {
-    {"SmolLM2 135M", 0.135e9, 30, 576, 192, 1536, 49152, 8192},
-    {"SmolLM2 360M", 0.362e9, 32, 960, 320, 2560, 49152, 8192},
-    {"Llama 3.2 1B", 1.24e9, 16, 2048, 512, 8192, 128256, 131072},
-    {"Llama 3.2 3B", 3.21e9, 28, 3072, 1024, 8192, 128256, 131072},
-    {"Llama 3.1 8B", 8.03e9, 32, 4096, 1024, 14336, 128256, 131072},
-    {"Qwen2.5 14B", 14.8e9, 48, 5120, 1024, 13824, 152064, 131072},
-    {"Qwen2.5 32B", 32.8e9, 64, 5120, 1024, 27648, 152064, 131072},
-    {"Llama 3.1 70B", 70.6e9, 80, 8192, 1024, 28672, 128256, 131072},
-    {"Llama 3.1 405B", 405e9, 126, 16384, 1024, 53248, 128256, 131072},
-};
-
-// What the arithmetic of fitting needs of a model, wherever it comes from.
-struct Source {
-  std::function<absl::StatusOr<uint64_t>(const RecipeFacts&)> weights;  // bytes in a recipe
-  std::function<absl::StatusOr<Memory>(int64_t context)> memory;
-  double elements = 0;
-};
-
-// Parts the layers between graphics card and RAM, by the order usual today: as many layers to the
-// card as it holds together with the intermediate values.
-void Place(const Machine& machine, int64_t layers, Row& row) {
-  const uint64_t per_layer =
-      (row.weights + row.memory.kv_cache) / static_cast<uint64_t>(std::max<int64_t>(layers, 1));
-  row.gpu_layers = 0;
-  row.in_vram = 0;
-  if (machine.vram > row.memory.compute && per_layer > 0) {
-    row.gpu_layers = std::min<int64_t>(
-        layers, static_cast<int64_t>((machine.vram - row.memory.compute) / per_layer));
-    if (row.gpu_layers > 0) {
-      row.in_vram = row.memory.compute + per_layer * static_cast<uint64_t>(row.gpu_layers);
+// A model as a recipe makes it.
+class Made {
+ public:
+  static absl::StatusOr<Made> By(absl::string_view recipe_name, const gguf::File& file) {
+    Made made;
+    BANTAM_ASSIGN_OR_RETURN(const quantize::Recipe recipe, quantize::FindRecipe(recipe_name));
+    BANTAM_ASSIGN_OR_RETURN(const auto choices,
+                            quantize::ChooseTypes(file, recipe, {}, /*has_importance=*/true));
+    std::vector<gguf::TensorInfo> tensors = file.tensors();
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      tensors[i].type = choices[i].type;
+      BANTAM_ASSIGN_OR_RETURN(const uint64_t bytes,
+                              gguf::TensorBytes(tensors[i].type, tensors[i].shape));
+      made.bytes_ += bytes;
     }
+    made.file_ = gguf::File::Describe(file.path(), file.metadata(), std::move(tensors));
+    BANTAM_ASSIGN_OR_RETURN(made.architecture_, model::Open(*made.file_));
+    return made;
   }
-  if (row.gpu_layers == layers) row.in_vram = row.total();
-  row.in_ram = row.total() - std::min(row.in_vram, row.total());
-  row.fits = row.in_ram <= machine.ram && row.in_vram <= machine.vram;
+
+  uint64_t bytes() const { return bytes_; }
+
+  absl::StatusOr<schedule::Placement> Place(const Machine& machine, int64_t context,
+                                            int64_t ubatch) const {
+    engine::SessionOptions options{.context = context, .ubatch = std::min(ubatch, context)};
+    options.embeddings = !architecture_->config().has_logits;
+    // Steps of in-between sizes take less than the largest.
+    std::vector<graph::Graph> steps;
+    for (const int64_t rows : {int64_t{1}, options.ubatch}) {
+      BANTAM_ASSIGN_OR_RETURN(graph::Graph step,
+                              engine::BuildStep(*architecture_, options, rows, 1));
+      steps.push_back(std::move(step));
+    }
+    uint64_t alignment = 1;
+    for (const auto& device : machine.devices) alignment = std::max(alignment, device.alignment);
+    schedule::PlacementRequest request{.steps = steps, .depth = std::min(context, kDepth)};
+    const int64_t windows = engine::WindowCells(architecture_->config(), options);
+    request.input_bytes = engine::InputLayout(options.ubatch, context, windows, alignment).size;
+    return schedule::Place(request, machine.devices);
+  }
+
+ private:
+  uint64_t bytes_ = 0;
+  std::unique_ptr<gguf::File> file_;
+  std::unique_ptr<model::Architecture> architecture_;
+};
+
+uint64_t Total(const schedule::Placement& placement) {
+  uint64_t bytes = 0;
+  for (const schedule::DeviceMemory& memory : placement.memory) bytes += memory.total();
+  return bytes;
+}
+bool Fits(const schedule::Placement& placement, const Machine& machine) {
+  return placement.memory.back().total() <= machine.ram;
 }
 
-// The memory grows with the context by the same number of bytes for each token, but for rounding.
-absl::StatusOr<int64_t> LongestContext(const Source& source, const Machine& machine,
-                                       uint64_t weights, int64_t trained) {
-  const uint64_t all = machine.ram + machine.vram;
-  const auto needs = [&](int64_t context) -> absl::StatusOr<uint64_t> {
-    BANTAM_ASSIGN_OR_RETURN(const Memory memory, source.memory(context));
-    return weights + memory.kv_cache + memory.compute;
-  };
-  const int64_t least = std::min(kContextStep, trained);
-  BANTAM_ASSIGN_OR_RETURN(const uint64_t low, needs(least));
-  if (low > all) return 0;
-  BANTAM_ASSIGN_OR_RETURN(const uint64_t high, needs(trained));
-  if (high <= all) return trained;
-  const double per_token =
-      static_cast<double>(high - low) / static_cast<double>(std::max<int64_t>(trained - least, 1));
-  int64_t context = least + static_cast<int64_t>(static_cast<double>(all - low) / per_token);
-  context = std::max(context / kContextStep * kContextStep, least);
-  while (context > least) {
-    BANTAM_ASSIGN_OR_RETURN(const uint64_t bytes, needs(context));
-    if (bytes <= all) break;
-    context -= kContextStep;
+// Memory grows with the context, the more slowly once layers with a window hold theirs, and groups
+// do not fill a card to the last byte: tried first is what a line between the least and the most
+// says, then the middle of what fits and what does not.
+absl::StatusOr<int64_t> LongestContext(const Made& made, const Machine& machine, int64_t ubatch,
+                                       int64_t trained) {
+  int64_t fits = std::min(kContextStep, trained), too_long = trained;
+  BANTAM_ASSIGN_OR_RETURN(const auto low, made.Place(machine, fits, ubatch));
+  if (!Fits(low, machine)) return 0;
+  BANTAM_ASSIGN_OR_RETURN(const auto high, made.Place(machine, too_long, ubatch));
+  if (Fits(high, machine)) return trained;
+  const double per_token = static_cast<double>(Total(high) - Total(low)) /
+                           static_cast<double>(std::max<int64_t>(trained - fits, 1));
+  const uint64_t all = machine.ram + machine.vram();
+  const double room = static_cast<double>(all - std::min(all, Total(low)));
+  int64_t context = fits + static_cast<int64_t>(room / per_token);
+  while (too_long - fits > std::max(kContextStep, fits / 32)) {
+    context = std::clamp(context / kContextStep * kContextStep, fits + 1, too_long - 1);
+    BANTAM_ASSIGN_OR_RETURN(const auto placement, made.Place(machine, context, ubatch));
+    (Fits(placement, machine) ? fits : too_long) = context;
+    context = (fits + too_long) / 2;
   }
-  return context;
+  return fits;
 }
 
-// Q4_K_M is the usual choice; more bits where they leave a third of the memory to others, for below
-// 4 bits quality falls fast and above 6 it hardly grows.
+const char* Quality(absl::string_view recipe) {
+  if (recipe == "Q6_K") return "hardly to be told from the original";
+  if (recipe == "Q5_K_M") return "close to the original";
+  return "the usual choice: small, with little loss";
+}
+
+// Q4_K_M is the usual choice, for below 4 bits quality falls fast and above 6 it hardly grows. More
+// bits where a card holds all of it, or where they leave a third of the memory to others.
 void Recommend(const Machine& machine, Plan& plan) {
-  const double room = 2.0 / 3 * static_cast<double>(machine.ram + machine.vram);
-  int largest_fitting = -1, best = -1;
+  const double room = 2.0 / 3 * static_cast<double>(machine.ram + machine.vram());
+  const bool has_card = machine.devices.size() > 1;
+  int largest = -1, best = -1, usual = -1;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const Row& row = plan.rows[i];
     if (!row.fits) continue;
-    if (largest_fitting < 0) largest_fitting = static_cast<int>(i);
-    const bool usual = row.recipe == "Q6_K" || row.recipe == "Q5_K_M" || row.recipe == "Q4_K_M";
-    if (usual && best < 0 && static_cast<double>(row.total()) <= room) best = static_cast<int>(i);
+    const int index = static_cast<int>(i);
+    if (largest < 0) largest = index;
+    if (row.recipe == "Q4_K_M") usual = index;
+    if (row.recipe != "Q6_K" && row.recipe != "Q5_K_M" && row.recipe != "Q4_K_M") continue;
+    const bool comfortable = has_card ? row.on_cards : static_cast<double>(row.total) <= room;
+    if (best < 0 && comfortable) best = index;
   }
-  const auto find = [&](absl::string_view name) {
-    for (size_t i = 0; i < plan.rows.size(); ++i) {
-      if (plan.rows[i].recipe == name && plan.rows[i].fits) return static_cast<int>(i);
-    }
-    return -1;
-  };
-  if (largest_fitting < 0) {
+  if (largest < 0) {
     plan.reason = "no recipe fits: choose a smaller model or a shorter context";
     return;
   }
+  plan.recommended = best >= 0 ? best : usual >= 0 ? usual : largest;
+  const char* quality = Quality(plan.rows[plan.recommended].recipe);
   if (best >= 0) {
-    plan.recommended = best;
-    const std::string& name = plan.rows[best].recipe;
-    plan.reason = name == "Q6_K"     ? "hardly to be told from the original, with memory to spare"
-                  : name == "Q5_K_M" ? "close to the original; Q6_K would leave little memory free"
-                                     : "the usual choice: small, with little loss";
-  } else if (find("Q4_K_M") >= 0) {
-    plan.recommended = find("Q4_K_M");
-    plan.reason = "the usual choice: small, with little loss; it takes most of the memory";
+    plan.reason = absl::StrFormat(
+        "%s, %s", quality,
+        has_card ? "and all layers are in VRAM" : "with a third of the memory to spare");
+  } else if (usual >= 0) {
+    plan.reason = absl::StrFormat(
+        "%s; %s", quality,
+        has_card ? "a part of it stays in RAM, where it is slower" : "it takes most of the memory");
   } else {
-    plan.recommended = largest_fitting;
     plan.reason =
-        "the most that fits; below 4 bits the answers suffer, so that a smaller model in "
-        "Q4_K_M may be the better one";
+        "the most that fits; below 4 bits the answers suffer, so that a smaller model in Q4_K_M "
+        "may be the better one";
   }
 }
 
-absl::Status Fill(const Source& source, const Request& request, Plan& plan) {
+absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, double elements,
+                            const Machine& machine, int64_t ubatch, const Plan& plan) {
+  Row row;
+  row.recipe = recipe;
+  BANTAM_ASSIGN_OR_RETURN(const Made made, Made::By(recipe, file));
+  row.weights = made.bytes();
+  row.bits_per_weight = static_cast<double>(row.weights) * 8 / elements;
+  BANTAM_ASSIGN_OR_RETURN(row.placement, made.Place(machine, plan.context, ubatch));
+  row.fits = Fits(row.placement, machine);
+  row.total = Total(row.placement);
+  const int host = static_cast<int>(machine.devices.size()) - 1;
+  for (int d = 0; d < host; ++d) {
+    row.in_vram += row.placement.memory[d].weights + row.placement.memory[d].kv_cache;
+  }
+  row.on_cards = host > 0;
+  for (size_t g = 0; g < row.placement.groups.size(); ++g) {
+    // A row of the embedding is read for a token: it is as well in RAM.
+    if (row.placement.groups[g].part == schedule::Part::kEmbedding) continue;
+    row.on_cards &= row.placement.device[g] != host;
+  }
+  BANTAM_ASSIGN_OR_RETURN(row.longest_context,
+                          LongestContext(made, machine, ubatch, plan.trained_context));
+  return row;
+}
+
+}  // namespace
+
+uint64_t Machine::vram() const {
+  uint64_t bytes = 0;
+  for (size_t d = 0; d + 1 < devices.size(); ++d) bytes += devices[d].capacity;
+  return bytes;
+}
+
+schedule::DeviceProfile TypicalCard(std::string name, uint64_t capacity, double bandwidth) {
+  schedule::DeviceProfile card;
+  card.name = std::move(name);
+  card.capacity = capacity;
+  card.alignment = 256;
+  card.bandwidth = bandwidth;
+  card.operations = bandwidth * 50;  // what the two are to each other on gaming cards
+  card.node_seconds = 3e-6;
+  card.transfer_seconds = 1.5e-5;
+  card.transfer_bandwidth = 1.2e10;
+  return card;
+}
+
+schedule::DeviceProfile TypicalHost(double bandwidth) {
+  schedule::DeviceProfile host;
+  host.name = "cpu";
+  host.bandwidth = bandwidth;
+  host.operations = 5e11;
+  return host;
+}
+
+absl::StatusOr<Plan> MakePlan(const gguf::File& file, const Request& request) {
+  const Machine& machine = request.machine;
+  if (machine.devices.empty()) return absl::InternalError("a plan needs a machine with a host");
+  BANTAM_ASSIGN_OR_RETURN(const auto architecture, model::Open(file));
+  const model::Config& config = architecture->config();
+  Plan plan;
+  plan.model = config.name.empty() ? file.path() : config.name;
+  plan.trained_context = config.context_length;
+  plan.layers = config.block_count;
   plan.context =
       request.context > 0 ? request.context : std::min(kUsualContext, plan.trained_context);
   if (plan.context > plan.trained_context) {
@@ -148,133 +220,33 @@ absl::Status Fill(const Source& source, const Request& request, Plan& plan) {
         absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
                         plan.context, plan.model, plan.trained_context));
   }
-  BANTAM_ASSIGN_OR_RETURN(const Memory memory, source.memory(plan.context));
-  for (const RecipeFacts& recipe : kRecipes) {
-    Row row;
-    row.recipe = recipe.name;
-    BANTAM_ASSIGN_OR_RETURN(row.weights, source.weights(recipe));
-    row.bits_per_weight = static_cast<double>(row.weights) * 8 / source.elements;
-    row.memory = memory;
-    Place(request.machine, plan.layers, row);
-    BANTAM_ASSIGN_OR_RETURN(row.longest_context, LongestContext(source, request.machine,
-                                                                row.weights, plan.trained_context));
-    if (request.machine.bandwidth > 0 && row.in_vram == 0 && row.fits) {
-      row.most_tokens_per_second =
-          request.machine.bandwidth / static_cast<double>(row.weights + memory.kv_cache / 2);
-    }
+  const int64_t ubatch = request.ubatch > 0           ? request.ubatch
+                         : machine.devices.size() > 1 ? kUbatch
+                                                      : kHostUbatch;
+  double elements = 0;
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    elements += static_cast<double>(tensor.elements());
+  }
+  std::vector<std::string> recipes = request.recipes;
+  if (recipes.empty()) recipes.assign(std::begin(kRecipes), std::end(kRecipes));
+  for (const std::string& recipe : recipes) {
+    BANTAM_ASSIGN_OR_RETURN(Row row, MakeRow(recipe, file, elements, machine, ubatch, plan));
     plan.rows.push_back(std::move(row));
   }
-  Recommend(request.machine, plan);
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-double MeasureBandwidth(int threads) {
-  constexpr size_t kBytes = size_t{256} << 20;
-  constexpr int64_t kChunk = 1 << 17;  // words
-  ThreadPool pool(threads);
-  std::vector<uint64_t> memory(kBytes / sizeof(uint64_t), 1);
-  std::vector<uint64_t> sums(pool.size() * 8, 0);
-  double best = 0;
-  for (int pass = 0; pass < 4; ++pass) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.ParallelFor(static_cast<int64_t>(memory.size()), kChunk,
-                     [&](int64_t begin, int64_t end, int worker) {
-                       uint64_t sum = 0;
-                       for (int64_t i = begin; i < end; ++i) sum += memory[i];
-                       sums[worker * 8] += sum;  // so that nothing is left out
-                     });
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(kBytes) / seconds.count());
-  }
-  uint64_t total = 0;
-  for (uint64_t sum : sums) total += sum;
-  return total == 4 * memory.size() ? best : 0;
+  Recommend(machine, plan);
+  return plan;
 }
 
 absl::StatusOr<Plan> PlanFile(const std::string& path, const Request& request) {
   BANTAM_ASSIGN_OR_RETURN(const auto file, gguf::File::Open(path));
-  BANTAM_ASSIGN_OR_RETURN(const auto architecture, model::Open(*file));
-  const model::Config& config = architecture->config();
-  Plan plan;
+  BANTAM_ASSIGN_OR_RETURN(Plan plan, MakePlan(*file, request));
   plan.exact = true;
-  plan.model = config.name.empty() ? path : config.name;
-  plan.trained_context = config.context_length;
-  plan.layers = config.block_count;
-  Source source;
-  for (const gguf::TensorInfo& tensor : file->tensors()) {
-    source.elements += static_cast<double>(tensor.elements());
-  }
-  source.weights = [&](const RecipeFacts& facts) -> absl::StatusOr<uint64_t> {
-    BANTAM_ASSIGN_OR_RETURN(const quantize::Recipe recipe, quantize::FindRecipe(facts.name));
-    BANTAM_ASSIGN_OR_RETURN(const auto choices,
-                            quantize::ChooseTypes(*file, recipe, {}, /*has_importance=*/true));
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < choices.size(); ++i) {
-      BANTAM_ASSIGN_OR_RETURN(const uint64_t size,
-                              gguf::TensorBytes(choices[i].type, file->tensors()[i].shape));
-      bytes += size;
-    }
-    return bytes;
-  };
-  source.memory = [&](int64_t context) -> absl::StatusOr<Memory> {
-    engine::SessionOptions options;
-    options.context = context;
-    options.ubatch = request.ubatch;
-    BANTAM_ASSIGN_OR_RETURN(const engine::MemoryUse use,
-                            engine::PredictMemory(*architecture, device::Limits{}, options));
-    return Memory{use.kv_cache, use.compute};
-  };
-  BANTAM_RETURN_IF_ERROR(Fill(source, request, plan));
   return plan;
 }
 
-absl::StatusOr<Plan> PlanSize(double weights, const Request& request) {
-  if (!(weights >= 1e6 && weights <= 1e13)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a model of %g weights; expected 1M to 10000B", weights));
-  }
-  const Shape* shape =
-      std::min_element(std::begin(kShapes), std::end(kShapes), [&](const Shape& a, const Shape& b) {
-        return std::abs(std::log(a.weights / weights)) < std::abs(std::log(b.weights / weights));
-      });
-  // Wider and deeper by the same factor: layers with the cube root of the weights.
-  const double scale = std::cbrt(weights / shape->weights);
-  const auto scaled = [scale](int64_t n) {
-    return std::max<int64_t>(1, std::llround(static_cast<double>(n) * scale));
-  };
-  Plan plan;
-  plan.model = absl::StrFormat("%.3gB weights, shaped like %s", weights / 1e9, shape->name);
-  plan.trained_context = shape->context;
-  plan.layers = scaled(shape->layers);
-  Source source;
-  source.elements = weights;
-  source.weights = [&](const RecipeFacts& facts) -> absl::StatusOr<uint64_t> {
-    return static_cast<uint64_t>(weights * facts.bits / 8);
-  };
-  source.memory = [&](int64_t context) -> absl::StatusOr<Memory> {
-    Memory memory;
-    memory.kv_cache = static_cast<uint64_t>(plan.layers * 2 * shape->kv * 2 * context);
-    // What is alive at once in a feed-forward block, and the logits; per token of a step.
-    const int64_t row = (4 * scaled(shape->embedding) + 3 * scaled(shape->feed_forward)) * 4;
-    memory.compute = static_cast<uint64_t>(request.ubatch * row + shape->vocab * 4 + context * 8);
-    return memory;
-  };
-  BANTAM_RETURN_IF_ERROR(Fill(source, request, plan));
-  return plan;
-}
-
-std::optional<double> ParseWeights(absl::string_view text) {
-  if (text.size() < 2) return std::nullopt;
-  const char unit = absl::ascii_toupper(text.back());
-  const double scale = unit == 'B' ? 1e9 : unit == 'M' ? 1e6 : 0;
-  double number = 0;
-  text.remove_suffix(1);
-  const bool digits = std::all_of(text.begin(), text.end(),
-                                  [](char c) { return absl::ascii_isdigit(c) || c == '.'; });
-  if (scale == 0 || !digits || !absl::SimpleAtod(text, &number)) return std::nullopt;
-  return number * scale;
+absl::StatusOr<Plan> PlanSize(const ModelSize& size, const Request& request) {
+  BANTAM_ASSIGN_OR_RETURN(const auto model, Typical(size));
+  return MakePlan(*model->file, request);
 }
 
 }  // namespace bantam::plan

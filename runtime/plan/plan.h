@@ -1,51 +1,54 @@
-// What fits where: for each recipe the size of a model, the memory it takes beside that, the
-// longest context that still fits, a bound on its speed, and one recommendation.
+// What fits where: for each recipe the size of a model, what of it goes to which device, the
+// longest context that still fits, the speed to expect, and one recommendation.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "runtime/plan/typical.h"
+#include "runtime/schedule/cost.h"
+#include "runtime/schedule/placement.h"
 
 namespace bantam::plan {
 
 struct Machine {
-  uint64_t ram = 0;      // bytes that may be used
-  uint64_t vram = 0;     // the same of a graphics card; 0: none
-  double bandwidth = 0;  // bytes per second read from RAM; 0: not known
+  // Graphics cards, and last the host, whose profile has no limit: that is `ram`.
+  std::vector<schedule::DeviceProfile> devices;
+  uint64_t ram = 0;  // bytes of the host's memory that may be used
+
+  uint64_t vram() const;  // of all cards
 };
 
-// Bytes per second that `threads` threads read from memory that no cache holds.
-double MeasureBandwidth(int threads);
+// Typical of what people own, for a machine that is only described. Bandwidths in bytes per second.
+schedule::DeviceProfile TypicalCard(std::string name, uint64_t capacity, double bandwidth = 2.7e11);
+schedule::DeviceProfile TypicalHost(double bandwidth = 4e10);
 
 struct Request {
   Machine machine;
   int64_t context = 0;  // tokens; 0: 4096, or what the model was trained for where that is less
-  int64_t ubatch = 128;
-};
-
-struct Memory {
-  uint64_t kv_cache = 0;
-  uint64_t compute = 0;
+  int64_t ubatch = 0;   // 0: as the engine chooses, 512 with a card and 128 without
+  // By name, the largest first; empty: the usual ones.
+  std::vector<std::string> recipes;
 };
 
 struct Row {
   std::string recipe;
-  uint64_t weights = 0;  // bytes
+  uint64_t weights = 0;  // bytes in the file
   double bits_per_weight = 0;
-  Memory memory;  // at the context asked for
-  bool fits = false;
-  // Layers whose weights and KV cache go to the graphics card.
-  int64_t gpu_layers = 0;
-  uint64_t in_vram = 0, in_ram = 0;
-  int64_t longest_context = 0;  // 0: not even a short one fits
-  // Generated tokens per second are at most this: reading the weights takes the rest of the time.
-  std::optional<double> most_tokens_per_second;
+  schedule::Placement placement;  // at the context asked for
+  bool fits = false;              // what is left for the host does
+  bool on_cards = false;          // all layers and the output head are
+  uint64_t in_vram = 0;           // bytes of weights and KV cache on cards
+  uint64_t total = 0;             // bytes on all devices
+  int64_t longest_context = 0;    // 0: not even a short one fits
 
-  uint64_t total() const { return weights + memory.kv_cache + memory.compute; }
+  double generate_speed() const { return 1 / placement.decode_seconds; }  // tokens per second
+  double prompt_speed() const {
+    return static_cast<double>(placement.prompt_rows) / placement.prompt_seconds;
+  }
 };
 
 struct Plan {
@@ -59,14 +62,12 @@ struct Plan {
   std::string reason;
 };
 
-// From a model file of any type: weights by the recipes' types for its tensors, KV cache and
-// intermediate values by the planner that the engine runs with.
+// Of a model file of any type, or one that is only described: weights by the recipes' types for its
+// tensors, placed by the scheduler as the engine would, to the byte.
+absl::StatusOr<Plan> MakePlan(const gguf::File& file, const Request& request);
+
+// From a file, or from a size by the shape of a well-known model near it.
 absl::StatusOr<Plan> PlanFile(const std::string& path, const Request& request);
-
-// From a number of weights ("7B", "360M"), by the shape of well-known models near that size.
-absl::StatusOr<Plan> PlanSize(double weights, const Request& request);
-
-// "7B", "0.5b", "135M" as a number of weights; nothing for other text.
-std::optional<double> ParseWeights(absl::string_view text);
+absl::StatusOr<Plan> PlanSize(const ModelSize& size, const Request& request);
 
 }  // namespace bantam::plan

@@ -9,6 +9,10 @@
 namespace bantam::schedule {
 namespace {
 
+// Labels of a layer: a second or so of work. Those of several limited devices are compared in
+// pairs.
+constexpr size_t kWidth = 100'000, kWidthOfSeveral = 800;
+
 // A step of the program: item i goes to `device`, which leads from one state to another.
 struct Arc {
   int to = 0;
@@ -37,11 +41,14 @@ class Solver {
   }
 
   std::optional<Solution> Run() {
+    // With several limits the prices lead to a path that fits only by luck.
+    if (limits_.size() > 1) FillInTurn();
     FindPrices();
-    // A narrow search finds something good, which makes the bounds of the whole search sharp.
+    // A narrow search finds something good, which makes the bounds of the wide one sharp.
     Search(64);
-    Search(std::numeric_limits<size_t>::max());
+    const double dropped = Search(limits_.size() <= 1 ? kWidth : kWidthOfSeveral);
     if (best_.device.empty() && !p_.items.empty()) return std::nullopt;
+    best_.bound = std::min(best_.seconds, dropped);
     return best_;
   }
 
@@ -162,12 +169,14 @@ class Solver {
     if (best_.device.empty() || solution.seconds < best_.seconds) best_ = std::move(solution);
   }
 
-  // Subgradient steps (Polyak's) towards the prices with the highest bound.
+  // Subgradient steps (Polyak's) towards the prices with the highest bound, shorter ones whenever
+  // that has not risen for a while (Held, Wolfe and Crowder 1974).
   void FindPrices() {
     std::vector<double> prices(limits_.size(), 0);
     double best_bound = -kImpossible;
     double ceiling = 0;  // stands for the best known time while nothing is known
-    for (int step = 0; step < 200; ++step) {
+    double shorter = 1;
+    for (int step = 0, last_rise = 0; step < 1000 && shorter > 1e-3; ++step) {
       std::vector<std::vector<double>> least;
       Solution path;
       std::vector<uint64_t> held;
@@ -184,17 +193,85 @@ class Solver {
       }
       if (bound > best_bound) {
         best_bound = bound;
+        last_rise = step;
         bounds_ = {std::move(least), prices};
       }
       if (fits) Keep(std::move(path));
       if (norm == 0) return;
       ceiling = best_.device.empty() ? std::max(ceiling, 1.2 * std::abs(bound)) : best_.seconds;
-      const double length = (step < 100 ? 1.0 : 0.3) * (ceiling - bound) / norm;
+      if (step - last_rise >= 15) {
+        shorter /= 2;
+        last_rise = step;
+      }
+      const double length = shorter * (ceiling - bound) / norm;
       if (length <= 0) return;
       for (size_t k = 0; k < limits_.size(); ++k) {
         prices[k] = std::max(0.0, prices[k] + length * excess[k]);
       }
     }
+  }
+
+  // Items in their order to one limited device after another as long as they fit, the rest to
+  // whichever has no limit, for every order of the devices; and what changes of one or two items
+  // make of that.
+  void FillInTurn() {
+    std::vector<int> order, unlimited;
+    for (int d = 0; d < devices_; ++d) (slot_[d] >= 0 ? order : unlimited).push_back(d);
+    if (unlimited.empty() || order.size() > 4) return;
+    const auto possible = [&](size_t i, int d) { return p_.items[i].seconds[d] != kImpossible; };
+    do {
+      std::vector<int> device(p_.items.size(), -1);
+      size_t turn = 0;
+      for (size_t i = 0; i < device.size(); ++i) {
+        const auto rest =
+            std::find_if(unlimited.begin(), unlimited.end(), [&](int d) { return possible(i, d); });
+        if (rest == unlimited.end()) return;
+        device[i] = *rest;
+      }
+      for (size_t i = 0; i < device.size() && turn < order.size(); ++i) {
+        if (!possible(i, order[turn])) continue;
+        const int rest = std::exchange(device[i], order[turn]);
+        if (IsWithinLimits(device)) continue;
+        device[i] = rest;
+        ++turn;
+      }
+      Improve(std::move(device));
+    } while (std::next_permutation(order.begin(), order.end()));
+  }
+
+  bool IsWithinLimits(const std::vector<int>& device) const {
+    const std::vector<uint64_t> bytes = BytesOf(p_, device);
+    for (int d = 0; d < devices_; ++d) {
+      if (bytes[d] > p_.capacity[d]) return false;
+    }
+    return true;
+  }
+
+  void Improve(std::vector<int> device) {
+    double least = SecondsOf(p_, device);
+    // Takes the change that was made, or has it undone.
+    const auto is_better = [&] {
+      const double seconds = SecondsOf(p_, device);
+      if (!(seconds < least * (1 - 1e-9)) || !IsWithinLimits(device)) return false;
+      least = seconds;
+      return true;
+    };
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (size_t i = 0; i < device.size(); ++i) {
+        for (int d = 0; d < devices_; ++d) {
+          if (d == device[i]) continue;
+          const int before = std::exchange(device[i], d);
+          is_better() ? changed = true : device[i] = before;
+        }
+        for (size_t j = 0; j < i; ++j) {
+          if (device[i] == device[j]) continue;
+          std::swap(device[i], device[j]);
+          is_better() ? void(changed = true) : std::swap(device[i], device[j]);
+        }
+      }
+    }
+    Keep({std::move(device), least});
   }
 
   // No completion of such a label takes less time.
@@ -206,9 +283,11 @@ class Solver {
     return bound;
   }
 
-  // Keeps at most `width` labels of each layer, those with the best bounds.
-  void Search(size_t width) {
-    if (bounds_.least.empty()) return;
+  // Keeps at most `width` labels of each layer, those with the best bounds. Returns the best bound
+  // of those it dropped for that.
+  double Search(size_t width) {
+    double dropped = kImpossible;
+    if (bounds_.least.empty()) return dropped;
     std::vector<std::vector<Label>> layers(p_.items.size() + 1);
     Label start;
     start.bytes.assign(limits_.size(), 0);
@@ -236,6 +315,9 @@ class Solver {
         std::nth_element(
             next.begin(), next.begin() + static_cast<ptrdiff_t>(width), next.end(),
             [&](const Label& a, const Label& b) { return Bound(i + 1, a) < Bound(i + 1, b); });
+        for (size_t l = width; l < next.size(); ++l) {
+          dropped = std::min(dropped, Bound(i + 1, next[l]));
+        }
         next.resize(width);
       }
       layers[i + 1] = std::move(next);
@@ -244,7 +326,7 @@ class Solver {
     const auto end = std::min_element(ends.begin(), ends.end(), [](const Label& a, const Label& b) {
       return a.seconds < b.seconds;
     });
-    if (end == ends.end()) return;
+    if (end == ends.end()) return dropped;
     Solution solution;
     solution.seconds = end->seconds;
     int at = static_cast<int>(end - ends.begin());
@@ -254,6 +336,7 @@ class Solver {
     }
     std::reverse(solution.device.begin(), solution.device.end());
     Keep(std::move(solution));
+    return dropped;
   }
 
   // Times that differ by rounding are the same.

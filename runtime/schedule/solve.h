@@ -38,18 +38,22 @@ struct Problem {
 struct Solution {
   std::vector<int> device;  // by item
   double seconds = 0;
+  double bound =
+      0;  // no placement takes less: equal to `seconds` where this one is proven the best
 };
 
 // What a placement costs and holds, by the definitions above.
 double SecondsOf(const Problem& problem, const std::vector<int>& device);
 std::vector<uint64_t> BytesOf(const Problem& problem, const std::vector<int>& device);
 
-// A placement of least time among those that fit; nullopt when none does. Exact: dynamic
+// A placement of least time among those that fit; nullopt when none is found. Dynamic
 // programming over the items, where the state is the devices of the items that later ones still
 // have to do with, and labels (time, bytes on each device) are kept unless another is no worse in
 // everything (Pareto) or a lower bound shows that they cannot lead to anything better than what is
 // known. The bounds are Lagrangian: with a price on every byte, capacities out of the way, the best
-// completion of a state is a shortest path (Beasley and Christofides 1989).
+// completion of a state is a shortest path (Beasley and Christofides 1989). Exact as long as the
+// labels are not too many, which takes several limited devices and many groups to happen; then the
+// most promising are followed, and `bound` says how far from the best the result can be.
 std::optional<Solution> Solve(const Problem& problem);
 
 }  // namespace bantam::schedule

@@ -11,12 +11,14 @@
 
 #include "runtime/engine/engine.h"
 #include "tests/support/golden.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam {
 namespace {
 
 using ::bantam::testing::FetchedModel;
+using ::bantam::testing::NormalizedError;
 using ::bantam::testing::ReadGolden;
 using engine::LogitsMode;
 using engine::Session;
@@ -29,16 +31,6 @@ std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOpti
   auto session = Session::Create(*std::move(model), options);
   EXPECT_TRUE(session.ok()) << session.status();
   return session.ok() ? *std::move(session) : nullptr;
-}
-
-// sqrt(sum (a - b)^2 / sum b^2)
-double NormalizedError(std::span<const float> a, std::span<const float> b) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-    norm += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / norm);
 }
 
 class TinyLlama : public ::testing::TestWithParam<const char*> {};
@@ -172,17 +164,18 @@ TEST(Gemma3, LogitsAreThePeersOnTheSameWeightsInF32) {
   const std::string path = FetchedModel(testing::kGemma3);
   if (path.empty()) GTEST_SKIP() << "Gemma 3 is not fetched: run tests/models/fetch.sh";
   // Neither side rounds, but the peer's GELU, from a table of 16-bit floats, and the golden file's
-  // steps of 1/1024. Some rows are enough: the plain kernels take their time.
+  // steps of 1/1024.
   const Agreement exact =
-      CompareGemma3("reference", path, "gemma3/wiki512_f32.bin", quant::Type::kF32, /*rows=*/64);
+      CompareGemma3("reference", path, "gemma3/wiki512_f32.bin", quant::Type::kF32, kRows);
   EXPECT_LE(exact.mean_kl, 1e-4);
   EXPECT_GE(exact.top1, 0.99);
-  // The fast kernels round activations to 8 bits, which moves the peer itself 0.005 away. Where two
-  // tokens are nearly as likely, that changes which comes first.
+  // The fast kernels round activations to 8 bits, in runs of 32. The peer does so too, in runs of
+  // 256, which moves it 0.0034 and 98.05 % away from itself (see the golden data's README): its
+  // quantized run is no measure for ours, what both approximate is.
   const Agreement fast =
       CompareGemma3("cpu", path, "gemma3/wiki512_f32.bin", quant::Type::kF16, kRows);
   EXPECT_LE(fast.mean_kl, 0.003);
-  EXPECT_GE(fast.top1, 0.97);
+  EXPECT_GE(fast.top1, 0.98);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "runtime/engine/engine.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/capped_device.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam {
@@ -80,8 +81,7 @@ class SplitTest : public ::testing::Test {
     for (int i = 0; i < count; ++i) {
       const std::span<const float> logits = session.Logits();
       text.logits.emplace_back(logits.begin(), logits.end());
-      text.tokens.push_back(
-          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+      text.tokens.push_back(testing::Likeliest(logits));
       const int32_t next = given == nullptr ? text.tokens.back() : given->tokens[i];
       EXPECT_TRUE(session.Decode({&next, 1}).ok());
     }

@@ -10,10 +10,12 @@
 
 #include "runtime/engine/embedding.h"
 #include "runtime/engine/engine.h"
+#include "tests/support/logits.h"
 
 namespace bantam {
 namespace {
 
+using ::bantam::testing::NormalizedError;
 using ::bantam::testing::ReadGolden;
 using engine::LogitsMode;
 using engine::Session;
@@ -30,17 +32,6 @@ std::unique_ptr<Session> Open(const std::string& name, const std::string& device
   auto session = Session::Create(*std::move(model), options);
   EXPECT_TRUE(session.ok()) << session.status();
   return session.ok() ? *std::move(session) : nullptr;
-}
-
-// sqrt(sum (a - b)^2 / sum b^2), over every `step`-th of a.
-double NormalizedError(std::span<const float> a, std::span<const float> b, int64_t step = 1) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    const double d = double{a[i * step]} - b[i];
-    difference += d * d;
-    norm += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / norm);
 }
 
 struct Case {
@@ -84,12 +75,13 @@ TEST_P(LanguageModel, LogitsEqualThePeersOverPromptAndDecode) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LanguageModel,
-                         ::testing::Values(Case{"mixtral"}, Case{"llama_longrope"}, Case{"qwen2"},
-                                           Case{"qwen3"}, Case{"qwen2moe"}, Case{"qwen3moe"},
-                                           Case{"gemma"}, Case{"gemma2"}, Case{"gemma3"},
-                                           Case{"gemma3_linear"}, Case{"phi3"}, Case{"phi3_short"},
-                                           Case{"phi3_long"}, Case{"gpt_oss", true},
-                                           Case{"granite"}, Case{"granitemoe"}, Case{"starcoder2"}),
+                         ::testing::Values(Case{"mixtral"}, Case{"llama_longrope"},
+                                           Case{"llama_layers"}, Case{"qwen2"}, Case{"qwen3"},
+                                           Case{"qwen2moe"}, Case{"qwen3moe"}, Case{"gemma"},
+                                           Case{"gemma2"}, Case{"gemma3"}, Case{"gemma3_linear"},
+                                           Case{"phi3"}, Case{"phi3_short"}, Case{"phi3_long"},
+                                           Case{"gpt_oss", true}, Case{"granite"},
+                                           Case{"granitemoe"}, Case{"starcoder2"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 class EmbeddingModel : public ::testing::TestWithParam<const char*> {};

@@ -109,20 +109,40 @@ TEST_F(LlamaTest, ImpossibleHyperParametersAreRefused) {
   }
 }
 
-TEST_F(LlamaTest, PerLayerHeadCountsMayBeAnArrayOfEqualNumbers) {
-  const int32_t same[] = {2, 2}, different[] = {2, 1};
-  gguf::MetaArray array;
-  array.element = gguf::MetaType::kInt32;
-  array.count = 2;
-  array.raw = std::as_bytes(std::span(same));
-  EXPECT_TRUE(
-      OpenChanged("llama.attention.head_count_kv", std::make_shared<const gguf::MetaArray>(array))
-          .ok());
-  array.raw = std::as_bytes(std::span(different));
-  EXPECT_EQ(
-      OpenChanged("llama.attention.head_count_kv", std::make_shared<const gguf::MetaArray>(array))
-          .code(),
-      absl::StatusCode::kUnimplemented);
+TEST_F(LlamaTest, NumbersByLayer) {
+  const auto status_of = [&](const char* key, std::vector<int32_t> numbers) {
+    gguf::MetaArray array;
+    array.element = gguf::MetaType::kInt32;
+    array.count = numbers.size();
+    array.raw = std::as_bytes(std::span(numbers));
+    return OpenChanged(absl::StrCat("llama.", key), std::make_shared<const gguf::MetaArray>(array));
+  };
+  const char* kv = "attention.head_count_kv";
+  EXPECT_TRUE(status_of(kv, {2, 2}).ok());
+  EXPECT_TRUE(status_of(kv, {2, 2, 1}).ok());  // some files have more than there are layers
+  const struct {
+    const char* key;
+    std::vector<int32_t> numbers;
+    absl::StatusCode code;
+    const char* message;
+  } cases[] = {
+      {kv, {2, 1}, absl::StatusCode::kInvalidArgument, "blk.1.attn_k.weight has shape [64, 32]"},
+      {kv, {2}, absl::StatusCode::kInvalidArgument, "has 1 entries"},
+      {kv, {2, 3}, absl::StatusCode::kInvalidArgument, "is 3; expected a divisor"},
+      {kv, {2, -1}, absl::StatusCode::kInvalidArgument, "is -1 in layer 1"},
+      {kv, {2, 0}, absl::StatusCode::kUnimplemented, "is 0 in layer 1"},
+      {"feed_forward_length", {96, 0}, absl::StatusCode::kUnimplemented, "is 0 in layer 1"},
+      {"feed_forward_length", {96, 64}, absl::StatusCode::kInvalidArgument, "blk.1.ffn_gate"},
+      {"attention.head_count",
+       {4, 2},
+       absl::StatusCode::kInvalidArgument,
+       "key_length is missing, and the number of heads differs"},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = status_of(c.key, c.numbers);
+    EXPECT_EQ(status.code(), c.code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+  }
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ class Shape:
     fused_qkv: bool = False
     type: str = "F32"
     expert_type: str = ""
+    by_layer: dict = dataclasses.field(default_factory=dict)  # heads, kv_heads or ffn: a list each
     extra: dict = dataclasses.field(default_factory=dict)  # more metadata, without the prefix
 
 
@@ -59,6 +60,8 @@ class Shape:
 VARIANTS = {
     "mixtral": ("llama", dict(experts=4, experts_used=2, ffn=24, untied=True)),
     "llama_longrope": ("llama", dict(scaling="longrope", original=64, attn_factor=1.19)),
+    "llama_layers": ("llama", dict(blocks=3, by_layer=dict(heads=[4, 8, 2], kv_heads=[2, 1, 2],
+                                                           ffn=[40, 24, 56]))),
     "qwen2": ("qwen2", dict(bias=True)),
     "qwen3": ("qwen3", dict(head=16, rope_base=1e6)),
     "qwen2moe": ("qwen2moe", dict(experts=6, experts_used=3, expert_ffn=16, shared_ffn=24,
@@ -135,7 +138,7 @@ class Generator:
     def key(self, name, value):
         full = f"{self.arch}.{name}"
         if isinstance(value, list):
-            self.w.add_array(full, [bool(v) for v in value])
+            self.w.add_array(full, value)
         elif isinstance(value, float):
             self.w.add_float32(full, value)
         else:
@@ -147,10 +150,11 @@ class Generator:
         self.key("block_count", s.blocks)
         self.key("context_length", s.context)
         self.key("embedding_length", s.width)
-        self.key("feed_forward_length", s.expert_ffn if a == "granitemoe" else s.ffn)
-        self.key("attention.head_count", s.heads)
+        ffn = s.expert_ffn if a == "granitemoe" else s.ffn
+        self.key("feed_forward_length", s.by_layer.get("ffn", ffn))
+        self.key("attention.head_count", s.by_layer.get("heads", s.heads))
         if a not in ENCODERS:
-            self.key("attention.head_count_kv", s.kv_heads)
+            self.key("attention.head_count_kv", s.by_layer.get("kv_heads", s.kv_heads))
             self.key("attention.key_length", s.head)
             self.key("attention.value_length", s.head)
             self.key("rope.dimension_count", s.rope_dims or s.head)
@@ -172,7 +176,10 @@ class Generator:
         if s.window:
             self.key("attention.sliding_window", s.window)
         if s.period is not None:
-            self.key("attention.sliding_window_pattern", s.period)
+            period = s.period
+            if isinstance(period, list):
+                period = [bool(v) for v in period]
+            self.key("attention.sliding_window_pattern", period)
         if s.scaling:
             self.w.add_string(f"{a}.rope.scaling.type", s.scaling)
             if s.scaling != "longrope":
@@ -309,6 +316,8 @@ class Generator:
                          values(self.seed + "position_embd", (s.context, s.width), 0.5))
         for i in range(s.blocks):
             p = f"blk.{i}."
+            for field, numbers in s.by_layer.items():
+                setattr(s, field, numbers[i])
             self.attention(p)
             self.feed_forward(p)
             if a in ENCODERS:
@@ -342,10 +351,10 @@ class Generator:
         self.w.close()
 
 
-def write_tiny(name, path, decode=False):
-    """The tiny model `name` of VARIANTS."""
-    arch, fields = VARIANTS[name]
-    Generator(path, arch, Shape(**fields), name + "/", decode).write()
+def write_tiny(name, path, decode=False, arch=None):
+    """The tiny model `name` of VARIANTS; `arch` in place of its own architecture."""
+    own, fields = VARIANTS[name]
+    Generator(path, arch or own, Shape(**fields), name + "/", decode).write()
 
 
 def main():
@@ -356,7 +365,7 @@ def main():
     parser.add_argument("architecture", choices=sorted({a for a, _ in VARIANTS.values()}))
     parser.add_argument("file")
     for field in dataclasses.fields(Shape):
-        if field.name in ("period", "extra"):
+        if field.name in ("period", "by_layer", "extra"):
             continue
         flag = "--" + field.name.replace("_", "-")
         if field.type is bool:

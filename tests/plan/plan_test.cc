@@ -6,10 +6,13 @@
 #include <random>
 
 #include "runtime/engine/engine.h"
+#include "runtime/gguf/layout.h"
+#include "runtime/model/architecture.h"
 #include "runtime/plan/budget.h"
 #include "runtime/plan/sensitivity.h"
 #include "runtime/quant/decode.h"
 #include "runtime/quant/encode.h"
+#include "runtime/quantize/recipe.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::plan {
@@ -19,13 +22,39 @@ using quant::Type;
 
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 
-TEST(ParseWeights, Sizes) {
-  EXPECT_EQ(ParseWeights("7B"), 7e9);
-  EXPECT_EQ(ParseWeights("0.5b"), 0.5e9);
-  EXPECT_EQ(ParseWeights("135m"), 135e6);
-  for (const char* text : {"", "B", "7", "7GB", "model.gguf", "1e3B", "-7B", "7.5.5B"}) {
-    EXPECT_FALSE(ParseWeights(text).has_value()) << text;
+TEST(ParseSize, Sizes) {
+  EXPECT_EQ(ParseSize("7B"), (ModelSize{7e9, 0}));
+  EXPECT_EQ(ParseSize("0.5b"), (ModelSize{0.5e9, 0}));
+  EXPECT_EQ(ParseSize("135m"), (ModelSize{135e6, 0}));
+  EXPECT_EQ(ParseSize("30B-A3B"), (ModelSize{30e9, 3e9}));
+  for (const char* text : {"", "B", "7", "7GB", "model.gguf", "1e3B", "-7B", "7.5.5B", "30B-",
+                           "7B-3B", "30B-A", "3B-A30B", "30B-A0B"}) {
+    EXPECT_FALSE(ParseSize(text).has_value()) << text;
   }
+}
+
+TEST(Typical, HasTheSizeAskedFor) {
+  for (const char* text : {"135M", "1B", "3B", "7B", "8B", "13B", "24B", "32B", "70B", "123B",
+                           "405B", "30B-A3B", "47B-A13B", "235B-A22B", "120B-A12B"}) {
+    const ModelSize size = *ParseSize(text);
+    const auto model = Typical(size);
+    ASSERT_TRUE(model.ok()) << model.status();
+    double elements = 0;
+    for (const gguf::TensorInfo& tensor : (*model)->file->tensors()) {
+      elements += static_cast<double>(tensor.elements());
+    }
+    // One layer more or less, and names are rounded ("Llama 3.2 1B" has 1.24).
+    EXPECT_NEAR(elements, size.weights, 0.25 * size.weights) << text;
+    EXPECT_TRUE(model::Open(*(*model)->file).ok());
+  }
+}
+
+Machine Described(uint64_t ram, std::vector<uint64_t> vram = {}) {
+  Machine machine;
+  for (const uint64_t bytes : vram) machine.devices.push_back(TypicalCard("card", bytes));
+  machine.devices.push_back(TypicalHost());
+  machine.ram = ram;
+  return machine;
 }
 
 const Row& Find(const Plan& plan, absl::string_view recipe) {
@@ -37,31 +66,91 @@ const Row& Find(const Plan& plan, absl::string_view recipe) {
 }
 
 std::string Recommended(double weights, const Request& request) {
-  const auto plan = PlanSize(weights, request);
+  const auto plan = PlanSize({weights}, request);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan->recommended < 0 ? "" : plan->rows[plan->recommended].recipe;
 }
 
 TEST(PlanSize, RulesOfThumb) {
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 64 * kGiB}}), "Q6_K");
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 8 * kGiB}}), "Q4_K_M");
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = 6 * kGiB}}), "Q4_K_M");
-  EXPECT_EQ(Recommended(8e9, {.machine = {.ram = uint64_t{3500} << 20}}), "Q2_K");
-  EXPECT_EQ(Recommended(70e9, {.machine = {.ram = 8 * kGiB}}), "");
-  const auto plan = PlanSize(8.03e9, {.machine = {.ram = 16 * kGiB, .vram = 6 * kGiB}});
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(64 * kGiB)}), "Q6_K");
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(8 * kGiB)}), "Q4_K_M");
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(6 * kGiB)}), "Q4_K_M");
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(uint64_t{3650} << 20)}), "Q2_K");
+  EXPECT_EQ(Recommended(70e9, {.machine = Described(8 * kGiB)}), "");
+  // What a card holds whole, else the usual.
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(16 * kGiB, {12 * kGiB})}), "Q6_K");
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(16 * kGiB, {uint64_t{6300} << 20})}), "Q5_K_M");
+  EXPECT_EQ(Recommended(8e9, {.machine = Described(16 * kGiB, {4 * kGiB})}), "Q4_K_M");
+  EXPECT_FALSE(PlanSize({1}, {.machine = Described(kGiB)}).ok());
+  EXPECT_FALSE(PlanSize({8e9}, {.machine = Described(kGiB), .context = 1 << 20}).ok());
+  EXPECT_FALSE(PlanSize({8e9}, {}).ok());
+}
+
+TEST(PlanSize, EveryByteHasItsPlace) {
+  const Machine machine = Described(16 * kGiB, {6 * kGiB});
+  const auto plan = PlanSize({8.03e9}, {.machine = machine});
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->trained_context, 131072);
+  EXPECT_EQ(plan->layers, 32);
+  for (const Row& row : plan->rows) {
+    ASSERT_EQ(row.placement.memory.size(), 2);
+    EXPECT_LE(row.placement.memory[0].total(), 6 * kGiB);
+    // Llama 3.1 8B's cache: 32 layers, K and V of 1024 in 2 bytes.
+    EXPECT_EQ(row.placement.memory[0].kv_cache + row.placement.memory[1].kv_cache,
+              32 * 2 * 1024 * 2 * 4096);
+    EXPECT_GE(row.placement.memory[0].weights + row.placement.memory[1].weights, row.weights);
+    EXPECT_EQ(row.fits, row.placement.memory[1].total() <= 16 * kGiB);
+    EXPECT_GT(row.generate_speed(), 0);
+    EXPECT_LE(row.longest_context, 131072);
+  }
+  // 8.5 bits of 8.03e9 weights
+  EXPECT_NEAR(static_cast<double>(Find(*plan, "Q8_0").weights), 8.53e9, 1e7);
+  EXPECT_FALSE(Find(*plan, "Q8_0").on_cards);
+  // The context that is said to be the longest does fit, and what does not fit by far is not said.
   const Row& row = Find(*plan, "Q8_0");
-  // 8.5 bits of 8.03e9 weights; Llama 3.1 8B's cache: 32 layers, K and V of 1024 in 2 bytes.
-  EXPECT_NEAR(static_cast<double>(row.weights), 8.53e9, 1e7);
-  EXPECT_EQ(row.memory.kv_cache, 32 * 2 * 1024 * 2 * 4096);
-  EXPECT_TRUE(row.fits);
-  EXPECT_GT(row.gpu_layers, 0);
-  EXPECT_LT(row.gpu_layers, 32);
-  EXPECT_LE(row.in_vram, 6 * kGiB);
-  EXPECT_EQ(row.in_vram + row.in_ram, row.total());
-  EXPECT_FALSE(PlanSize(1, {}).ok());
-  EXPECT_FALSE(PlanSize(8e9, {.context = 1 << 20}).ok());
+  const auto longer = PlanSize({8.03e9}, {.machine = machine, .context = row.longest_context});
+  ASSERT_TRUE(longer.ok());
+  EXPECT_TRUE(Find(*longer, "Q8_0").fits);
+}
+
+// As many whole layers, the last first, as fit in 90 % of each card: bytes of weights and KV cache.
+uint64_t ByWholeLayers(const ModelSize& size, const Row& row, const Machine& machine,
+                       int64_t layers) {
+  const auto model = Typical(size);
+  const auto recipe = quantize::FindRecipe(row.recipe);
+  const auto types = quantize::ChooseTypes(*(*model)->file, *recipe, {}, true);
+  uint64_t kv = 0, of_layers = 0, bytes = 0;
+  for (const schedule::DeviceMemory& memory : row.placement.memory) kv += memory.kv_cache;
+  for (size_t i = 0; i < types->size(); ++i) {
+    const gguf::TensorInfo& tensor = (*model)->file->tensors()[i];
+    if (tensor.name.substr(0, 4) != "blk.") continue;
+    of_layers += *gguf::TensorBytes((*types)[i].type, tensor.shape);
+  }
+  const uint64_t layer = (of_layers + kv) / layers;
+  for (size_t d = 0; d + 1 < machine.devices.size(); ++d) {
+    const auto room =
+        static_cast<uint64_t>(0.9 * machine.devices[d].capacity) - row.placement.memory[d].compute;
+    const uint64_t count = std::min<uint64_t>(room / layer, layers);
+    layers -= static_cast<int64_t>(count);
+    bytes += count * layer;
+  }
+  return bytes;
+}
+
+TEST(PlanSize, PlacesMoreThanWholeLayersWithAMargin) {
+  for (const auto& vram :
+       std::vector<std::vector<uint64_t>>{{4 * kGiB}, {12 * kGiB}, {8 * kGiB, 16 * kGiB}}) {
+    const Machine machine = Described(64 * kGiB, vram);
+    for (const ModelSize& size : {ModelSize{8e9}, ModelSize{14e9}, ModelSize{30e9, 3e9}}) {
+      const auto plan =
+          PlanSize(size, {.machine = machine, .context = 8192, .recipes = {"Q8_0", "Q4_K_M"}});
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      for (const Row& row : plan->rows) {
+        EXPECT_GE(row.in_vram, ByWholeLayers(size, row, machine, plan->layers))
+            << row.recipe << " of " << size.weights;
+      }
+    }
+  }
 }
 
 class TinyFile : public ::testing::Test {
@@ -98,7 +187,7 @@ TEST_F(TinyFile, MemoryIsWhatASessionTakes) {
 
 TEST_F(TinyFile, FromAFile) {
   const uint64_t ram = 400 << 10;
-  const auto plan = PlanFile(path_, {.machine = {.ram = ram}, .context = 64, .ubatch = 16});
+  const auto plan = PlanFile(path_, {.machine = Described(ram), .context = 64, .ubatch = 16});
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_TRUE(plan->exact);
   EXPECT_EQ(plan->layers, 2);
@@ -106,14 +195,14 @@ TEST_F(TinyFile, FromAFile) {
   for (const gguf::TensorInfo& tensor : file_->tensors()) f16 += tensor.data.size();
   EXPECT_EQ(Find(*plan, "F16").weights, f16);
   for (const Row& row : plan->rows) {
-    EXPECT_EQ(row.fits, row.total() <= ram) << row.recipe;
+    EXPECT_EQ(row.fits, row.total <= ram) << row.recipe;
     if (row.longest_context == 0 || row.longest_context == 256) continue;
     const auto longer =
-        PlanFile(path_, {.machine = {.ram = ram}, .context = row.longest_context, .ubatch = 16});
+        PlanFile(path_, {.machine = Described(ram), .context = row.longest_context, .ubatch = 16});
     ASSERT_TRUE(longer.ok());
     EXPECT_TRUE(Find(*longer, row.recipe).fits);
   }
-  EXPECT_FALSE(PlanFile(path_, {.context = 257}).ok());
+  EXPECT_FALSE(PlanFile(path_, {.machine = Described(ram), .context = 257}).ok());
 }
 
 absl::Status Encode(Type type, const float* src, const float* weights, void* dst, int64_t n) {

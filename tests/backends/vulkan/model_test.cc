@@ -8,6 +8,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/eval/perplexity.h"
 #include "tests/support/golden.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam {
@@ -15,6 +16,7 @@ namespace {
 
 using engine::LogitsMode;
 using engine::Session;
+using testing::Likeliest;
 using tokenizer::TokenId;
 
 std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOptions& options,
@@ -25,10 +27,6 @@ std::unique_ptr<Session> Open(const std::string& path, const engine::SessionOpti
   auto session = Session::Create(*std::move(model), options);
   EXPECT_TRUE(session.ok()) << session.status();
   return session.ok() ? *std::move(session) : nullptr;
-}
-
-TokenId Likeliest(std::span<const float> logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 TEST(VulkanSmolLm2, SameGreedyTextAsTheReference) {

@@ -1,0 +1,106 @@
+// What a session is made of. session_setup.cc makes it, session.cc uses it,
+// session_save.cc writes it to a file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/input_layout.h"
+#include "runtime/engine/matmul_inputs.h"
+#include "runtime/engine/program.h"
+#include "runtime/engine/session_file.h"
+#include "runtime/engine/window_ring.h"
+#include "runtime/schedule/partition.h"
+
+namespace bantam::engine {
+
+// One shape class: the graph for a fixed number of rows, compiled.
+struct Step {
+  int64_t rows = 0;
+  int64_t output_rows = 0;
+  schedule::Partition partition;  // until compiled
+  int logits_device = 0;
+  uint64_t logits_offset = 0;              // in the temporary buffer of that device
+  std::vector<MatMulInput> matmul_inputs;  // where they were asked for
+  std::unique_ptr<Program> program;
+};
+
+// One for each device; null where nothing is on it.
+using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
+
+struct Session::Impl {
+  std::shared_ptr<const Model> model;
+  SessionOptions options;
+  schedule::Placement placement;
+  std::vector<std::unique_ptr<device::Stream>> streams;
+  std::vector<uint64_t> alignments;  // by device
+  int refusing = -1;                 // the device that last failed to allocate
+  Buffers kv;
+  Buffers inputs;
+  Buffers temp;                 // of every step in `steps`
+  Buffers all_temp;             // of every step in `all_steps`
+  std::vector<Step> steps;      // one output row; by increasing rows
+  std::vector<Step> all_steps;  // as many output rows as rows; made on first use
+  Buffers verify_temp;
+  std::vector<Step> verify_steps;  // the same, [i] with i + 2 rows; made by Create
+  InputLayout layout{0, 0, 0, 1};
+  std::vector<std::byte> staging;        // the inputs up to kv_cells
+  std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
+  std::span<const float> logits;
+  std::vector<TokenId> tokens;  // the text; room for the whole context
+  // Tokens of it that are in the KV cache: all, but after Truncate went back further than the
+  // layers with a window remember.
+  int64_t computed = 0;
+  WindowRing ring;                 // of the layers with a window, if any
+  std::vector<TokenId> moved;      // of Drop; as much room
+  const Step* observed = nullptr;  // the step of the last Decode with kAll
+  int64_t observed_tokens = 0;
+
+  device::Device& device(size_t d) const { return *model->devices()[d]; }
+  // Allocates on one device; remembers which one refused.
+  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(size_t d, uint64_t bytes);
+  absl::Status Prepare();
+  absl::Status AllocateAll();
+  bool MoveKvFrom(int device);
+  absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
+  absl::Status AllocateKv(const schedule::Partition& decode);
+  absl::Status AllocateInputs(const schedule::Partition& decode);
+  absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
+                          bool all_rows, Buffers& buffers);
+  absl::Status Compile(Step& step, const Buffers& temps);
+  absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device) const;
+  absl::Status RunStep(Step& step, std::span<const TokenId> added);
+  // Computes `added` in as few steps as there are to take; the last of them.
+  absl::StatusOr<const Step*> RunSteps(std::span<const TokenId> added);
+  // What Truncate left of the text may have to be computed again.
+  absl::Status CatchUp();
+  absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
+
+  int64_t position() const { return static_cast<int64_t>(tokens.size()); }
+  // What a saved session must have been made with.
+  SessionFileKind FileKind() const;
+
+  // KV states by name, where each lives.
+  absl::flat_hash_map<std::string, device::Binding> kv_states;
+  struct KvPart {
+    device::Binding where;
+    uint64_t bytes_per_token;  // the cells of a state are its outermost dimension
+    bool has_window;           // its cells are those of the ring
+  };
+  std::vector<KvPart> kv_parts;  // every state
+  absl::Status ForEachPiece(
+      const KvPart& part, int64_t begin, int64_t end,
+      absl::FunctionRef<absl::Status(device::Binding, uint64_t bytes)> piece) const;
+  int64_t output_width() const {
+    return options.embeddings ? model->config().embedding_length : model->config().vocab_size;
+  }
+  uint64_t logits_bytes_per_row() const { return output_width() * sizeof(float); }
+};
+
+}  // namespace bantam::engine

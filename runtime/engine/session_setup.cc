@@ -1,0 +1,237 @@
+// Making a session: the graphs of its steps, the memory of all it holds, and compiling.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "runtime/base/align.h"
+#include "runtime/base/byte_size.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/placing.h"
+#include "runtime/engine/session_impl.h"
+#include "runtime/engine/steps.h"
+
+namespace bantam::engine {
+
+absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
+                          BuildStep(model->architecture(), options, rows, output_rows));
+  if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
+                          schedule::DevicesOfNodes(graph, placement));
+  return schedule::Split(graph, of_node, alignments);
+}
+
+absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
+  auto buffer = device(d).Allocate(bytes);
+  if (!buffer.ok()) refusing = static_cast<int>(d);
+  return buffer;
+}
+
+absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
+  const graph::Graph& graph = decode.graph;
+  std::vector<int> device_of(graph.values().size(), -1);
+  std::vector<bool> has_window(graph.values().size(), false);
+  for (size_t n = 0; n < graph.nodes().size(); ++n) {
+    const graph::Node& node = graph.nodes()[n];
+    for (graph::ValueId id : node.inputs) device_of[graph.RootOf(id)] = decode.device_of_node[n];
+    if (node.op != graph::Op::kKvWrite) continue;
+    has_window[graph.RootOf(node.inputs[0])] =
+        graph.value(node.inputs[2]).name == model::kInputWindowSlots;
+  }
+  struct State {
+    const graph::Value* value;
+    int device;
+    uint64_t offset;
+    bool has_window;
+  };
+  std::vector<State> states;
+  std::vector<uint64_t> bytes(alignments.size(), 0);
+  for (size_t v = 0; v < device_of.size(); ++v) {
+    const graph::Value& value = graph.values()[v];
+    if (value.storage != graph::Storage::kState || device_of[v] < 0) continue;
+    if (value.base != graph::kNone) continue;
+    const int d = device_of[v];
+    states.push_back({&value, d, bytes[d], has_window[v]});
+    bytes[d] = AlignUp(bytes[d] + value.SpanBytes(), alignments[d]);
+  }
+  kv.resize(bytes.size());
+  for (size_t d = 0; d < bytes.size(); ++d) {
+    if (bytes[d] == 0) continue;
+    auto buffer = Allocate(d, bytes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
+                                      options.context, FormatByteSize(bytes[d])));
+    }
+    kv[d] = *std::move(buffer);
+  }
+  for (const State& state : states) {
+    const device::Binding where{kv[state.device].get(), state.offset};
+    kv_states[state.value->name] = where;
+    kv_parts.push_back({where, static_cast<uint64_t>(state.value->strides[2]), state.has_window});
+  }
+  return absl::OkStatus();
+}
+
+// Every device reads the inputs from a copy of its own.
+absl::Status Session::Impl::AllocateInputs(const schedule::Partition& decode) {
+  uint64_t alignment = 1;
+  for (uint64_t a : alignments) alignment = std::max(alignment, a);
+  const int64_t window_cells = WindowCells(model->config(), options);
+  layout = InputLayout(options.ubatch, options.context, window_cells, alignment);
+  staging.resize(layout.kv_cells);
+  if (window_cells > 0) {
+    auto* cells = reinterpret_cast<int32_t*>(staging.data() + layout.window_cells);
+    ring =
+        WindowRing({cells, static_cast<size_t>(2 * window_cells)}, LongestWindow(model->config()));
+  }
+  // Slot i always holds position i of sequence 0.
+  std::vector<int32_t> cells(2 * options.context, 0);
+  for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
+  inputs.resize(alignments.size());
+  for (const schedule::Segment& segment : decode.segments) {
+    std::unique_ptr<device::Buffer>& buffer = inputs[segment.device];
+    if (buffer != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
+    BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device) const {
+  if (value.storage == graph::Storage::kWeight) {
+    const device::Binding* found = model->weights()[device].Find(value.name);
+    if (found != nullptr) return *found;
+  } else if (value.storage == graph::Storage::kState) {
+    auto found = kv_states.find(value.name);
+    if (found != kv_states.end()) return found->second;
+  } else {
+    const std::pair<absl::string_view, uint64_t> known[] = {
+        {model::kInputTokens, layout.tokens},
+        {model::kInputPositions, layout.positions},
+        {model::kInputSlots, layout.slots},
+        {model::kInputQueryCells, layout.query_cells},
+        {model::kInputKvCells, layout.kv_cells},
+        {model::kInputKvLength, layout.kv_length},
+        {model::kInputWindowSlots, layout.window_slots},
+        {model::kInputWindowCells, layout.window_cells},
+        {model::kInputWindowLength, layout.window_length},
+        {model::kInputOutputRows, layout.output_rows},
+    };
+    for (const auto& [name, offset] : known) {
+      if (value.name == name) return device::Binding{inputs[device].get(), offset};
+    }
+  }
+  return absl::InternalError(
+      absl::StrCat("the graph uses '", value.name, "', which the session does not provide"));
+}
+
+absl::Status Session::Impl::Compile(Step& step, const Buffers& temps) {
+  std::vector<Program::Place> places;
+  for (size_t d = 0; d < temps.size(); ++d) {
+    places.push_back({&device(d), streams[d].get(), temps[d].get()});
+  }
+  BANTAM_ASSIGN_OR_RETURN(step.program,
+                          Program::Compile(step.partition, std::move(places),
+                                           [this](const graph::Value& value, int device) {
+                                             return Bind(value, device);
+                                           }));
+  return absl::OkStatus();
+}
+
+absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
+                                       const std::vector<int64_t>& row_counts, bool all_rows,
+                                       Buffers& buffers) {
+  std::vector<Step> made;
+  std::vector<uint64_t> sizes(alignments.size(), 0);
+  for (const int64_t rows : row_counts) {
+    Step step;
+    step.rows = rows;
+    step.output_rows = all_rows ? rows : 1;
+    BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
+    const graph::Graph& graph = step.partition.graph;
+    const graph::ValueId logits_id = graph.outputs()[0];
+    const graph::ValueId root = graph.RootOf(logits_id);
+    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
+    step.logits_offset =
+        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
+    }
+    if (options.keep_matmul_inputs && all_rows) {
+      step.matmul_inputs = FindMatMulInputs(graph, step.partition.plans[0]);
+    }
+    made.push_back(std::move(step));
+  }
+  Buffers allocated(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) continue;
+    auto buffer = Allocate(d, sizes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
+                                      "for a smaller ubatch",
+                                      row_counts.back(), FormatByteSize(sizes[d])));
+    }
+    allocated[d] = *std::move(buffer);
+  }
+  for (Step& step : made) {
+    BANTAM_RETURN_IF_ERROR(Compile(step, allocated));
+    step.partition = {};
+  }
+  buffers = std::move(allocated);
+  into = std::move(made);
+  return absl::OkStatus();
+}
+
+absl::Status Session::Impl::AllocateAll() {
+  refusing = -1;
+  kv_states.clear();
+  kv_parts.clear();
+  for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
+  BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
+  BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
+  if (options.verify_rows < 2) return absl::OkStatus();
+  std::vector<int64_t> row_counts;
+  for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
+  return CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp);
+}
+
+// A device is short of memory after its weights are there: the cache of its last layer goes to the
+// next one. False when there is none, or no next device.
+bool Session::Impl::MoveKvFrom(int device) {
+  if (device < 0 || device + 1 >= static_cast<int>(alignments.size())) return false;
+  for (size_t g = placement.groups.size(); g-- > 0;) {
+    if (placement.groups[g].part != schedule::Part::kKv || placement.device[g] != device) continue;
+    placement.device[g] = device + 1;
+    if (options.notice) {
+      options.notice(absl::StrCat(model->devices()[device]->name(), " is short of memory: moved ",
+                                  schedule::GroupName(placement.groups[g]), " to ",
+                                  model->devices()[device + 1]->name()));
+    }
+    return true;
+  }
+  return false;
+}
+
+absl::Status Session::Impl::Prepare() {
+  placement = model->placement();
+  tokens.reserve(options.context);
+  moved.reserve(options.context);
+  for (const auto& device : model->devices()) {
+    alignments.push_back(device->limits().alignment);
+    BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
+    streams.push_back(std::move(stream));
+  }
+  for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
+    if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
+  }
+  if (temp[steps[0].logits_device]->host().empty()) {
+    downloaded_logits.resize(std::max<int64_t>(1, options.verify_rows) * output_width());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bantam::engine
