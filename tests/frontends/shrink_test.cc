@@ -124,6 +124,17 @@ TEST_F(Shrink, Plans) {
   EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("recommended: "));
   ExpectFailure({"plan", "7B", "--ram", "much"}, 2, "--ram");
   ExpectFailure({"plan", File("none.gguf")}, 1, "none.gguf");
+  // What it costs grows as the file shrinks, and a tenth of the weights lose more.
+  const auto large = Json({"plan", "7B", "--ram", "64GiB", "--vram", "0"});
+  const auto small = Json({"plan", "700M", "--ram", "64GiB", "--vram", "0"});
+  double before = -1;
+  for (size_t i = 0; i < large["rows"].size(); ++i) {
+    const double loss = large["rows"][i]["expected_divergence"];
+    EXPECT_GT(loss, before) << large["rows"][i]["recipe"];
+    EXPECT_GE(small["rows"][i]["expected_divergence"], loss);
+    before = loss;
+  }
+  EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("very small"));
 }
 
 TEST_F(Shrink, ConvertNeedsAModel) {
