@@ -131,8 +131,12 @@ TEST_F(Shrink, Plans) {
   for (size_t i = 0; i < large["rows"].size(); ++i) {
     const double loss = large["rows"][i]["expected_divergence"];
     EXPECT_GT(loss, before) << large["rows"][i]["recipe"];
-    EXPECT_GE(small["rows"][i]["expected_divergence"], loss);
     before = loss;
+  }
+  // From Q8_0 to Q5_K_M; below, more of the small model's tensors fall back to larger types.
+  for (size_t i = 1; i < 4; ++i) {
+    EXPECT_GT(small["rows"][i]["expected_divergence"],
+              1.5 * double{large["rows"][i]["expected_divergence"]});
   }
   EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("very small"));
 }
