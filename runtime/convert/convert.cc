@@ -150,6 +150,11 @@ class FolderConverter {
         auto parts = PartsOf(*checkpoint_, *source);
         if (!parts.ok()) return Annotate(parts.status(), folder_);
         for (FusedPart& part : *parts) {
+          if (part.shape.back() != params.experts) {
+            return absl::InvalidArgumentError(
+                absl::StrFormat("%s: tensor %s is of %d experts, config.json says %d", folder_,
+                                source->name, part.shape.back(), params.experts));
+          }
           const Type type = part.type();
           jobs_.push_back({part.name, type, type, part.shape, {source}, 0, 0, std::move(part)});
         }

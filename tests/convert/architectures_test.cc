@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "runtime/convert/convert.h"
+#include "runtime/convert/fused_experts.h"
 #include "runtime/engine/engine.h"
 #include "tests/convert/hugging_face.h"
 #include "tests/support/tiny_model.h"
@@ -279,6 +280,26 @@ TEST_F(Changed, ExpertsThatDoNotFit) {
   EXPECT_THAT(With({{"norm_topk_prob", false}}), HasSubstr("norm_topk_prob"));
   EXPECT_THAT(With({{"mlp_only_layers", {0}}}), HasSubstr("mlp_only_layers"));
   EXPECT_THAT(With({{"use_sliding_window", true}}), HasSubstr("use_sliding_window"));
+}
+
+TEST_F(Changed, ExpertsInOneTensor) {
+  Make("gpt_oss");
+  EXPECT_EQ(With(nlohmann::json::object()), "");
+  EXPECT_THAT(With({{"num_local_experts", 5}}), HasSubstr("of 4 experts, config.json says 5"));
+  const gguf::File& source = *source_;
+  const auto checkpoint = [&](const char* name, const testing::HfTensor& tensor) {
+    auto experts = testing::FusedExperts(source, 0);
+    experts[std::string("model.layers.0.mlp.experts.") + name] = tensor;
+    std::filesystem::create_directories(folder_.File("parts"));
+    testing::WriteText(folder_.File("parts/model.safetensors"), testing::SafetensorsBytes(experts));
+    const auto opened = convert::Checkpoint::Open(folder_.File("parts"));
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    const auto* blocks = (*opened)->Find("model.layers.0.mlp.experts.down_proj_blocks");
+    return convert::PartsOf(**opened, *blocks).status();
+  };
+  EXPECT_EQ(checkpoint("other", {"F32", {1}, "abcd"}), absl::OkStatus());
+  EXPECT_FALSE(checkpoint("down_proj_scales", {"U8", {4, 1, 1}, "abcd"}).ok());
+  EXPECT_FALSE(checkpoint("down_proj_blocks", {"U8", {4, 1}, "abcd"}).ok());
 }
 
 TEST_F(Changed, WindowsAndRotations) {
