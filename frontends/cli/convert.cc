@@ -35,7 +35,7 @@ absl::Status Convert(const Request& request) {
     return absl::UnimplementedError(
         "--type is for folders: an old file's tensors are copied as they are; see bantam quantize");
   }
-  InterruptScope interrupt;
+  InterruptScope interrupt(InterruptScope::Signals::kEnds);
   StatusLine status;
   Stopwatch watch;
   const auto progress = [&](uint64_t done, uint64_t of) {

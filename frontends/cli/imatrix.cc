@@ -40,7 +40,7 @@ absl::Status Collect(const Request& request) {
   bool interrupted = false;
   double seconds = 0;
   {
-    InterruptScope interrupt;
+    InterruptScope interrupt(InterruptScope::Signals::kEnds);
     Progress progress(windows->count);
     imatrix =
         eval::CollectImatrix(*session, *windows, {.output = request.output}, [&](int64_t done) {

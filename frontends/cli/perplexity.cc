@@ -88,7 +88,7 @@ absl::Status MeasureAlone(const Request& request, engine::Session& session, Run 
   absl::StatusOr<eval::PerplexityResult> result;
   bool interrupted = false;
   {
-    InterruptScope interrupt;
+    InterruptScope interrupt(InterruptScope::Signals::kEnds);
     Progress progress(windows->count);
     result = eval::MeasurePerplexity(
         session, *windows,
@@ -132,7 +132,7 @@ absl::Status MeasureAgainst(const Request& request, engine::Session& session, Ru
   absl::StatusOr<eval::DivergenceResult> result;
   bool interrupted = false;
   {
-    InterruptScope interrupt;
+    InterruptScope interrupt(InterruptScope::Signals::kEnds);
     Progress progress(request.chunks > 0 ? std::min(request.chunks, base->windows().count)
                                          : base->windows().count);
     result = eval::MeasureDivergence(

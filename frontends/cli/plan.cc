@@ -14,6 +14,7 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
+#include "runtime/plan/loss.h"
 #include "runtime/schedule/measure.h"
 
 namespace bantam::cli {
@@ -120,14 +121,15 @@ std::string Table(const plan::Plan& plan, const plan::Machine& machine) {
                           machine.devices[d].bandwidth / 1e9);
   }
   absl::StrAppendFormat(&out, "\nwith %d tokens of context:\n\n", plan.context);
-  absl::StrAppendFormat(&out, "  %-8s %6s %10s %10s%s  %-5s %8s %12s %12s\n", "recipe", "bits",
-                        "weights", "in all", has_card ? "    in VRAM" : "", "fits", "longest",
-                        "prompt tok/s", "output tok/s");
+  absl::StrAppendFormat(&out, "  %-8s %6s %-10s %10s %10s%s  %-5s %8s %12s %12s\n", "recipe",
+                        "bits", "loss", "weights", "in all", has_card ? "    in VRAM" : "", "fits",
+                        "longest", "prompt tok/s", "output tok/s");
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const plan::Row& row = plan.rows[i];
-    absl::StrAppendFormat(
-        &out, "%s %-8s %6.2f %10s %10s", static_cast<int>(i) == plan.recommended ? "*" : " ",
-        row.recipe, row.bits_per_weight, FormatByteSize(row.weights), FormatByteSize(row.total));
+    absl::StrAppendFormat(&out, "%s %-8s %6.2f %-10s %10s %10s",
+                          static_cast<int>(i) == plan.recommended ? "*" : " ", row.recipe,
+                          row.bits_per_weight, plan::DescribeDivergence(row.divergence),
+                          FormatByteSize(row.weights), FormatByteSize(row.total));
     if (has_card) absl::StrAppendFormat(&out, " %10s", FormatByteSize(row.in_vram));
     absl::StrAppendFormat(&out, "  %-5s %8s", row.fits ? "yes" : "no",
                           row.longest_context > 0 ? absl::StrCat(row.longest_context) : "-");
@@ -149,6 +151,7 @@ std::string Table(const plan::Plan& plan, const plan::Machine& machine) {
 }
 
 constexpr char kNotes[] =
+    "loss: an estimate from published measurements; bantam perplexity --kl-base measures it.\n"
     "bits: per weight. in VRAM: weights and KV cache. longest: context in tokens that fits. The\n"
     "speeds are predicted from how fast each memory is read, with 1024 tokens in the cache.\n";
 
@@ -170,6 +173,7 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
   }
   return {{"recipe", row.recipe},
           {"bits_per_weight", row.bits_per_weight},
+          {"expected_divergence", row.divergence},
           {"weights", row.weights},
           {"total", row.total},
           {"in_vram", row.in_vram},

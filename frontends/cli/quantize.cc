@@ -91,7 +91,7 @@ class ProgressLine {
   }
 
  private:
-  InterruptScope interrupt_;
+  InterruptScope interrupt_{InterruptScope::Signals::kEnds};
   StatusLine line_;
   Clock::time_point start_ = Clock::now();
 };

@@ -9,7 +9,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/eval/windows.h"
 #include "runtime/model/architecture.h"
-#include "runtime/plan/sensitivity.h"
+#include "runtime/plan/sensitivities.h"
 #include "runtime/quant/encode.h"
 
 namespace bantam::cli {
@@ -33,8 +33,8 @@ absl::StatusOr<uint64_t> Budget(const gguf::File& file, const BudgetArguments& a
   if (arguments.target_bpw > 0) {
     return static_cast<uint64_t>(arguments.target_bpw * static_cast<double>(elements) / 8);
   }
-  // Metadata, and the padding between tensors.
-  uint64_t beside = file.file_bytes() - data;
+  // Metadata, with two keys that may be new, and at most so much padding behind each tensor.
+  uint64_t beside = file.file_bytes() - data + 128 + file.alignment() * file.tensors().size();
   absl::string_view text = arguments.target_size;
   if (text.empty()) {
     text = arguments.fit;
@@ -54,9 +54,10 @@ absl::StatusOr<uint64_t> Budget(const gguf::File& file, const BudgetArguments& a
   return size - beside;
 }
 
-absl::StatusOr<absl::flat_hash_map<std::string, double>> Measure(
-    const gguf::File& file, const BudgetArguments& arguments, const quant::Importance* importance,
-    int threads, ThreadPool& pool, const InterruptScope& interrupt) {
+absl::StatusOr<plan::Sensitivities> Measure(const gguf::File& file,
+                                            const BudgetArguments& arguments,
+                                            const quant::Importance* importance, int threads,
+                                            ThreadPool& pool, const InterruptScope& interrupt) {
   BANTAM_ASSIGN_OR_RETURN(const std::string text, ReadPrompt(arguments.calibrate));
   engine::LoadOptions load;
   load.threads = threads;
@@ -69,7 +70,8 @@ absl::StatusOr<absl::flat_hash_map<std::string, double>> Measure(
   const auto windows = eval::CutWindows(*session, model->tokenizer().Encode(text, {}),
                                         {.window = kWindow, .max_windows = arguments.chunks});
   if (!windows.ok()) return Annotate(windows.status(), arguments.calibrate);
-  const std::vector<const gguf::TensorInfo*> tensors = plan::ChangeableTensors(model->file());
+  const std::vector<const gguf::TensorInfo*> tensors =
+      plan::TensorsToMeasure(model->file(), arguments.layers);
   Progress progress(static_cast<int64_t>(tensors.size()));
   BANTAM_ASSIGN_OR_RETURN(
       const std::vector<plan::Gain> gains,
@@ -78,9 +80,11 @@ absl::StatusOr<absl::flat_hash_map<std::string, double>> Measure(
                            progress.Show(done, "tensors measured");
                            return !interrupt.Pending();
                          }));
-  absl::flat_hash_map<std::string, double> by_name;
-  for (const plan::Gain& gain : gains) by_name[gain.tensor->name] = gain.value();
-  return by_name;
+  const plan::Sensitivities all = plan::SpreadSensitivities(model->file(), gains);
+  if (!arguments.save_sensitivities.empty()) {
+    BANTAM_RETURN_IF_ERROR(plan::SaveSensitivities(all, arguments.save_sensitivities));
+  }
+  return all;
 }
 
 }  // namespace
@@ -101,14 +105,28 @@ void AddBudgetOptions(CLI::App& app, BudgetArguments& arguments) {
       ->type_name("CONTEXT")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""))
       ->capture_default_str();
-  app.add_option("--calibrate", arguments.calibrate,
-                 "Measure on this text what each tensor's rounding does to the model; without, "
-                 "errors relative to each tensor count")
-      ->type_name("FILE");
+  auto* calibrate =
+      app.add_option("--calibrate", arguments.calibrate,
+                     "Measure on this text what each tensor's rounding does to the model; without, "
+                     "it is taken to be as in other models")
+          ->type_name("FILE");
   app.add_option("--calibrate-chunks", arguments.chunks, "Windows of 256 tokens to measure on")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
       ->capture_default_str();
+  app.add_option("--calibrate-layers", arguments.layers,
+                 "Layers to measure, those between are interpolated; 0: all")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
+      ->capture_default_str();
+  app.add_option("--save-sensitivities", arguments.save_sensitivities,
+                 "Keep what --calibrate measured, for files of other sizes")
+      ->type_name("FILE")
+      ->needs(calibrate);
+  app.add_option("--sensitivities", arguments.sensitivities,
+                 "Take what --save-sensitivities kept in place of measuring")
+      ->type_name("FILE")
+      ->excludes(calibrate);
 }
 
 absl::StatusOr<plan::BudgetChoice> ChooseForBudget(const gguf::File& file,
@@ -116,12 +134,15 @@ absl::StatusOr<plan::BudgetChoice> ChooseForBudget(const gguf::File& file,
                                                    const quant::Importance* importance, int threads,
                                                    std::string& note) {
   BANTAM_ASSIGN_OR_RETURN(const uint64_t budget, Budget(file, arguments));
-  InterruptScope interrupt;
+  InterruptScope interrupt(InterruptScope::Signals::kEnds);
   ThreadPool pool(threads > 0 ? threads : ThreadPool::DefaultSize());
   plan::BudgetOptions options;
   options.importance = importance;
-  if (!arguments.calibrate.empty()) {
-    BANTAM_ASSIGN_OR_RETURN(options.gains,
+  if (!arguments.sensitivities.empty()) {
+    BANTAM_ASSIGN_OR_RETURN(options.sensitivities,
+                            plan::ReadSensitivities(arguments.sensitivities, file));
+  } else if (!arguments.calibrate.empty()) {
+    BANTAM_ASSIGN_OR_RETURN(options.sensitivities,
                             Measure(file, arguments, importance, threads, pool, interrupt));
   }
   StatusLine status;
@@ -133,7 +154,9 @@ absl::StatusOr<plan::BudgetChoice> ChooseForBudget(const gguf::File& file,
       }));
   note = absl::StrFormat(
       "types chosen for %s: %s %.5g, %s", FormatByteSize(budget),
-      options.gains.empty() ? "sum of relative errors" : "predicted KL divergence", choice.cost,
+      options.sensitivities.empty() ? "KL divergence predicted from typical models"
+                                    : "predicted KL divergence",
+      choice.cost,
       choice.bound >= choice.cost ? "the least there is"
                                   : absl::StrFormat("no choice is below %.5g", choice.bound));
   return choice;

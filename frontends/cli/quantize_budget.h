@@ -15,7 +15,8 @@ struct BudgetArguments {
   double target_bpw = 0;
   int64_t context = 4096;
   std::string calibrate;  // a text
-  int64_t chunks = 2;
+  int64_t chunks = 2, layers = 0;
+  std::string sensitivities, save_sensitivities;  // files of measured ones
 
   bool Given() const { return !target_size.empty() || !fit.empty() || target_bpw > 0; }
 };

@@ -11,13 +11,19 @@
 
 namespace bantam {
 
-// Writes to a temporary file beside `path` and renames it on Commit. Destroyed without Commit, it
-// removes the temporary and leaves whatever stood at `path` untouched. When `path` is a symbolic
-// link to a file, that file is replaced and the link stays. Not thread-safe.
+// Writes to a file without a name in the folder of `path` and names it on Commit, so that a process
+// that is killed leaves nothing. Where the file system knows no such files it is named
+// "<path>.<pid>-<n>.partial" until then; those that killed processes left are removed when the same
+// `path` is next written. Destroyed without Commit, it leaves whatever stood at `path` untouched.
+// When `path` is a symbolic link to a file, that file is replaced and the link stays. Not
+// thread-safe.
 class AtomicFile {
  public:
+  enum class Temporary { kNameless, kNamed };
   // kInvalidArgument when `path` is a folder, a device or anything else that is not a file.
-  static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(const std::string& path);
+  // kNamed does without nameless files as if the file system had none.
+  static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(
+      const std::string& path, Temporary temporary = Temporary::kNameless);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -35,10 +41,11 @@ class AtomicFile {
       : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
   absl::Status WriteAll(std::span<const std::byte> bytes);
   absl::Status FlushBuffer();
+  absl::Status GiveTemporaryName();
   absl::Status Fail(const char* what);
 
   std::string path_;
-  std::string temporary_;
+  std::string temporary_;  // "" while it has no name
   std::string buffer_;
   int fd_;
   uint64_t size_ = 0;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -16,6 +17,7 @@
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
 #include "runtime/convert/architectures.h"
+#include "runtime/convert/fused_experts.h"
 #include "runtime/convert/safetensors.h"
 #include "runtime/convert/vocabulary.h"
 #include "runtime/gguf/writer.h"
@@ -29,10 +31,19 @@ using quant::Type;
 
 // One tensor of the output and where it comes from.
 struct Job {
-  const SourceTensor* source;
   std::string name;
   Type from, to;
+  std::vector<int64_t> shape;                // innermost first
+  std::vector<const SourceTensor*> sources;  // one, or those of all experts in order
   int64_t rope_heads = 0;  // the rows of each head go from halves to neighbours; 0: they stay
+  float add = 0;           // to every element
+  std::optional<FusedPart> fused;
+
+  int64_t elements() const {
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    return count;
+  }
 };
 
 // Element by element from one plain type to another. Fails with the index of the first element that
@@ -48,6 +59,9 @@ absl::Status ConvertElements(const Job& job, std::span<const std::byte> source,
   for (int64_t i = 0; i < count; i += kChunk) {
     const int64_t n = std::min(kChunk, count - i);
     quant::DecodeRow(job.from, source.data() + i * from_bytes, values.data(), n);
+    if (job.add != 0) {
+      for (int64_t k = 0; k < n; ++k) values[k] += job.add;
+    }
     std::byte* at = out.data() + i * to_bytes;
     BANTAM_RETURN_IF_ERROR(quant::EncodeRow(job.to, values.data(), at, n));
     quant::DecodeRow(job.to, at, stored.data(), n);
@@ -101,43 +115,99 @@ class FolderConverter {
     BANTAM_RETURN_IF_ERROR(Plan(*row, params));
     writer.Set("general.file_type", FileType());
     vocabulary.AddTo(writer);
-    for (const Job& job : jobs_) {
-      std::vector<int64_t> shape(job.source->shape.rbegin(), job.source->shape.rend());
-      BANTAM_RETURN_IF_ERROR(writer.AddTensor(
-          job.name, job.to, shape, gguf::Writer::DataFn([this, &job] { return Data(job); })));
-      report_.bytes_before += job.source->data.size();
-      report_.bytes_after += job.source->elements() * quant::Traits(job.to).block_bytes;
+    if (!params.windowed.empty()) {
+      writer.SetInts(absl::StrCat(row->target, ".", kWindowPattern), params.windowed);
     }
-    if (!params.rope_factors.empty()) {
-      const int64_t shape[] = {static_cast<int64_t>(params.rope_factors.size())};
-      BANTAM_RETURN_IF_ERROR(writer.AddTensor("rope_freqs.weight", Type::kF32, shape,
-                                              std::as_bytes(std::span(params.rope_factors))));
+    for (const Job& job : jobs_) {
+      BANTAM_RETURN_IF_ERROR(writer.AddTensorInPieces(
+          job.name, job.to, job.shape, [this, &job](auto sink) { return Write(job, sink); }));
+      report_.bytes_before += SourceBytes(job);
+      report_.bytes_after += quant::RowBytes(job.to, job.elements());
+    }
+    report_.tensors = static_cast<int64_t>(jobs_.size());
+    for (const auto& [name, factors] :
+         {std::pair{"rope_freqs.weight", &params.rope_factors},
+          std::pair{"rope_factors_long.weight", &params.rope_long},
+          std::pair{"rope_factors_short.weight", &params.rope_short}}) {
+      if (factors->empty()) continue;
+      const int64_t shape[] = {static_cast<int64_t>(factors->size())};
+      BANTAM_RETURN_IF_ERROR(
+          writer.AddTensor(name, Type::kF32, shape, std::as_bytes(std::span(*factors))));
+      ++report_.tensors;
     }
     BANTAM_RETURN_IF_ERROR(writer.Write(output));
     report_.architecture = std::string(row->target);
-    report_.tensors = static_cast<int64_t>(jobs_.size()) + (params.rope_factors.empty() ? 0 : 1);
     return report_;
   }
 
  private:
-  // Which tensor becomes which.
+  // Which tensors become which.
   absl::Status Plan(const ArchitectureRow& row, const HyperParameters& params) {
+    absl::flat_hash_map<std::string, size_t> stacks;  // jobs by name
     for (const SourceTensor* source : checkpoint_->tensors()) {
       if (IsIgnored(source->name)) continue;
-      const auto target = TargetName(row, source->name);
+      if (row.fused_experts && IsFused(source->name)) {
+        auto parts = PartsOf(*checkpoint_, *source);
+        if (!parts.ok()) return Annotate(parts.status(), folder_);
+        for (FusedPart& part : *parts) {
+          if (part.shape.back() != params.experts) {
+            return absl::InvalidArgumentError(
+                absl::StrFormat("%s: tensor %s is of %d experts, config.json says %d", folder_,
+                                source->name, part.shape.back(), params.experts));
+          }
+          const Type type = part.type();
+          jobs_.push_back({part.name, type, type, part.shape, {source}, 0, 0, std::move(part)});
+        }
+        continue;
+      }
+      const auto target = TargetOf(row, source->name);
       if (!target) {
         return absl::UnimplementedError(absl::StrCat(folder_, ": tensor ", Printable(source->name),
                                                      " has no place in a ", row.target, " model"));
       }
-      if (*target == "output.weight" && params.tied) continue;
+      if (target->name == "output.weight" && params.tied) continue;
       BANTAM_ASSIGN_OR_RETURN(Job job, MakeJob(row, params, *source, *target));
-      jobs_.push_back(std::move(job));
+      if (target->expert < 0) {
+        jobs_.push_back(std::move(job));
+        continue;
+      }
+      const auto [stack, is_new] = stacks.emplace(target->name, jobs_.size());
+      if (is_new) {
+        job.shape.push_back(params.experts);
+        job.sources.assign(params.experts, nullptr);
+        jobs_.push_back(std::move(job));
+      }
+      BANTAM_RETURN_IF_ERROR(Stack(*source, target->expert, jobs_[stack->second]));
+    }
+    for (const Job& job : jobs_) {
+      for (size_t expert = 0; expert < job.sources.size(); ++expert) {
+        if (job.sources[expert] == nullptr) {
+          return absl::InvalidArgumentError(absl::StrFormat(
+              "%s: expert %d of the tensor that becomes %s is missing", folder_, expert, job.name));
+        }
+      }
     }
     return CheckComplete(params);
   }
 
+  absl::Status Stack(const SourceTensor& source, int64_t expert, Job& job) const {
+    if (expert >= static_cast<int64_t>(job.sources.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s: tensor %s belongs to an expert past the %d of config.json", folder_,
+                          source.name, job.sources.size()));
+    }
+    const bool same = source.type() == job.from && source.shape.size() == 2 &&
+                      source.shape[0] == job.shape[1] && source.shape[1] == job.shape[0];
+    if (!same) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          folder_, ": tensor ", source.name, " is not of the type and shape of other experts'"));
+    }
+    job.sources[expert] = &source;
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<Job> MakeJob(const ArchitectureRow& row, const HyperParameters& params,
-                              const SourceTensor& source, const std::string& target) const {
+                              const SourceTensor& source, const Target& target) const {
     const auto failed = [&](absl::string_view what) {
       return absl::InvalidArgumentError(absl::StrCat(folder_, ": tensor ", source.name, " ", what));
     };
@@ -150,13 +220,18 @@ class FolderConverter {
     if (source.shape.empty() || source.shape.size() > 2) {
       return failed(absl::StrCat("has ", source.shape.size(), " dimensions; expected 1 or 2"));
     }
-    Job job{&source, target, *type, *type};
-    const bool is_matrix = source.shape.size() == 2;
-    job.to = is_matrix ? options_.type.value_or(*type) : Type::kF32;
+    Job job{.name = target.name, .from = *type, .sources = {&source}};
+    job.shape.assign(source.shape.rbegin(), source.shape.rend());
+    // The score of the expert that all tokens share is a matrix of one row there, a vector here.
+    if (job.shape.size() == 2 && job.shape[1] == 1) job.shape.pop_back();
+    // Routers are kept exact: they are small, and a wrong choice of experts costs much.
+    const bool is_router = absl::StrContains(target.name, ".ffn_gate_inp");
+    job.to = job.shape.size() == 2 && !is_router ? options_.type.value_or(*type) : Type::kF32;
     if (row.interleave_rope) {
-      if (absl::StrContains(target, ".attn_q.")) job.rope_heads = params.heads;
-      if (absl::StrContains(target, ".attn_k.")) job.rope_heads = params.heads_kv;
+      if (absl::StrContains(target.name, ".attn_q.")) job.rope_heads = params.heads;
+      if (absl::StrContains(target.name, ".attn_k.")) job.rope_heads = params.heads_kv;
     }
+    if (row.norms_less_one && absl::EndsWith(target.name, "norm.weight")) job.add = 1;
     if (job.rope_heads > 0 && source.shape[0] % (2 * job.rope_heads) != 0) {
       return failed(absl::StrFormat("has %d rows, which do not divide into %d heads",
                                     source.shape[0], job.rope_heads));
@@ -184,10 +259,12 @@ class FolderConverter {
       if (!absl::SimpleAtoi(rest.substr(0, rest.find('.')), &layer) || layer >= params.layers) {
         return absl::InvalidArgumentError(
             absl::StrFormat("%s: tensor %s belongs to a layer past the %d of config.json", folder_,
-                            job.source->name, params.layers));
+                            job.sources[0]->name, params.layers));
       }
     }
-    if (!names.contains("blk.0.attn_q.weight")) return Missing("blk.0.attn_q.weight");
+    if (!names.contains("blk.0.attn_q.weight") && !names.contains("blk.0.attn_qkv.weight")) {
+      return Missing("blk.0.attn_q.weight");
+    }
     return absl::OkStatus();
   }
   absl::Status Missing(absl::string_view name) const {
@@ -199,27 +276,50 @@ class FolderConverter {
   uint32_t FileType() const {
     std::array<uint64_t, quant::kTypeIdLimit> bytes{};
     for (const Job& job : jobs_) {
-      if (job.source->shape.size() == 2)
-        bytes[static_cast<size_t>(job.to)] += job.source->elements();
+      if (job.shape.size() >= 2) bytes[static_cast<size_t>(job.to)] += job.elements();
     }
     const auto most =
         static_cast<Type>(std::max_element(bytes.begin(), bytes.end()) - bytes.begin());
-    return most == Type::kF16 ? 1 : most == Type::kBF16 ? 32 : 0;
+    return most == Type::kF16 ? 1 : most == Type::kBF16 ? 32 : most == Type::kMXFP4 ? 38 : 0;
   }
 
-  absl::StatusOr<std::span<const std::byte>> Data(const Job& job) {
-    std::span<const std::byte> data = job.source->data;
-    if (job.rope_heads > 0) {
-      InterleaveRope(job.rope_heads, job.source->shape[0], data, permuted_);
-      data = permuted_;
+  // What of the source a job reads; of what two jobs share each counts half.
+  static uint64_t SourceBytes(const Job& job) {
+    uint64_t bytes = 0;
+    for (const SourceTensor* source : job.sources) bytes += source->data.size();
+    if (!job.fused) return bytes;
+    if (job.fused->scales != nullptr) bytes += job.fused->scales->data.size();
+    return bytes / static_cast<uint64_t>(job.fused->step);
+  }
+
+  absl::Status WriteFused(const Job& job, gguf::Writer::Sink sink) {
+    for (int64_t expert = 0; expert < job.shape.back(); ++expert) {
+      BANTAM_RETURN_IF_ERROR(WritePart(*job.fused, expert, converted_));
+      BANTAM_RETURN_IF_ERROR(sink(converted_));
     }
-    if (job.from != job.to) {
-      BANTAM_RETURN_IF_ERROR(ConvertElements(job, data, converted_));
-      data = converted_;
-    }
-    done_ += job.source->data.size();
+    done_ += SourceBytes(job);
     if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
-    return data;
+    return absl::OkStatus();
+  }
+
+  absl::Status Write(const Job& job, gguf::Writer::Sink sink) {
+    if (job.fused) return WriteFused(job, sink);
+    for (const SourceTensor* source : job.sources) {
+      std::span<const std::byte> data = source->data;
+      if (job.rope_heads > 0) {
+        InterleaveRope(job.rope_heads, source->shape[0], data, permuted_);
+        data = permuted_;
+      }
+      if (job.from != job.to || job.add != 0) {
+        BANTAM_RETURN_IF_ERROR(Annotate(ConvertElements(job, data, converted_),
+                                        absl::StrCat(folder_, ": tensor ", source->name)));
+        data = converted_;
+      }
+      BANTAM_RETURN_IF_ERROR(sink(data));
+      done_ += source->data.size();
+      if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
+    }
+    return absl::OkStatus();
   }
 
   const std::string& folder_;

@@ -87,6 +87,13 @@ absl::Status ReadSentencePiece(std::span<const std::byte> bytes, const std::stri
   Reader reader(bytes);
   for (Field field; !reader.done();) {
     if (!reader.Next(field)) return damaged();
+    if (field.number == 3 && field.type == kBytes) {  // how text is normalised
+      Reader normalizer(field.bytes);
+      for (Field part; !normalizer.done();) {
+        if (!normalizer.Next(part)) return damaged();
+        if (part.number == 3 && part.type == kVarint) vocabulary.add_space_prefix = part.value != 0;
+      }
+    }
     if (field.number != 1 || field.type != kBytes) continue;
     std::string text;
     float score = 0;

@@ -89,6 +89,26 @@ absl::StatusOr<std::string> RecognisePreTokenizer(const JsonFile& tokenizer) {
       "', which GGUF has no name for that is known here; --pre NAME says which to use"));
 }
 
+// Whether a space is put in front of a text: what SentencePiece does unless it is told not to, and
+// tokenizer.json says by a step of its own.
+bool PrependsSpace(const JsonFile& file) {
+  std::vector<const json*> steps;
+  for (const char* key : {"normalizer", "pre_tokenizer"}) {
+    const json* step = file.Find(key);
+    if (step == nullptr) continue;
+    steps.push_back(step);
+    for (const char* list : {"normalizers", "pretokenizers"}) {
+      if (!step->is_object() || !step->contains(list) || !(*step)[list].is_array()) continue;
+      for (const json& part : (*step)[list]) steps.push_back(&part);
+    }
+  }
+  return std::any_of(steps.begin(), steps.end(), [](const json* step) {
+    const std::string type = Text(*step, "type");
+    return type == "Prepend" || (type == "Metaspace" && Text(*step, "prepend_scheme") != "never" &&
+                                 Flag(*step, "add_prefix_space", true));
+  });
+}
+
 // Byte-level BPE, or SentencePiece's as tokenizer.json writes it (with a fall-back to bytes).
 absl::Status ReadTokenizerJson(const JsonFile& file, const std::string& pre, Vocabulary& v) {
   const json* vocab = file.Find("model.vocab");
@@ -132,6 +152,7 @@ absl::Status ReadTokenizerJson(const JsonFile& file, const std::string& pre, Voc
   }
   // SentencePiece merges the pair with the best score: the rank of the merge that makes the piece.
   v.pre = "default";
+  v.add_space_prefix = PrependsSpace(file);
   absl::flat_hash_map<std::string, size_t> ids;
   for (size_t id = 0; id < v.tokens.size(); ++id) ids[v.tokens[id]] = id;
   for (size_t rank = v.merges.size(); rank-- > 0;) {
@@ -144,8 +165,9 @@ absl::Status ReadTokenizerJson(const JsonFile& file, const std::string& pre, Voc
   return absl::OkStatus();
 }
 
-// Tokens added to a vocabulary after it was trained.
-absl::Status ReadAddedTokens(const JsonFile& file, Vocabulary& v) {
+// Tokens added to a vocabulary after it was trained. Those past the `rows` of the embedding table,
+// as text models of a family with pictures list them, are of no use to this model.
+absl::Status ReadAddedTokens(const JsonFile& file, int64_t rows, Vocabulary& v) {
   const json* added = file.Find("added_tokens");
   if (added == nullptr) return absl::OkStatus();
   if (!added->is_array()) return file.Error("added_tokens", "is no list");
@@ -155,6 +177,7 @@ absl::Status ReadAddedTokens(const JsonFile& file, Vocabulary& v) {
     if (text.empty() || id == token.end() || !id->is_number_unsigned()) {
       return file.Error("added_tokens", "holds an entry without id or content");
     }
+    if (id->get<uint64_t>() >= static_cast<uint64_t>(rows)) continue;
     const bool special = Flag(token, "special", false);
     BANTAM_RETURN_IF_ERROR(
         Annotate(v.Put(static_cast<int64_t>(std::min<uint64_t>(id->get<uint64_t>(), INT64_MAX)),
@@ -263,7 +286,8 @@ absl::Status ReadSpecialTokens(const std::string& folder, const JsonFile& config
   if (settings) {
     BANTAM_ASSIGN_OR_RETURN(v.add_bos, settings->Bool("add_bos_token"));
     BANTAM_ASSIGN_OR_RETURN(v.add_eos, settings->Bool("add_eos_token"));
-    BANTAM_ASSIGN_OR_RETURN(v.add_space_prefix, settings->Bool("add_prefix_space"));
+    BANTAM_ASSIGN_OR_RETURN(const auto prefix, settings->Bool("add_prefix_space"));
+    if (prefix) v.add_space_prefix = prefix;
     v.chat_template = ChatTemplate(*settings);
   }
   if (!v.add_bos && tokenizer && v.bos) {
@@ -313,7 +337,7 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& folder, const JsonF
     return absl::NotFoundError(
         absl::StrCat(folder, ": has neither tokenizer.json nor tokenizer.model"));
   }
-  if (tokenizer) BANTAM_RETURN_IF_ERROR(ReadAddedTokens(*tokenizer, v));
+  if (tokenizer) BANTAM_RETURN_IF_ERROR(ReadAddedTokens(*tokenizer, rows, v));
   BANTAM_RETURN_IF_ERROR(ReadSpecialTokens(folder, config, tokenizer, v));
   if (static_cast<int64_t>(v.tokens.size()) > rows) {
     return absl::InvalidArgumentError(

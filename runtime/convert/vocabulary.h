@@ -38,7 +38,8 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& folder, const JsonF
                                           int64_t rows, const std::string& pre);
 
 // The pieces of a SentencePiece model: a protobuf of which field 1, repeated, is a message of
-// piece (1), score (2) and type (3), whose numbers are those of TokenKind. `name` is for messages.
+// piece (1), score (2) and type (3), whose numbers are those of TokenKind; and field 3, of which
+// field 3 says whether a space is put in front. `name` is for messages.
 absl::Status ReadSentencePiece(std::span<const std::byte> bytes, const std::string& name,
                                Vocabulary& vocabulary);
 

@@ -7,6 +7,7 @@
 #include "runtime/base/status.h"
 #include "runtime/gguf/layout.h"
 #include "runtime/plan/knapsack.h"
+#include "runtime/plan/sensitivities.h"
 #include "runtime/plan/sensitivity.h"
 #include "runtime/quant/decode.h"
 #include "runtime/quant/encode.h"
@@ -17,10 +18,11 @@ namespace {
 
 using quant::Type;
 
-constexpr Type kCandidates[] = {Type::kQ2_K,   Type::kIQ3_XXS, Type::kQ3_K, Type::kIQ4_XS,
-                                Type::kIQ4_NL, Type::kQ4_0,    Type::kQ4_K, Type::kQ4_1,
-                                Type::kQ5_0,   Type::kQ5_K,    Type::kQ5_1, Type::kQ6_K,
-                                Type::kQ8_0,   Type::kF16};
+// Without MXFP4: what its scales, powers of two, do to a model is more than their error tells.
+constexpr Type kCandidates[] = {Type::kQ2_K,   Type::kIQ3_XXS, Type::kQ3_K, Type::kIQ3_S,
+                                Type::kIQ4_XS, Type::kIQ4_NL,  Type::kQ4_0, Type::kQ4_K,
+                                Type::kQ4_1,   Type::kQ5_0,    Type::kQ5_K, Type::kQ5_1,
+                                Type::kQ6_K,   Type::kQ8_0,    Type::kF16};
 
 bool Fits(Type type, const gguf::TensorInfo& tensor) {
   return tensor.shape[0] % quant::Traits(type).block_size == 0;
@@ -35,12 +37,6 @@ std::span<const float> WeightsOf(const BudgetOptions& options, absl::string_view
 
 absl::Status Encode(Type type, const float* src, const float* weights, void* dst, int64_t n) {
   return quant::QuantizeRow(type, src, weights, dst, n);
-}
-
-// Rounds to nothing at all: the error is then what the tensor puts out.
-absl::Status EncodeZeros(Type type, const float*, const float*, void* dst, int64_t n) {
-  const std::vector<float> zeros(n, 0.0f);
-  return quant::EncodeRow(type, zeros.data(), dst, n);
 }
 
 }  // namespace
@@ -68,6 +64,7 @@ absl::StatusOr<BudgetChoice> ChooseWithinBudget(
   std::vector<std::vector<Type>> types;
   std::vector<size_t> indices;  // of the groups' tensors
   uint64_t kept = 0;
+  Sensitivities typical = TypicalSensitivities(file);
   const auto changeable = static_cast<int64_t>(ChangeableTensors(file).size());
   for (size_t i = 0; i < file.tensors().size(); ++i) {
     const gguf::TensorInfo& tensor = file.tensors()[i];
@@ -83,19 +80,12 @@ absl::StatusOr<BudgetChoice> ChooseWithinBudget(
                           file.path(), tensor.name, quant::Name(tensor.type)));
     }
     const std::span<const float> weights = WeightsOf(options, tensor.name);
-    double gain = 0;
-    if (options.gains.empty()) {
-      BANTAM_ASSIGN_OR_RETURN(
-          const double all,
-          WeightedError(tensor, Type::kF32, weights, EncodeZeros, pool, options.sample_rows));
-      gain = all > 0 ? 1 / all : 0;
-    } else {
-      const auto found = options.gains.find(tensor.name);
-      if (found == options.gains.end()) {
-        return absl::InvalidArgumentError(absl::StrCat("no gain of ", tensor.name, " is known"));
-      }
-      gain = found->second;
-    }
+    BANTAM_ASSIGN_OR_RETURN(const double energy,
+                            Energy(tensor, weights, pool, options.sample_rows));
+    const auto found = options.sensitivities.find(tensor.name);
+    const double sensitivity =
+        found == options.sensitivities.end() ? typical[tensor.name] : found->second;
+    const double gain = energy > 0 ? sensitivity / energy : 0;
     groups.emplace_back();
     types.emplace_back();
     indices.push_back(i);

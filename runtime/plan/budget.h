@@ -17,16 +17,16 @@ namespace bantam::plan {
 
 struct BudgetOptions {
   const quant::Importance* importance = nullptr;  // tensors may be missing: all columns alike
-  // Divergence per weighted error by tensor name, as MeasureGains finds it. Empty: a tensor's error
-  // counts relative to what the tensor puts out.
-  absl::flat_hash_map<std::string, double> gains;
+  // By tensor name, as sensitivities.h has them: divergence for each share of what the tensor puts
+  // out. Where one is missing, the typical.
+  absl::flat_hash_map<std::string, double> sensitivities;
   int64_t sample_rows = 128;  // of each tensor, for its errors; 0: all
 };
 
 struct BudgetChoice {
   std::vector<quant::Type> types;  // of file.tensors()
   uint64_t bytes = 0;              // of the tensors' data
-  // The sum of divergences (or relative errors), and what no choice within the budget goes below.
+  // The sum of predicted divergences, and what no choice within the budget goes below.
   double cost = 0, bound = 0;
 };
 

@@ -12,6 +12,7 @@
 #include "runtime/gguf/file.h"
 #include "runtime/gguf/layout.h"
 #include "runtime/model/architecture.h"
+#include "runtime/plan/loss.h"
 #include "runtime/quantize/recipe.h"
 
 namespace bantam::plan {
@@ -158,6 +159,7 @@ absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, d
   BANTAM_ASSIGN_OR_RETURN(const Made made, Made::By(recipe, file));
   row.weights = made.bytes();
   row.bits_per_weight = static_cast<double>(row.weights) * 8 / elements;
+  row.divergence = ExpectedDivergence(recipe, row.bits_per_weight, elements);
   BANTAM_ASSIGN_OR_RETURN(row.placement, made.Place(machine, plan.context, ubatch));
   row.fits = Fits(row.placement, machine);
   row.total = Total(row.placement);

@@ -38,6 +38,7 @@ struct Row {
   std::string recipe;
   uint64_t weights = 0;  // bytes in the file
   double bits_per_weight = 0;
+  double divergence = 0;          // expected, from the model as it was: an estimate (loss.h)
   schedule::Placement placement;  // at the context asked for
   bool fits = false;              // what is left for the host does
   bool on_cards = false;          // all layers and the output head are

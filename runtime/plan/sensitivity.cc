@@ -99,6 +99,16 @@ absl::StatusOr<double> WeightedError(const gguf::TensorInfo& tensor, quant::Type
   return sum * static_cast<double>(rows) / static_cast<double>(taken);
 }
 
+absl::StatusOr<double> Energy(const gguf::TensorInfo& tensor, std::span<const float> weights,
+                              ThreadPool& pool, int64_t sample_rows) {
+  const EncodeFn to_nothing = [](quant::Type type, const float*, const float*, void* dst,
+                                 int64_t n) {
+    const std::vector<float> zeros(n, 0.0f);
+    return quant::EncodeRow(type, zeros.data(), dst, n);
+  };
+  return WeightedError(tensor, quant::Type::kF32, weights, to_nothing, pool, sample_rows);
+}
+
 namespace {
 
 // What the model predicts for the scored tokens, as it was and with one tensor changed.
@@ -180,6 +190,7 @@ absl::StatusOr<std::vector<Gain>> MeasureGains(std::shared_ptr<engine::Model> mo
     const quant::Type type = options.probe(*tensor);
     const std::span<const float> weights = Find(options.importance, tensor->name);
     BANTAM_ASSIGN_OR_RETURN(gain.error, WeightedError(*tensor, type, weights, encode, pool));
+    BANTAM_ASSIGN_OR_RETURN(gain.energy, Energy(*tensor, weights, pool));
     BANTAM_ASSIGN_OR_RETURN(const auto rounded, Rounded(*tensor, type, weights, encode, pool));
     BANTAM_RETURN_IF_ERROR(model->Overwrite(tensor->name, rounded));
     const absl::StatusOr<double> divergence = probe.Divergence();

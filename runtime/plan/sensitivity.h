@@ -35,12 +35,19 @@ absl::StatusOr<double> WeightedError(const gguf::TensorInfo& tensor, quant::Type
                                      std::span<const float> weights, const EncodeFn& encode,
                                      ThreadPool& pool, int64_t sample_rows = 0);
 
+// The same for a type that holds nothing but zeros: what the tensor puts out.
+absl::StatusOr<double> Energy(const gguf::TensorInfo& tensor, std::span<const float> weights,
+                              ThreadPool& pool, int64_t sample_rows = 0);
+
 struct Gain {
   const gguf::TensorInfo* tensor = nullptr;
   double divergence = 0;  // mean KL, nats per token, with this tensor alone in the probe type
   double error = 0;       // its weighted error there
+  double energy = 0;      // what its weighted error would be if it were rounded to nothing
   // Divergence per weighted error.
   double value() const { return error > 0 ? divergence / error : 0; }
+  // Divergence per share of the energy.
+  double sensitivity() const { return value() * energy; }
 };
 
 struct GainOptions {

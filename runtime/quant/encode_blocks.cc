@@ -22,7 +22,9 @@ int FloorClamped(float x, int lo, int hi) {
 int RoundClamped(float x, int lo, int hi) {
   if (!(x > static_cast<float>(lo))) return lo;
   if (x >= static_cast<float>(hi)) return hi;
-  return static_cast<int>(std::round(x));
+  const int towards_zero = static_cast<int>(x);
+  const float rest = x - static_cast<float>(towards_zero);  // exact
+  return towards_zero + static_cast<int>(rest >= 0.5f) - static_cast<int>(rest <= -0.5f);
 }
 
 // 1 / x, or 0 for 0. Kept finite, so that 0 times it is 0.
@@ -44,8 +46,12 @@ struct Range {
   float min, max;
 };
 Range MinMax(const float* x, int n) {
-  const auto [min, max] = std::minmax_element(x, x + n);
-  return {*min, *max};
+  Range range{x[0], x[0]};
+  for (int i = 1; i < n; ++i) {
+    range.min = x[i] < range.min ? x[i] : range.min;
+    range.max = x[i] > range.max ? x[i] : range.max;
+  }
+  return range;
 }
 
 // Sets q[i] in [-half, half) so that x[i] is about d q[i] and returns d. The extreme of the greater

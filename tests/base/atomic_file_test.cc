@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -147,6 +149,57 @@ TEST_F(AtomicFileTest, RenameFails) {
   EXPECT_EQ((*file)->Commit(), committed);
   file->reset();
   EXPECT_EQ(FilesInFolder(), 1u);  // the folder in the way, no temporary
+}
+
+TEST_F(AtomicFileTest, NothingIsSeenBeforeItIsComplete) {
+  auto file = AtomicFile::Create(path_);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE((*file)->Append(Bytes(std::string(3 << 20, 'x'))).ok());
+  EXPECT_EQ(FilesInFolder(), 0u);  // what a killed process would leave
+}
+
+TEST_F(AtomicFileTest, NamedWhereNamelessFilesAreUnknown) {
+  std::ofstream(path_) << "before";
+  for (const char* text : {"after", "again"}) {
+    auto file = AtomicFile::Create(path_, AtomicFile::Temporary::kNamed);
+    ASSERT_TRUE(file.ok()) << file.status();
+    ASSERT_TRUE((*file)->Append(Bytes(text)).ok());
+    EXPECT_EQ(FilesInFolder(), 2u);
+    ASSERT_TRUE((*file)->Commit().ok());
+    EXPECT_EQ(Read(path_), text);
+  }
+  {
+    auto abandoned = AtomicFile::Create(path_, AtomicFile::Temporary::kNamed);
+    ASSERT_TRUE(abandoned.ok());
+  }
+  EXPECT_EQ(FilesInFolder(), 1u);
+}
+
+TEST_F(AtomicFileTest, WhatAKilledProcessLeftIsRemoved) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto file = AtomicFile::Create(path_, AtomicFile::Temporary::kNamed);
+    if (!file.ok()) _exit(1);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(FilesInFolder(), 1u);
+  // Of another file, of a person, and of a writer that is at work.
+  for (const char* name : {"out2.1-0.partial", "out.mine.partial", "out.1-.partial"}) {
+    std::ofstream(dir_.File(name)) << "x";
+  }
+  auto at_work = AtomicFile::Create(path_, AtomicFile::Temporary::kNamed);
+  ASSERT_TRUE(at_work.ok());
+  ASSERT_TRUE((*at_work)->Append(Bytes("first")).ok());
+  auto file = AtomicFile::Create(path_);
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(FilesInFolder(), 4u);
+  ASSERT_TRUE((*file)->Commit().ok());
+  ASSERT_TRUE((*at_work)->Commit().ok());
+  EXPECT_EQ(Read(path_), "first");
+  EXPECT_EQ(FilesInFolder(), 4u);
 }
 
 // Stands in for a full disk: the kernel refuses to let files grow past the limit.

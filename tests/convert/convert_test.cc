@@ -218,21 +218,11 @@ TEST(Safetensors, NothingMalformedIsTaken) {
   }
 }
 
-// Fields as protocol buffers encode them.
-std::string Field(int number, const std::string& bytes) {
-  return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(bytes.size()) +
-         bytes;
-}
-std::string Piece(const std::string& text, float score, int type) {
-  std::string piece = Field(1, text) + static_cast<char>(2 << 3 | 5);
-  piece.append(reinterpret_cast<const char*>(&score), 4);
-  if (type != 1) piece += {static_cast<char>(3 << 3), static_cast<char>(type)};
-  return Field(1, piece);
-}
-
 TEST(SentencePiece, PiecesAreRead) {
-  const std::string model = Piece("<unk>", 0, 2) + Piece("<s>", 0, 3) + Piece("<0x41>", 0, 6) +
-                            Field(2, "trainer") + Piece("\u2581the", -3.5f, 1);
+  const std::string model =
+      testing::SentencePiece("<unk>", 0, 2) + testing::SentencePiece("<s>", 0, 3) +
+      testing::SentencePiece("<0x41>", 0, 6) + testing::ProtobufField(2, "trainer") +
+      testing::SentencePiece("\u2581the", -3.5f, 1);
   convert::Vocabulary v;
   ASSERT_EQ(convert::ReadSentencePiece(std::as_bytes(std::span(model)), "m", v), absl::OkStatus());
   EXPECT_EQ(v.model, "llama");

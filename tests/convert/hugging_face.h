@@ -41,19 +41,35 @@ inline std::string SafetensorsBytes(const std::map<std::string, HfTensor>& tenso
   return std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + json + data;
 }
 
-inline std::string HfName(std::string name) {
-  const std::pair<const char*, const char*> parts[] = {
-      {"token_embd.", "model.embed_tokens."}, {"output_norm.", "model.norm."},
-      {"attn_norm.", "input_layernorm."},     {"ffn_norm.", "post_attention_layernorm."},
-      {"attn_q.", "self_attn.q_proj."},       {"attn_k.", "self_attn.k_proj."},
-      {"attn_v.", "self_attn.v_proj."},       {"attn_output.", "self_attn.o_proj."},
-      {"ffn_gate.", "mlp.gate_proj."},        {"ffn_up.", "mlp.up_proj."},
-      {"ffn_down.", "mlp.down_proj."},
-  };
+// How a publisher's files differ from a GGUF file of an architecture.
+struct HfStyle {
+  std::string model_class = "LlamaForCausalLM";
+  // Parts of names in GGUF and there, before those all share; % is the number of an expert.
+  std::vector<std::pair<std::string, std::string>> names;
+  nlohmann::json config = nlohmann::json::object();  // beside what all have
+  bool halves = true;                                // Q and K have the rows of a head by halves
+  bool norms_less_one = false;
+  bool layer_norm = false;
+  bool fused_experts = false;  // as gpt-oss has them
+};
+
+inline std::string HfName(std::string name, const HfStyle& style = {}) {
+  std::vector<std::pair<std::string, std::string>> parts = style.names;
+  parts.insert(parts.end(), {{"token_embd.", "model.embed_tokens."},
+                             {"output_norm.", "model.norm."},
+                             {"attn_norm.", "input_layernorm."},
+                             {"ffn_norm.", "post_attention_layernorm."},
+                             {"attn_q.", "self_attn.q_proj."},
+                             {"attn_k.", "self_attn.k_proj."},
+                             {"attn_v.", "self_attn.v_proj."},
+                             {"attn_output.", "self_attn.o_proj."},
+                             {"ffn_gate.", "mlp.gate_proj."},
+                             {"ffn_up.", "mlp.up_proj."},
+                             {"ffn_down.", "mlp.down_proj."}});
   if (name == "output.weight") return "lm_head.weight";
   for (const auto& [from, to] : parts) {
     if (const size_t at = name.find(from); at != std::string::npos) {
-      name.replace(at, std::strlen(from), to);
+      name.replace(at, from.size(), to);
       break;
     }
   }
@@ -78,29 +94,110 @@ inline std::string ToHalves(const std::string& data, int64_t heads, int64_t rows
   return out;
 }
 
-// The model `source` (architecture llama, F32) as its publisher would have had it; `shards` files.
-inline void WriteHfFolder(const gguf::File& source, const std::string& folder, int shards) {
+// A tensor of F32 as it is published: by the name there, one for each expert.
+inline std::map<std::string, HfTensor> HfTensors(const gguf::TensorInfo& t, const HfStyle& style,
+                                                 int64_t heads, int64_t heads_kv) {
+  HfTensor tensor;
+  for (int d = t.n_dims; d-- > 0;) tensor.shape.push_back(t.shape[d]);
+  tensor.data.assign(reinterpret_cast<const char*>(t.data.data()), t.data.size());
+  const std::string name(t.name), there = HfName(name, style);
+  if (style.halves && name.find("attn_q.") != std::string::npos) {
+    tensor.data = ToHalves(tensor.data, heads, tensor.shape[0]);
+  }
+  if (style.halves && name.find("attn_k.") != std::string::npos) {
+    tensor.data = ToHalves(tensor.data, heads_kv, tensor.shape[0]);
+  }
+  if (style.norms_less_one && name.find("norm.weight") != std::string::npos) {
+    for (size_t at = 0; at < tensor.data.size(); at += sizeof(float)) {
+      float x;
+      std::memcpy(&x, tensor.data.data() + at, sizeof(x));
+      x -= 1;
+      std::memcpy(tensor.data.data() + at, &x, sizeof(x));
+    }
+  }
+  if (name.find("ffn_gate_inp_shexp") != std::string::npos)
+    tensor.shape.insert(tensor.shape.begin(), 1);
+  if (tensor.shape.size() < 3) return {{there, tensor}};
+  std::map<std::string, HfTensor> experts;
+  const size_t bytes = tensor.data.size() / tensor.shape[0];
+  for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+    std::string of_expert = there;
+    of_expert.replace(of_expert.find('%'), 1, std::to_string(i));
+    experts[of_expert] = {
+        tensor.dtype, {tensor.shape[1], tensor.shape[2]}, tensor.data.substr(i * bytes, bytes)};
+  }
+  return experts;
+}
+
+// The experts of layer `layer` as gpt-oss publishes them: MXFP4 with the scales apart, neighbours
+// in one byte, and the rows of gate and up by turns.
+inline std::map<std::string, HfTensor> FusedExperts(const gguf::File& source, int64_t layer) {
+  const std::string block = "blk." + std::to_string(layer) + ".ffn_";
+  const std::string there = "model.layers." + std::to_string(layer) + ".mlp.experts.";
+  std::map<std::string, HfTensor> out;
+  const auto put = [&](const std::string& name, std::vector<std::string> matrices) {
+    const auto turns = static_cast<int64_t>(matrices.size());
+    const gguf::TensorInfo* first = source.FindTensor(block + matrices[0] + "_exps.weight");
+    const int64_t blocks = first->shape[0] / 32, rows = first->shape[1], experts = first->shape[2];
+    HfTensor values{"U8", {experts, turns * rows, blocks, 16}, ""};
+    HfTensor scales{"U8", {experts, turns * rows, blocks}, ""};
+    HfTensor bias{"F32", {experts, turns * rows}, ""};
+    for (int64_t row = 0; row < experts * rows; ++row) {
+      for (const std::string& matrix : matrices) {
+        const auto weight = source.FindTensor(block + matrix + "_exps.weight")->data;
+        const auto of_bias = source.FindTensor(block + matrix + "_exps.bias")->data;
+        bias.data.append(reinterpret_cast<const char*>(of_bias.data()) + 4 * row, 4);
+        for (int64_t b = row * blocks; b < (row + 1) * blocks; ++b) {
+          const auto* bytes = reinterpret_cast<const unsigned char*>(weight.data()) + 17 * b;
+          scales.data += static_cast<char>(bytes[0]);
+          int codes[32];
+          for (int j = 0; j < 16; ++j) {
+            codes[j] = bytes[1 + j] % 16;
+            codes[16 + j] = bytes[1 + j] / 16;
+          }
+          for (int j = 0; j < 32; j += 2) {
+            values.data += static_cast<char>(codes[j] + 16 * codes[j + 1]);
+          }
+        }
+      }
+    }
+    out[there + name + "_blocks"] = values;
+    out[there + name + "_scales"] = scales;
+    out[there + name + "_bias"] = bias;
+  };
+  put("gate_up_proj", {"gate", "up"});
+  put("down_proj", {"down"});
+  return out;
+}
+
+inline void WriteHfTokenizer(const gguf::File& source, const std::string& folder);
+
+// The model `source` (F32) as its publisher would have had it; `shards` files.
+inline void WriteHfFolder(const gguf::File& source, const std::string& folder, int shards,
+                          const HfStyle& style = {}) {
   std::filesystem::create_directories(folder);
-  const auto number = [&](const std::string& key) { return *source.GetInt("llama." + key); };
+  const std::string architecture(*source.GetString("general.architecture"));
+  const auto key = [&](const std::string& name) { return architecture + "." + name; };
+  const auto number = [&](const std::string& name) { return *source.GetInt(key(name)); };
   const int64_t heads = number("attention.head_count");
   const int64_t heads_kv = number("attention.head_count_kv");
   std::vector<std::map<std::string, HfTensor>> files(shards);
   nlohmann::json map;
   int next = 0;
+  const auto put = [&](std::map<std::string, HfTensor> tensors) {
+    for (auto& [name, tensor] : tensors) {
+      const int shard = next++ % shards;
+      files[shard][name] = std::move(tensor);
+      map[name] = "part" + std::to_string(shard) + ".safetensors";
+    }
+  };
   for (const gguf::TensorInfo& t : source.tensors()) {
-    HfTensor tensor;
-    for (int d = t.n_dims; d-- > 0;) tensor.shape.push_back(t.shape[d]);
-    tensor.data.assign(reinterpret_cast<const char*>(t.data.data()), t.data.size());
-    const std::string name(t.name);
-    if (name.find("attn_q.") != std::string::npos) {
-      tensor.data = ToHalves(tensor.data, heads, tensor.shape[0]);
-    }
-    if (name.find("attn_k.") != std::string::npos) {
-      tensor.data = ToHalves(tensor.data, heads_kv, tensor.shape[0]);
-    }
-    const int shard = next++ % shards;
-    files[shard][HfName(name)] = tensor;
-    map[HfName(name)] = "part" + std::to_string(shard) + ".safetensors";
+    if (t.name.find("rope_f") != t.name.npos) continue;  // in the configuration there
+    if (style.fused_experts && t.name.find("_exps.") != t.name.npos) continue;
+    put(HfTensors(t, style, heads, heads_kv));
+  }
+  for (int64_t i = 0; style.fused_experts && i < number("block_count"); ++i) {
+    put(FusedExperts(source, i));
   }
   if (shards == 1) {
     WriteText(folder + "/model.safetensors", SafetensorsBytes(files[0]));
@@ -110,25 +207,37 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
     }
     WriteText(folder + "/model.safetensors.index.json", nlohmann::json{{"weight_map", map}}.dump());
   }
-  const nlohmann::json config = {
-      {"architectures", {"LlamaForCausalLM"}},
+  nlohmann::json config = {
+      {"architectures", {style.model_class}},
       {"max_position_embeddings", number("context_length")},
       {"hidden_size", number("embedding_length")},
       {"num_hidden_layers", number("block_count")},
       {"intermediate_size", number("feed_forward_length")},
       {"num_attention_heads", heads},
       {"num_key_value_heads", heads_kv},
-      {"rms_norm_eps", *source.GetFloat("llama.attention.layer_norm_rms_epsilon")},
-      {"rope_theta", *source.GetFloat("llama.rope.freq_base")},
+      {style.layer_norm ? "norm_epsilon" : "rms_norm_eps",
+       *source.GetFloat(key(style.layer_norm ? "attention.layer_norm_epsilon"
+                                             : "attention.layer_norm_rms_epsilon"))},
+      {"rope_theta", *source.GetFloat(key("rope.freq_base"))},
       {"tie_word_embeddings", source.FindTensor("output.weight") == nullptr}};
+  if (source.Find(key("attention.key_length")) != nullptr) {
+    config["head_dim"] = number("attention.key_length");
+  }
+  if (source.Find(key("vocab_size")) != nullptr) config["vocab_size"] = number("vocab_size");
+  config.merge_patch(style.config);
   WriteText(folder + "/config.json", config.dump());
+  WriteHfTokenizer(source, folder);
+}
 
+// The vocabulary of `source`, byte-level BPE, as tokenizer.json.
+inline void WriteHfTokenizer(const gguf::File& source, const std::string& folder) {
   nlohmann::json vocab = nlohmann::json::object(), added = nlohmann::json::array();
   const auto texts = *source.GetStrings("tokenizer.ggml.tokens");
   const auto kinds = *source.GetInts("tokenizer.ggml.token_type");
   for (size_t id = 0; id < texts.size(); ++id) {
-    if (kinds[id] == 3) {
-      added.push_back({{"id", id}, {"content", std::string(texts[id])}, {"special", true}});
+    if (kinds[id] == 3 || kinds[id] == 4) {
+      added.push_back(
+          {{"id", id}, {"content", std::string(texts[id])}, {"special", kinds[id] == 3}});
     } else {
       vocab[std::string(texts[id])] = id;
     }
@@ -141,12 +250,27 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
       {"pre_tokenizer", {{"type", "ByteLevel"}, {"use_regex", true}}}};
   WriteText(folder + "/tokenizer.json", tokenizer.dump());
   const auto text_of = [&](const char* key) { return std::string(texts[*source.GetInt(key)]); };
-  const nlohmann::json settings = {
-      {"bos_token", text_of("tokenizer.ggml.bos_token_id")},
-      {"eos_token", {{"content", text_of("tokenizer.ggml.eos_token_id")}}},
-      {"add_bos_token", false},
-      {"chat_template", std::string(*source.GetString("tokenizer.chat_template"))}};
+  nlohmann::json settings = {{"bos_token", text_of("tokenizer.ggml.bos_token_id")},
+                             {"eos_token", {{"content", text_of("tokenizer.ggml.eos_token_id")}}},
+                             {"add_bos_token", false}};
+  if (const auto chat = source.GetString("tokenizer.chat_template"); chat.ok()) {
+    settings["chat_template"] = std::string(*chat);
+  }
   WriteText(folder + "/tokenizer_config.json", settings.dump());
+}
+
+// Fields as protocol buffers encode them, of fewer than 128 bytes.
+inline std::string ProtobufField(int number, const std::string& bytes) {
+  return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(bytes.size()) +
+         bytes;
+}
+
+// A piece of a SentencePiece model; `type` as tokenizer::TokenKind counts.
+inline std::string SentencePiece(const std::string& text, float score, int type) {
+  std::string piece = ProtobufField(1, text) + static_cast<char>(2 << 3 | 5);
+  piece.append(reinterpret_cast<const char*>(&score), 4);
+  if (type != 1) piece += {static_cast<char>(3 << 3), static_cast<char>(type)};
+  return ProtobufField(1, piece);
 }
 
 }  // namespace bantam::testing

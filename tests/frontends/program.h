@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -81,6 +82,17 @@ class Process {
   // Never to the pid -1 of a program that did not start: that would be every process.
   void Signal(int signal) {
     if (pid_ > 0) kill(pid_, signal);
+  }
+  // Whether it has a file open whose path starts so, with or without a name.
+  bool HasOpen(const std::string& prefix) const {
+    std::error_code error;
+    for (std::filesystem::directory_iterator it("/proc/" + std::to_string(pid_) + "/fd", error), end;
+         !error && it != end; it.increment(error)) {
+      std::error_code gone;
+      const std::string target = std::filesystem::read_symlink(it->path(), gone).string();
+      if (!gone && target.rfind(prefix, 0) == 0) return true;
+    }
+    return false;
   }
   std::string OutSoFar() { return Read(out_.get()); }
 

@@ -92,6 +92,30 @@ TEST_F(Shrink, ImportanceAndSizes) {
   EXPECT_FALSE(std::filesystem::exists(File("x")));
 }
 
+TEST_F(Shrink, SensitivitiesAreMeasuredOnce) {
+  std::string text;
+  for (int i = 0; i < 600; ++i) text += static_cast<char>('a' + i * i % 23);
+  testing::WriteWhole(File("long.txt"), text);
+  const auto measured =
+      Json({"quantize", model_, File("a.gguf"), "--target-bpw", "6", "--calibrate",
+            File("long.txt"), "--calibrate-chunks", "1", "--save-sensitivities", File("s.json")});
+  EXPECT_LE(measured["bits_per_weight"], 6.0);
+  EXPECT_THAT(std::string(measured["notes"][0]), HasSubstr("predicted KL divergence"));
+  Json(
+      {"quantize", model_, File("b.gguf"), "--target-bpw", "6", "--sensitivities", File("s.json")});
+  EXPECT_EQ(testing::ReadWhole(File("a.gguf")), testing::ReadWhole(File("b.gguf")));
+  // The model that was measured on is as it was.
+  EXPECT_EQ(RunBantam({"run", "-m", model_, "-p", "a", "-n", "2"}).code, 0);
+  ExpectFailure({"quantize", model_, File("x"), "--target-bpw", "6", "--sensitivities", text_}, 1,
+                "no file of sensitivities");
+  ExpectFailure({"quantize", model_, File("x"), "--target-bpw", "6", "--calibrate", text_}, 1,
+                "text.txt");
+  ExpectFailure(
+      {"quantize", model_, File("x"), "--target-bpw", "6", "--save-sensitivities", File("y")}, 2,
+      "--calibrate");
+  EXPECT_FALSE(std::filesystem::exists(File("x")));
+}
+
 TEST_F(Shrink, Plans) {
   const auto plan = Json({"plan", model_, "--ram", "1GiB", "--ctx", "128"});
   EXPECT_EQ(plan["recommended"], "Q6_K");
@@ -100,6 +124,21 @@ TEST_F(Shrink, Plans) {
   EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("recommended: "));
   ExpectFailure({"plan", "7B", "--ram", "much"}, 2, "--ram");
   ExpectFailure({"plan", File("none.gguf")}, 1, "none.gguf");
+  // What it costs grows as the file shrinks, and a tenth of the weights lose more.
+  const auto large = Json({"plan", "7B", "--ram", "64GiB", "--vram", "0"});
+  const auto small = Json({"plan", "700M", "--ram", "64GiB", "--vram", "0"});
+  double before = -1;
+  for (size_t i = 0; i < large["rows"].size(); ++i) {
+    const double loss = large["rows"][i]["expected_divergence"];
+    EXPECT_GT(loss, before) << large["rows"][i]["recipe"];
+    before = loss;
+  }
+  // From Q8_0 to Q5_K_M; below, more of the small model's tensors fall back to larger types.
+  for (size_t i = 1; i < 4; ++i) {
+    EXPECT_GT(small["rows"][i]["expected_divergence"],
+              1.5 * double{large["rows"][i]["expected_divergence"]});
+  }
+  EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("very small"));
 }
 
 TEST_F(Shrink, ConvertNeedsAModel) {
