@@ -274,14 +274,9 @@ struct Unpack<quant::BlockTQ1_0> {
 };
 
 template <>
-struct Unpack<quant::BlockNVFP4> {
+struct Unpack<quant::BlockNVFP4> : Runs<quant::BlockNVFP4> {
   static constexpr int kMost = 28, kBias = 16, kGroup = 16;
   static constexpr bool kHasMin = false;
-  static __m256i Run(const uint8_t* p, int run) {
-    // The low nibbles of eight bytes, then the high ones.
-    const __m256i nibbles = Nibbles(p + offsetof(quant::BlockNVFP4, qs) + 16 * run);
-    return LookUp(_mm256_permute4x64_epi64(nibbles, 0xD8), kLevelsE2M1);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     for (int r = 0; r < kLanes; ++r) {
       for (int g = 0; g < 4; ++g) {

@@ -20,7 +20,7 @@ using ::testing::Not;
 
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> names = {"portable"};
-  for (const char* name : {"avx2"}) {
+  for (const char* name : {"avx2", "avx512vnni"}) {
     if (device::OpenDevice("cpu", {.cpu_isa = name}).ok()) names.push_back(name);
   }
   return names;
