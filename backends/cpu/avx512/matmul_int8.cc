@@ -6,6 +6,7 @@
 #include "backends/cpu/avx512/isa.h"
 #include "backends/cpu/avx512/set.h"
 #include "backends/cpu/avx512/unpack.h"
+#include "backends/cpu/avx512/unpack_codebook.h"
 
 BANTAM_AVX512_BEGIN
 
@@ -18,16 +19,8 @@ using simd::RunOfActivations;
 using Panel = simd::Panel<Isa>;
 using Int8Kernels = simd::Int8Kernels<Isa>;
 
-constexpr int kRows = 16;                         // of a register
 constexpr int kNarrow = kRows / 2;                // of one call of Scales
-constexpr int kPairs = kRows / 2;                 // registers that hold a run of kRows rows
 constexpr int kGroups = Isa::kPanelRows / kRows;  // registers across a panel
-
-// The rows of register `pair`: in this order JoinFour and Transpose put all in order.
-inline TwoRows PairOf(const uint8_t* const* rows, int pair, int64_t at) {
-  const int low = pair % 4 + pair / 4 * 8;
-  return {rows[low] + at, rows[low + 4] + at};
-}
 
 inline __m512 Join(const float* low, const float* high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(low)), _mm256_load_ps(high), 1);
@@ -72,12 +65,13 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
     for (int half = 0; half < 2; ++half) {
       T::Narrow::Scales(rows + half * kNarrow, at, scales[half], mins[half]);
     }
+    const BlockOfRows<Block> block(rows, at);
 #pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
       const int64_t i = b * kRuns + run;
       __m512i weights[kPairs];
 #pragma GCC unroll 8
-      for (int p = 0; p < kPairs; ++p) weights[p] = T::Run(PairOf(rows, p, at), run);
+      for (int p = 0; p < kPairs; ++p) weights[p] = block.Run(p, run);
       for (int c = 0; c < kColumns; ++c) {
         const __m512i x = _mm512_broadcast_i64x4(avx2::Load32(columns[c].quants + i * kRun));
         const RunOfActivations& info = columns[c].runs[i];
@@ -155,11 +149,12 @@ void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel
   for (int group = 0; group < kGroups; ++group) {
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t at = (begin + b) * static_cast<int64_t>(sizeof(Block));
+      const BlockOfRows<Block> block(rows + group * kRows, at);
 #pragma GCC unroll 8
       for (int run = 0; run < kRuns; ++run) {
         __m512i v[kPairs];
 #pragma GCC unroll 8
-        for (int p = 0; p < kPairs; ++p) v[p] = T::Run(PairOf(rows + group * kRows, p, at), run);
+        for (int p = 0; p < kPairs; ++p) v[p] = block.Run(p, run);
         Transpose(v);
         int8_t* to = panel.quants + ((b * kRuns + run) * 8 * kGroups + group) * 64;
         for (int j = 0; j < 8; ++j) _mm512_store_si512(to + j * kGroups * 64, v[j]);

@@ -63,7 +63,17 @@ concept HasRuns = requires(TwoRows p) {
   Runs<Block>::Run(p, 0);
 };
 
-// Quants are unsigned: those of types with signed ones are shifted up by 128.
+// Rows that are worked on together: a lane of a register each.
+inline constexpr int kRows = 16;
+inline constexpr int kPairs = kRows / 2;
+
+// The rows of register `pair`: in this order sums and columns of all registers are easily joined.
+inline TwoRows PairOf(const uint8_t* const* rows, int pair, int64_t at) {
+  const int low = pair % 4 + pair / 4 * 8;
+  return {rows[low] + at, rows[low + 4] + at};
+}
+
+// As avx2::Unpack; quants are unsigned, those of types with signed ones shifted up by 128.
 template <typename Block>
 struct Unpack {
   using Narrow = avx2::Unpack<Block>;
@@ -71,16 +81,28 @@ struct Unpack {
   static constexpr int kBias = Narrow::kBias + (kSigned ? 128 : 0);
   static constexpr int kGroup = Narrow::kGroup;
   static constexpr bool kHasMin = Narrow::kHasMin;
+};
 
-  static __m512i Run(TwoRows p, int run) {
+// A block of kRows rows, at byte `at` of each: its runs, a register for each pair of rows.
+template <typename Block>
+class BlockOfRows {
+ public:
+  BlockOfRows(const uint8_t* const* rows, int64_t at) : rows_(rows), at_(at) {}
+  __m512i Run(int pair, int run) const {
+    const TwoRows p = PairOf(rows_, pair, at_);
     __m512i quants;
     if constexpr (HasRuns<Block>) {
       quants = Runs<Block>::Run(p, run);
     } else {
+      using Narrow = avx2::Unpack<Block>;
       quants = Halves(Narrow::Run(p.low, run), Narrow::Run(p.high, run));
     }
-    return kSigned ? _mm512_xor_si512(quants, Bytes(128)) : quants;
+    return Unpack<Block>::kSigned ? _mm512_xor_si512(quants, Bytes(128)) : quants;
   }
+
+ private:
+  const uint8_t* const* rows_;
+  int64_t at_;
 };
 
 }  // namespace bantam::cpu::avx512
