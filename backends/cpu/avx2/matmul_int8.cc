@@ -95,13 +95,17 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = b * static_cast<int64_t>(sizeof(Block));
-    // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
-    // one stretch, so that it is fetched from end to end instead.
-    for (size_t line = 0; line < kLanes * sizeof(Block); line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T1);
-    }
     T::Scales(rows, at, scales, mins);
+#pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
+      // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
+      // one stretch, so that it is fetched from end to end instead, a little at a time: the
+      // processor can wait for a few dozen lines at once.
+      constexpr int64_t kShare = kLanes * sizeof(Block) / kRuns;
+      for (int64_t line = 0; line < kShare; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + run * kShare + line),
+                     _MM_HINT_T0);
+      }
       __m256i weights[kLanes];
       for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
       for (int c = 0; c < kColumns; ++c) {

@@ -58,10 +58,6 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = b * static_cast<int64_t>(sizeof(Block));
-    // As in avx2/matmul_int8.cc: the next rows are one stretch of memory.
-    for (size_t line = 0; line < kRows * sizeof(Block); line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(next + at * kRows + line), _MM_HINT_T1);
-    }
     for (int half = 0; half < 2; ++half) {
       T::Narrow::Scales(rows + half * kNarrow, at, scales[half], mins[half]);
     }
@@ -69,6 +65,13 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
 #pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
       const int64_t i = b * kRuns + run;
+      // As in avx2/matmul_int8.cc: the next rows are one stretch of memory. A little at a time: the
+      // processor can wait for a few dozen lines at once.
+      constexpr int64_t kShare = kRows * sizeof(Block) / kRuns;
+      for (int64_t line = 0; line < kShare; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + at * kRows + run * kShare + line),
+                     _MM_HINT_T0);
+      }
       __m512i weights[kPairs];
 #pragma GCC unroll 8
       for (int p = 0; p < kPairs; ++p) weights[p] = block.Run(p, run);
