@@ -106,7 +106,7 @@ class Attention : public AttentionView {
   static void RunAttention(const Step& step, const RunContext& context) {
     const AttentionTasks tasks(step, context.pool.size());
     const int64_t length = KvLength(step);
-    if (step.shared_scratch != 0 && tasks.count < tasks.wanted && RangeCount(length) > 1) {
+    if (step.shared_scratch != 0 && RangeCount(length) > 1) {
       RunSplit(step, context, tasks.wanted);
       return;
     }
