@@ -103,7 +103,7 @@ void Attention(benchmark::State& state, const std::string& isa, Type type) {
           [isa, type](benchmark::State& state) { Attention(state, isa, type); });
       attention->ArgNames({"n", "threads", "cells"})->UseRealTime();
       for (int64_t threads : {1, 2}) {
-        attention->Args({1, threads, 4096});
+        attention->Args({1, threads, 4096})->Args({1, threads, 65536});  // in caches, in memory
         if (isa != "portable") attention->Args({128, threads, 1024});
       }
     }

@@ -50,6 +50,44 @@ struct PairSums {
   PairSums From(int64_t i) const { return {data + i * Floats(v_dim), v_dim}; }
 };
 
+// Has rows of cells brought into the cache, as they lie in memory and a few lines at a time: the
+// processor waits for a few dozen at once, and computes meanwhile only if it is not made to.
+class Fetcher {
+ public:
+  Fetcher() = default;
+  // K and V of `heads` heads from `head` on, of cells `begin` to `end`.
+  Fetcher(const Step& step, int64_t head, int64_t heads, int64_t begin, int64_t end) {
+    for (int i = 0; i < 2; ++i) {
+      const Tensor& t = step.inputs[1 + i];
+      if (begin >= end) continue;
+      const int64_t bytes = (heads - 1) * t.strides[1] + quant::RowBytes(t.type, t.shape[0]);
+      parts_[i] = {t.Row(head, begin, 0), bytes, t.strides[2], end - begin};
+    }
+  }
+  void Fetch(int lines) {
+    for (Part& part : parts_) {
+      for (; lines > 0 && part.cells > 0; --lines) {
+        __builtin_prefetch(part.row + part.at, 0, 2);
+        part.at += 64;
+        if (part.at < part.bytes) continue;
+        part.row += part.stride;
+        part.at = 0;
+        --part.cells;
+      }
+    }
+  }
+
+ private:
+  struct Part {
+    const std::byte* row = nullptr;
+    int64_t bytes = 0;  // of a row
+    int64_t stride = 0;
+    int64_t cells = 0;  // left
+    int64_t at = 0;     // in the row
+  };
+  Part parts_[2];
+};
+
 // `Isa` is a set's description (avx2/set.h).
 template <typename Isa>
 class Attention : public AttentionView {
@@ -178,28 +216,14 @@ class Attention : public AttentionView {
       std::fill_n(sums.Out(i), sums.v_dim, 0.0f);
     }
     for (int64_t cell = range * kRange; cell < end; cell += kCells) {
+      const int64_t next = cell + kCells;
+      Fetcher fetcher(step, heads.begin, heads.count(), next, std::min(next + kCells, fetched_end));
       for (int64_t head = heads.begin; head < heads.end; ++head) {
-        // This head's share of the next block.
-        const int64_t share = (kCells + heads.count() - 1) / heads.count();
-        const int64_t from = cell + kCells + (head - heads.begin) * share;
-        Fetch(step, heads, from, std::min({from + share, cell + 2 * kCells, fetched_end}));
         for (int64_t p = 0; p < pairs; p += kMaxPairs) {
           const AttentionTask task = {head, p, std::min(p + kMaxPairs, pairs)};
           Attention(step, task, scratch, sums.From((head - heads.begin) * pairs + p))
-              .RunBlock(cell, std::min(kCells, end - cell));
+              .RunBlock(cell, std::min(kCells, end - cell), fetcher);
         }
-      }
-    }
-  }
-
-  // Has cells brought into the cache, as they lie in memory.
-  static void Fetch(const Step& step, const HeadRange& heads, int64_t begin, int64_t end) {
-    for (const Tensor* t : {&step.inputs[1], &step.inputs[2]}) {
-      const int64_t bytes =
-          (heads.count() - 1) * t->strides[1] + quant::RowBytes(t->type, t->shape[0]);
-      for (int64_t c = begin; c < end; ++c) {
-        const std::byte* row = t->Row(heads.begin, c, 0);
-        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
       }
     }
   }
@@ -219,7 +243,8 @@ class Attention : public AttentionView {
       }
       const int64_t end = std::min(first + kRange, length);
       for (int64_t cell = first; cell < end; cell += kCells) {
-        RunBlock(cell, std::min(kCells, end - cell));
+        Fetcher none;
+        RunBlock(cell, std::min(kCells, end - cell), none);
       }
       for (int64_t i = 0; i < count; ++i) {
         Join(whole[i], Out(task().begin + i), sums_.State(i), sums_.Out(i), n);
@@ -251,9 +276,12 @@ class Attention : public AttentionView {
   quant::Type TypeOfRows(const Tensor& t) const { return IsDirect(t) ? t.type : quant::Type::kF32; }
 
   // scores_ of every pair and every cell of the block.
-  void Score(int64_t count) {
+  void Score(int64_t count, Fetcher& fetcher) {
     const int64_t head_dim = k().shape[0];
     const quant::Type type = TypeOfRows(k());
+    // As many as the keys have that are scored: about half of what there is.
+    const int lines =
+        static_cast<int>(Isa::kDotRows * ((quant::RowBytes(k().type, head_dim) + 63) / 64));
     for (int64_t p = task().begin; p < task().end; p += Isa::kDotColumns) {
       const int width = static_cast<int>(std::min<int64_t>(Isa::kDotColumns, task().end - p));
       const float* queries[Isa::kDotColumns];
@@ -266,6 +294,7 @@ class Attention : public AttentionView {
         float* to[Isa::kDotColumns];
         for (int j = 0; j < width; ++j) to[j] = ScoresOf(p + j) + c;
         Isa::DotOf(type, height, width)(k_rows_ + c, queries, to, head_dim, k_rows_[c]);
+        fetcher.Fetch(lines);
       }
     }
   }
@@ -273,11 +302,11 @@ class Attention : public AttentionView {
   const SeenCells& SeenBy(int64_t pair) const { return seen_[Query(pair) - Query(task().begin)]; }
 
   // Folds a block of cells into the sums.
-  void RunBlock(int64_t first, int64_t count) {
+  void RunBlock(int64_t first, int64_t count, Fetcher& fetcher) {
     if (!FindSeen(first, count, seen_)) return;
     FindRows(k(), first, count, k_block_, k_rows_);
     FindRows(v(), first, count, v_block_, v_rows_);
-    Score(count);
+    Score(count, fetcher);
     for (int64_t p = task().begin; p < task().end;) {
       const SeenCells& seen = SeenBy(p);
       // Pairs that see the same cells go through V together.
@@ -287,7 +316,7 @@ class Attention : public AttentionView {
              (seen.count == count || Query(p) == Query(p + pairs))) {
         ++pairs;
       }
-      Fold(p, pairs, seen, count);
+      Fold(p, pairs, seen, count, fetcher);
       p += pairs;
     }
   }
@@ -317,7 +346,7 @@ class Attention : public AttentionView {
   }
 
   // Adds the block's cells to the sums of some pairs.
-  void Fold(int64_t pair, int pairs, const SeenCells& seen, int64_t count) {
+  void Fold(int64_t pair, int pairs, const SeenCells& seen, int64_t count, Fetcher& fetcher) {
     if (seen.count == 0) return;
     const uint8_t* seen_rows[kCells];
     const uint8_t* const* rows = v_rows_;
@@ -333,12 +362,23 @@ class Attention : public AttentionView {
       p[i] = ScoresOf(pair + i);
       out[i] = sums_.Out(pair + i - task().begin);
     }
-    if (TypeOfRows(v()) == quant::Type::kF16) {
-      Isa::Accumulate(out, pairs, v().shape[0], keep, p,
-                      reinterpret_cast<const uint16_t* const*>(rows), seen.count);
-    } else {
-      Isa::Accumulate(out, pairs, v().shape[0], keep, p,
-                      reinterpret_cast<const float* const*>(rows), seen.count);
+    constexpr int64_t kPart = 16;  // cells
+    const int lines =
+        static_cast<int>(kPart * ((quant::RowBytes(v().type, v().shape[0]) + 63) / 64));
+    for (int64_t c = 0; c < seen.count; c += kPart) {
+      const int64_t part = std::min(kPart, seen.count - c);
+      if (TypeOfRows(v()) == quant::Type::kF16) {
+        Isa::Accumulate(out, pairs, v().shape[0], keep, p,
+                        reinterpret_cast<const uint16_t* const*>(rows + c), part);
+      } else {
+        Isa::Accumulate(out, pairs, v().shape[0], keep, p,
+                        reinterpret_cast<const float* const*>(rows + c), part);
+      }
+      fetcher.Fetch(lines);
+      for (int i = 0; i < pairs; ++i) {
+        keep[i] = 1.0f;
+        p[i] += part;
+      }
     }
   }
 
