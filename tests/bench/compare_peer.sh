@@ -2,12 +2,16 @@
 # The same models through a peer's benchmark and through ours, in turn, and the ratios of the best.
 #
 #   tests/bench/compare_peer.sh --peer PATH_TO_LLAMA_BENCH [-p 512] [-n 128] [-r 3] [-t THREADS]
-#                               [--depth 0] [--cpu-isa NAME] [--limit SECONDS] [--log FILE] MODEL...
+#                               [--depth 0] [--cpu-isa NAME] [--limit SECONDS] [--log FILE]
+#                               [--cpu-time] MODEL...
 #
 # A round is one run of each program with its own warm-up; -r rounds of every model, one after the
 # other, so that what else the machine does falls on both alike. Of each program's runs the best
 # counts, because what else the machine does only ever slows one down; the medians follow in brackets,
 # and the load of the machine before the first round and after the last.
+#
+# --cpu-time is for a busy machine: one thread, and the processor time it took instead of the time that
+# passed, which is what a second repetition adds to that of a program. The least of all rounds counts.
 #
 # A run that fails or takes more than --limit seconds (300) is told on standard error and left out;
 # the status is then 1. Every run is also a line of JSON in --log, where one is named: lines already
@@ -15,7 +19,7 @@
 # where it is not build/bin/bantam. Nothing is fetched or built.
 set -euo pipefail
 
-peer="" prompt=512 generate=128 rounds=3 threads=$(nproc) depth=0 isa="" limit=300 log="" models=()
+peer="" prompt=512 generate=128 rounds=3 threads=$(nproc) depth=0 isa="" limit=300 log="" cpu=0 models=()
 while (($# > 0)); do
   case $1 in
     --peer | -p | -n | -r | -t | --depth | --cpu-isa | --limit | --log)
@@ -32,6 +36,7 @@ while (($# > 0)); do
     --cpu-isa) isa=$2; shift 2 ;;
     --limit) limit=$2; shift 2 ;;
     --log) log=$2; shift 2 ;;
+    --cpu-time) cpu=1 threads=1; shift ;;
     -*) echo "compare_peer.sh: unknown option $1" >&2; exit 2 ;;
     *) models+=("$1"); shift ;;
   esac
@@ -48,11 +53,12 @@ for program in "$bantam" "$peer"; do
   fi
 done
 exec python3 - "$bantam" "$peer" "$prompt" "$generate" "$rounds" "$threads" "$depth" "$isa" \
-  "$limit" "$log" "${models[@]}" <<'PYTHON'
-import json, os, statistics, subprocess, sys
+  "$limit" "$log" "$cpu" "${models[@]}" <<'PYTHON'
+import json, os, resource, statistics, subprocess, sys
 
-bantam, peer, prompt, generate, rounds, threads, depth, isa, limit, log, *models = sys.argv[1:]
-settings = [prompt, generate, threads, depth, isa]
+bantam, peer, prompt, generate, rounds, threads, depth, isa, limit, log, cpu, *models = sys.argv[1:]
+by_cpu = cpu == "1"
+settings = [prompt, generate, threads, depth, isa, cpu]
 KINDS = ("prompt", "generate")
 failed = False
 
@@ -75,12 +81,19 @@ def output_of(command):
     return None
 
 
-def ours(model):
-    command = [bantam, "bench", "-m", model, "-p", prompt, "-n", generate, "-r", "1", "-t", threads]
+def ours_command(model, p, n, repetitions):
+    command = [bantam, "bench", "-m", model, "-p", p, "-n", n, "-r", repetitions, "-t", threads]
     command += ["--depth", depth, "--device", "cpu", "--json"]
-    if isa:
-        command += ["--cpu-isa", isa]
-    text = output_of(command)
+    return command + (["--cpu-isa", isa] if isa else [])
+
+
+def peer_command(model, p, n, repetitions):
+    command = [peer, "-m", model, "-p", p, "-n", n, "-r", repetitions, "-t", threads]
+    return command + ["-d", depth, "-o", "jsonl"]
+
+
+def ours(model):
+    text = output_of(ours_command(model, prompt, generate, "1"))
     if text is None:
         return None
     found = json.loads(text)
@@ -90,8 +103,7 @@ def ours(model):
 
 
 def theirs(model):
-    command = [peer, "-m", model, "-p", prompt, "-n", generate, "-r", "1", "-t", threads]
-    text = output_of(command + ["-d", depth, "-o", "jsonl"])
+    text = output_of(peer_command(model, prompt, generate, "1"))
     if text is None:
         return None
     found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -101,6 +113,36 @@ def theirs(model):
         for kind, field in (("prompt", "n_prompt"), ("generate", "n_gen"))
         if run[field] > 0
     }
+
+
+def cpu_seconds(command):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if output_of(command) is None:
+        return None
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def cpu_times(command_of, model):
+    """Processor seconds of one repetition and of two, by kind."""
+    times = {}
+    for kind, p, n in (("prompt", prompt, "0"), ("generate", "0", generate)):
+        if p == n:
+            continue
+        times[kind] = [cpu_seconds(command_of(model, p, n, r)) for r in ("1", "2")]
+        if None in times[kind]:
+            return None
+    return times
+
+
+def rates(results, kind):
+    """Tokens per second of each run; by processor time, one for all."""
+    found = [result[kind] for result in results if kind in result]
+    if not by_cpu or not found:
+        return found
+    one, two = (min(times[i] for times in found) for i in (0, 1))
+    tokens = int(prompt if kind == "prompt" else generate)
+    return [tokens / (two - one)] if two > one else []
 
 
 runs = []  # [settings, model, program, result]
@@ -120,10 +162,13 @@ def load():
 for model in models:
     before = load()
     for step in range(int(rounds)):
-        for program, measure in (("ours", ours), ("peer", theirs)):
+        for program, measure, command in (
+            ("ours", ours, ours_command),
+            ("peer", theirs, peer_command),
+        ):
             if len(known(model, program)) > step:
                 continue
-            result = measure(model)
+            result = cpu_times(command, model) if by_cpu else measure(model)
             if result is None:
                 continue
             runs.append([settings, os.path.basename(model), program, result])
@@ -131,8 +176,8 @@ for model in models:
                 with open(log, "a") as file:
                     print(json.dumps(runs[-1]), file=file)
     for kind in KINDS:
-        a = [run[kind] for run in known(model, "ours") if kind in run]
-        b = [run[kind] for run in known(model, "peer") if kind in run]
+        a = rates(known(model, "ours"), kind)
+        b = rates(known(model, "peer"), kind)
         if not a or not b:
             continue
         line = (

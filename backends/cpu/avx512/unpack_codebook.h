@@ -65,30 +65,38 @@ inline __m512i SevenSigns(__m512i words) {
 inline __m512i Load64(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
 // The elements of a point, by type: what becomes of its fields without a sign and with one.
-struct Levels {
-  int8_t plus[16], minus[16];
+struct alignas(64) Levels {
+  uint8_t plus[64], minus[64];
 };
-template <int kBias, int... kLevel>
-constexpr Levels SignedLevels() {
+template <size_t kFields>
+constexpr Levels LevelsFrom(const uint8_t (&plus)[kFields], const uint8_t (&minus)[kFields]) {
   Levels levels{};
-  const int level[] = {kLevel...};
-  for (size_t i = 0; i < sizeof...(kLevel); ++i) {
-    levels.plus[i] = static_cast<int8_t>(kBias + level[i]);
-    levels.minus[i] = static_cast<int8_t>(kBias - level[i]);
+  for (size_t i = 0; i < 64; ++i) {
+    levels.plus[i] = plus[i % kFields];
+    levels.minus[i] = minus[i % kFields];
   }
   return levels;
 }
-inline constexpr Levels kLevelsIQ2 = SignedLevels<43, 8, 25, 43>();
-inline constexpr Levels kLevelsIQ3_XXS = SignedLevels<62, 4, 12, 20, 28, 36, 44, 52, 62>();
-inline constexpr Levels kLevelsIQ3_S = SignedLevels<15, 1, 3, 5, 7, 9, 11, 13, 15>();
+template <size_t kFields>
+constexpr Levels SignedLevels(int bias, const int (&level)[kFields]) {
+  uint8_t plus[kFields] = {}, minus[kFields] = {};
+  for (size_t i = 0; i < kFields; ++i) {
+    plus[i] = static_cast<uint8_t>(bias + level[i]);
+    minus[i] = static_cast<uint8_t>(bias - level[i]);
+  }
+  return LevelsFrom(plus, minus);
+}
+inline constexpr Levels kLevelsIQ2 = SignedLevels(43, {8, 25, 43, 0});
+inline constexpr Levels kLevelsIQ3_XXS = SignedLevels(62, {4, 12, 20, 28, 36, 44, 52, 62});
+inline constexpr Levels kLevelsIQ3_S = SignedLevels(15, {1, 3, 5, 7, 9, 11, 13, 15});
 // "Minus" is a point shifted down (avx2/codebooks.h).
-inline constexpr Levels kLevelsIQ1 = {{2, 10, 18}, {0, 8, 16}};
+inline constexpr Levels kLevelsIQ1 = LevelsFrom({2, 10, 18, 0}, {0, 8, 16, 0});
 
+// The bits of a field above the type's are of its neighbours: vpermb takes the lowest six, and the
+// levels are repeated for all that there can be in those.
 inline __m512i LevelsOf(const Levels& levels, __m512i fields, __mmask64 minus) {
-  const __m512i plus = LookUp(fields, levels.plus);
-  const __m512i table =
-      _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(levels.minus)));
-  return _mm512_mask_shuffle_epi8(plus, minus, table, fields);
+  const __m512i plus = _mm512_permutexvar_epi8(fields, Load64(levels.plus));
+  return _mm512_mask_permutexvar_epi8(plus, minus, fields, Load64(levels.minus));
 }
 
 // How a type gives its indices and signs: Read(rows, pair).
@@ -103,8 +111,7 @@ struct PairOf8 {
   __m512i Fields(int run) const {
     const __m512i points = _mm512_cvtepu16_epi64(
         _mm_load_si128(reinterpret_cast<const __m128i*>(EightWords(words, run))));
-    return _mm512_and_si512(
-        _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x0E0C0A0806040200), points), Bytes(3));
+    return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x0E0C0A0806040200), points);
   }
 };
 // A block of two rows: 8 runs of 8 points each, row by row.
@@ -117,9 +124,8 @@ struct PairOf4 {
         _mm256_castsi128_si256(
             _mm_load_si128(reinterpret_cast<const __m128i*>(EightWords(words[0], run)))),
         _mm_load_si128(reinterpret_cast<const __m128i*>(EightWords(words[1], run))), 1);
-    return _mm512_and_si512(_mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x1C1814100C080400),
-                                                         _mm512_cvtepu32_epi64(both)),
-                            Bytes(15));
+    return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x1C1814100C080400),
+                                        _mm512_cvtepu32_epi64(both));
   }
 };
 
