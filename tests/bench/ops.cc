@@ -62,18 +62,18 @@ void KvWrite(benchmark::State& state, const std::string& isa, Type type) {
 }
 
 void Attention(benchmark::State& state, const std::string& isa, Type type) {
-  const int64_t n = state.range(0), cells = state.range(2);
+  const int64_t n = state.range(0), cells = state.range(2), width = state.range(3);
   Graph g;
-  const ValueId q = g.AddInput("q", Type::kF32, {kHeadDim, kHeads, n, 1});
-  const ValueId k = g.AddInput("k", type, {kHeadDim, kKvHeads, cells, 1});
-  const ValueId v = g.AddInput("v", type, {kHeadDim, kKvHeads, cells, 1});
+  const ValueId q = g.AddInput("q", Type::kF32, {width, kHeads, n, 1});
+  const ValueId k = g.AddInput("k", type, {width, kKvHeads, cells, 1});
+  const ValueId v = g.AddInput("v", type, {width, kKvHeads, cells, 1});
   const ValueId queries = g.AddInput("queries", Type::kI32, {2, n, 1, 1});
   const ValueId kv_cells = g.AddInput("cells", Type::kI32, {2, cells, 1, 1});
   const ValueId length = g.AddInput("length", Type::kI32, {1, 1, 1, 1});
   g.AddOutput(g.Add(Op::kAttention, {q, k, v, queries, kv_cells, length}, "out",
                     graph::AttentionAttrs{.scale = 0.1f, .causal = false}));
-  const Work work = {4.0 * static_cast<double>(kHeadDim * kHeads * n * cells),
-                     2.0 * static_cast<double>(quant::RowBytes(type, kHeadDim) * kKvHeads * cells)};
+  const Work work = {4.0 * static_cast<double>(width * kHeads * n * cells),
+                     2.0 * static_cast<double>(quant::RowBytes(type, width) * kKvHeads * cells)};
   Report(state, Run(state, isa, Threads(state), std::move(g), work, static_cast<int32_t>(cells)));
 }
 
@@ -101,10 +101,13 @@ void Attention(benchmark::State& state, const std::string& isa, Type type) {
       auto* attention = benchmark::RegisterBenchmark(
           ("Attention" + suffix).c_str(),
           [isa, type](benchmark::State& state) { Attention(state, isa, type); });
-      attention->ArgNames({"n", "threads", "cells"})->UseRealTime();
+      attention->ArgNames({"n", "threads", "cells", "width"})->UseRealTime();
       for (int64_t threads : {1, 2}) {
-        attention->Args({1, threads, 4096})->Args({1, threads, 65536});  // in caches, in memory
-        if (isa != "portable") attention->Args({128, threads, 1024});
+        for (int64_t width : {64, 128}) {
+          // One query: cells in a cache, and in memory.
+          attention->Args({1, threads, 4096, width})->Args({1, threads, 65536, width});
+          if (isa != "portable") attention->Args({128, threads, 1024, width});
+        }
       }
     }
   }
