@@ -189,10 +189,9 @@ float ScaleAndMax(float* x, int64_t n, float scale, float highest) {
     // The second operand is the result where one is NaN.
     most = _mm256_max_ps(v, most);
   }
-  alignas(32) float lanes[8];
-  _mm256_store_ps(lanes, most);
-  for (float lane : lanes) highest = highest < lane ? lane : highest;
-  return highest;
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
 void Angles(double position, const double* frequencies, const float* factors, double magnitude,

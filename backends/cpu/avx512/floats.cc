@@ -32,13 +32,13 @@ struct V {
   static Type Fma(Type a, Type b, Type c) { return _mm512_fmadd_ps(a, b, c); }
 };
 
-inline __m256 Halved(__m512 a) {
-  return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
-}
 inline __m128 Totals(__m512 a, __m512 b, __m512 c, __m512 d) {
-  const __m256 s =
-      _mm256_hadd_ps(_mm256_hadd_ps(Halved(a), Halved(b)), _mm256_hadd_ps(Halved(c), Halved(d)));
-  return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  // Each quarter has a part of all four, a and b in turn, then c and d.
+  const __m512 s = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
 }  // namespace
