@@ -108,9 +108,10 @@ absl::StatusOr<int> ThreadsOf(const device::BackendOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads,
                                                    "; expected 1 to ", kMaxThreads,
-                                                   ", or 0 for as many as the process may use"));
+                                                   ", or 0 for the cores the process may use"));
   }
-  return options.threads == 0 ? ThreadPool::DefaultSize() : options.threads;
+  // A second thread on a core finds its arithmetic taken: it only adds waiting.
+  return options.threads == 0 ? UsableCores() : options.threads;
 }
 
 using Devices = std::vector<std::unique_ptr<device::Device>>;

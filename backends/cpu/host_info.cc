@@ -1,16 +1,19 @@
 #include "backends/cpu/host_info.h"
 
+#include <sched.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <fstream>
 #include <optional>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "runtime/base/thread_pool.h"
 
 namespace bantam::cpu {
 namespace {
@@ -86,6 +89,28 @@ device::MemoryInfo HostMemory() {
     info.free = std::min(info.free, group->free);
   }
   return info;
+}
+
+int CountCores(const std::vector<int>& processors, const std::string& topology) {
+  std::set<std::string> cores;  // by the list of their hardware threads
+  for (int processor : processors) {
+    std::ifstream in(absl::StrCat(topology, "/cpu", processor, "/topology/thread_siblings_list"));
+    std::string siblings;
+    if (!std::getline(in, siblings) || siblings.empty()) siblings = absl::StrCat("?", processor);
+    cores.insert(siblings);
+  }
+  return static_cast<int>(cores.size());
+}
+
+int UsableCores() {
+  cpu_set_t set;
+  // Fails where there are more processors than the set has room for.
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return ThreadPool::DefaultSize();
+  std::vector<int> processors;
+  for (int processor = 0; processor < CPU_SETSIZE; ++processor) {
+    if (CPU_ISSET(processor, &set)) processors.push_back(processor);
+  }
+  return std::max(CountCores(processors), 1);
 }
 
 }  // namespace bantam::cpu

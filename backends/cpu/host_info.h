@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "runtime/device/device.h"
 
@@ -13,5 +14,13 @@ std::string CpuModelName();
 // Physical memory and what of it could be used now without swapping, both cut to what the control
 // group this process runs in (a container) may use.
 device::MemoryInfo HostMemory();
+
+// Cores among these processors: hardware threads of one core count once. `topology` is where Linux
+// describes processors; one that it does not describe is a core of its own.
+int CountCores(const std::vector<int>& processors,
+               const std::string& topology = "/sys/devices/system/cpu");
+
+// Cores this process may use: what a program should compute on whose threads never wait.
+int UsableCores();
 
 }  // namespace bantam::cpu

@@ -4,8 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/reference/kernels.h"
-#ifdef BANTAM_CPU_AVX2
+#ifdef BANTAM_CPU_X86
 #include "backends/cpu/avx2/kernels.h"
+#include "backends/cpu/avx512/kernels.h"
 #endif
 
 namespace bantam::cpu {
@@ -15,8 +16,9 @@ namespace {
 std::vector<const KernelSet*> All() {
   return {
       &reference::kKernels,
-#ifdef BANTAM_CPU_AVX2
+#ifdef BANTAM_CPU_X86
       &avx2::Kernels(),
+      &avx512::Kernels(),
 #endif
   };
 }

@@ -62,7 +62,7 @@ void AddPromptOptions(CLI::App& app, Options& options) {
 
 void AddDeviceOptions(CLI::App& app, Options& options) {
   app.add_option("-t,--threads", options.threads,
-                 "CPU threads; default: as many as the process may use")
+                 "CPU threads; default: one for each core the process may use")
       ->type_name("THREADS")
       ->check(Between(1, kMaxThreads));
   app.add_option(
@@ -72,7 +72,8 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--cpu-isa", options.cpu_isa,
-                 "Instruction set of the device cpu: portable or avx2; default: the fastest")
+                 "Instruction set of the device cpu: portable, avx2 or avx512vnni; default: the "
+                 "fastest")
       ->type_name("NAME");
   schedule::Control& control = options.control;
   app.add_option("--gpu-layers", control.gpu_layers,

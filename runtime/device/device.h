@@ -150,8 +150,8 @@ class Device {
 };
 
 struct BackendOptions {
-  int threads = 0;      // CPU threads; 0: as many as the process may use
-  std::string cpu_isa;  // kernels of the device "cpu": "portable", "avx2"; "": the fastest
+  int threads = 0;      // CPU threads; 0: a thread for each core it may use
+  std::string cpu_isa;  // kernels of the device "cpu": "portable", "avx2", ...; "": the fastest
 };
 
 }  // namespace bantam::device

@@ -44,9 +44,14 @@ BENCHMARK(StreamingRead)->Arg(1)->Arg(2)->ArgName("threads")->UseRealTime();
 // a small part.
 void Sizes(benchmark::internal::Benchmark* benchmark, bool is_portable) {
   benchmark->ArgNames({"k", "m", "n", "threads"})->UseRealTime();
-  for (int64_t n : {1, 4, 512}) {
-    benchmark->Args(
-        {4096, is_portable ? 256 : 14336, is_portable ? std::min<int64_t>(n, 32) : n, 2});
+  for (int64_t threads : {1, 2}) {
+    for (int64_t n : {1, 4, 512}) {
+      benchmark->Args(
+          {4096, is_portable ? 256 : 14336, is_portable ? std::min<int64_t>(n, 32) : n, threads});
+    }
+    // Weights that stay in the second-level cache: what computing alone costs, in times so short
+    // that a busy machine leaves some undisturbed.
+    if (!is_portable) benchmark->Args({2048, 256, 1, threads})->Args({2048, 256, 64, threads});
   }
 }
 

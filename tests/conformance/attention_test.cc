@@ -252,7 +252,8 @@ TEST_P(AttentionOps, Rope) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, AttentionOps, ::testing::ValuesIn(DeviceNames()), DeviceTestName);
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionOps, ::testing::ValuesIn(DevicesAndSets()),
+                         DeviceTestName);
 
 }  // namespace
 }  // namespace bantam::conformance

@@ -202,7 +202,7 @@ TEST_P(ActivationOps, ChainRunsAgainWithTheSameResult) {
   EXPECT_EQ(runner.Read(out), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, ActivationOps, ::testing::ValuesIn(DeviceNames()),
+INSTANTIATE_TEST_SUITE_P(Devices, ActivationOps, ::testing::ValuesIn(DevicesAndSets()),
                          DeviceTestName);
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/graph/infer.h"
@@ -69,9 +70,28 @@ inline constexpr Type kAllTypes[] = {
     Type::kIQ2_S, Type::kIQ3_XXS, Type::kIQ3_S, Type::kIQ4_NL, Type::kIQ4_XS,  Type::kTQ1_0,
     Type::kTQ2_0, Type::kMXFP4,   Type::kNVFP4};
 
+// "cpu:avx2" is the device "cpu" with the kernels of that name.
+inline absl::StatusOr<std::unique_ptr<device::Device>> OpenByName(const std::string& name) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(name, absl::MaxSplits(':', 1));
+  if (parts.first != "cpu") return device::OpenDevice(name, {});
+  return device::OpenDevice("cpu", {.cpu_isa = parts.second});
+}
+
 inline std::vector<std::string> DeviceNames() {
   std::vector<std::string> names;
   for (const auto& device : device::ListDevices({}).devices) names.push_back(device->name());
+  return names;
+}
+
+// The devices there are, and "cpu" again with each set of kernels that is not its fastest. Which
+// sets this processor lacks is told by backends_cpu.cpu_simd.
+inline std::vector<std::string> DevicesAndSets() {
+  std::vector<std::string> names = DeviceNames();
+  const auto fastest = OpenByName("cpu");
+  for (const char* name : {"cpu:avx2", "cpu:avx512vnni"}) {
+    const auto device = OpenByName(name);
+    if (device.ok() && (*device)->description() != (*fastest)->description()) names.push_back(name);
+  }
   return names;
 }
 
@@ -197,7 +217,7 @@ inline device::Device* OpenedDevice(const std::string& name) {
   static auto* opened = new std::map<std::string, std::unique_ptr<device::Device>>;
   auto& device = (*opened)[name];
   if (device == nullptr) {
-    auto found = device::OpenDevice(name, {});
+    auto found = OpenByName(name);
     EXPECT_TRUE(found.ok()) << found.status();
     if (found.ok()) device = *std::move(found);
   }

@@ -113,7 +113,7 @@ TEST_P(EveryType, Dequantize) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, EveryType,
-                         ::testing::Combine(::testing::ValuesIn(DeviceNames()),
+                         ::testing::Combine(::testing::ValuesIn(DevicesAndSets()),
                                             ::testing::ValuesIn(kAllTypes)),
                          DeviceAndTypeTestName);
 
@@ -144,7 +144,8 @@ TEST_P(MatMulShapes, NoTermsMakeZeros) {
   Check(GetParam(), c, kExact);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, MatMulShapes, ::testing::ValuesIn(DeviceNames()), DeviceTestName);
+INSTANTIATE_TEST_SUITE_P(Devices, MatMulShapes, ::testing::ValuesIn(DevicesAndSets()),
+                         DeviceTestName);
 
 }  // namespace
 }  // namespace bantam::conformance

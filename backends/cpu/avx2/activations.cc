@@ -1,4 +1,4 @@
-#include "backends/cpu/avx2/activations.h"
+#include "backends/cpu/simd/activations.h"
 
 #include <immintrin.h>
 
@@ -6,11 +6,15 @@
 #include <cstring>
 
 #include "backends/cpu/avx2/isa.h"
+#include "backends/cpu/avx2/set.h"
 
 BANTAM_AVX2_BEGIN
 
 namespace bantam::cpu::avx2 {
 namespace {
+
+using simd::kRun;
+using simd::RunOfActivations;
 
 int32_t MaxOf8(__m256i v) {
   __m128i m = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -68,11 +72,12 @@ void QuantizeRun(const float* x, int8_t* quants, RunOfActivations& run) {
 
 }  // namespace
 
-void ActivationRows::Quantize(int64_t r, const float* x) const {
-  std::byte* row = data + r * BytesOfRow(k);
-  auto* quants = reinterpret_cast<int8_t*>(row);
-  auto* runs = reinterpret_cast<RunOfActivations*>(row + k);
-  for (int64_t i = 0; i < k / kRun; ++i) QuantizeRun(x + i * kRun, quants + i * kRun, runs[i]);
+void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x) {
+  int8_t* const quants = rows.Quants(r);
+  RunOfActivations* const runs = rows.Runs(r);
+  for (int64_t i = 0; i < rows.k / kRun; ++i) {
+    QuantizeRun(x + i * kRun, quants + i * kRun, runs[i]);
+  }
 }
 
 }  // namespace bantam::cpu::avx2

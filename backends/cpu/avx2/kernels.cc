@@ -1,6 +1,9 @@
 #include "backends/cpu/avx2/kernels.h"
 
+#include "backends/cpu/avx2/set.h"
 #include "backends/cpu/reference/kernels.h"
+#include "backends/cpu/simd/attention.h"
+#include "backends/cpu/simd/matmul.h"
 
 namespace bantam::cpu::avx2 {
 namespace {
@@ -15,11 +18,11 @@ KernelSet MakeKernels() {
   const auto use = [&set](graph::Op op, Prepare prepare) {
     set.prepare[static_cast<size_t>(op)] = prepare;
   };
-  use(graph::Op::kMatMul, &PrepareMatMul);
-  use(graph::Op::kMatMulExpert, &PrepareMatMulExpert);
+  use(graph::Op::kMatMul, &simd::MatMul<Isa>::Prepare);
+  use(graph::Op::kMatMulExpert, &simd::MatMul<Isa>::PrepareExpert);
   use(graph::Op::kNorm, &PrepareNorm);
   use(graph::Op::kRope, &PrepareRope);
-  use(graph::Op::kAttention, &PrepareAttention);
+  use(graph::Op::kAttention, &simd::Attention<Isa>::Prepare);
   use(graph::Op::kKvWrite, &PrepareKvWrite);
   use(graph::Op::kGated, &PrepareGated);
   return set;

@@ -6,11 +6,8 @@
 
 namespace bantam::cpu::avx2 {
 
-void PrepareMatMul(Step& step);
-void PrepareMatMulExpert(Step& step);
 void PrepareNorm(Step& step);
 void PrepareRope(Step& step);
-void PrepareAttention(Step& step);
 void PrepareKvWrite(Step& step);
 void PrepareGated(Step& step);
 

@@ -1,9 +1,8 @@
-#include "backends/cpu/avx2/matmul_int8.h"
-
 #include <array>
 #include <type_traits>
 
 #include "backends/cpu/avx2/isa.h"
+#include "backends/cpu/avx2/set.h"
 #include "backends/cpu/avx2/unpack.h"
 #include "backends/cpu/avx2/unpack_codebook.h"
 
@@ -11,6 +10,13 @@ BANTAM_AVX2_BEGIN
 
 namespace bantam::cpu::avx2 {
 namespace {
+
+using simd::ActivationRow;
+using simd::kRun;
+using simd::RunOfActivations;
+using Panel = simd::Panel<Isa>;
+using Int8Kernels = simd::Int8Kernels<Isa>;
+constexpr int kPanelRows = Isa::kPanelRows;
 
 template <typename T>
 constexpr bool kSigned = T::kMost == 0;
@@ -89,13 +95,17 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = b * static_cast<int64_t>(sizeof(Block));
-    // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
-    // one stretch, so that it is fetched from end to end instead.
-    for (size_t line = 0; line < kLanes * sizeof(Block); line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + line), _MM_HINT_T1);
-    }
     T::Scales(rows, at, scales, mins);
+#pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
+      // Eight rows are eight streams, each too short for the processor to foresee. Their memory is
+      // one stretch, so that it is fetched from end to end instead, a little at a time: the
+      // processor can wait for a few dozen lines at once.
+      constexpr int64_t kShare = kLanes * sizeof(Block) / kRuns;
+      for (int64_t line = 0; line < kShare; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + at * kLanes + run * kShare + line),
+                     _MM_HINT_T0);
+      }
       __m256i weights[kLanes];
       for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
       for (int c = 0; c < kColumns; ++c) {
@@ -124,8 +134,6 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   for (int c = 0; c < kColumns; ++c) _mm256_storeu_ps(out[c], sum[c]);
 }
 
-// A panel holds, for each run, 2 x 8 registers of quants: register j of a vector of rows has the
-// bytes 4j .. 4j + 3 of the run of each row. Scales and mins: for each group two registers.
 template <typename Block>
 void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel) {
   using T = Unpack<Block>;
@@ -148,9 +156,9 @@ void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel
         __m256 v[kLanes];
         for (int r = 0; r < kLanes; ++r) v[r] = _mm256_castsi256_ps(T::Run(of_half[r] + at, run));
         Transpose(v);
-        int8_t* to = panel.quants + ((b * kRuns + run) * 2 + half) * (kLanes * 32);
+        int8_t* to = panel.quants + ((b * kRuns + run) * 16 + half) * 32;
         for (int j = 0; j < 8; ++j) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(to + j * 32), _mm256_castps_si256(v[j]));
+          _mm256_store_si256(reinterpret_cast<__m256i*>(to + j * 64), _mm256_castps_si256(v[j]));
         }
       }
     }
@@ -197,7 +205,7 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
           __m256i w[2];
           for (int v = 0; v < 2; ++v) {
             w[v] = _mm256_load_si256(
-                reinterpret_cast<const __m256i*>(panel.quants + ((run * 2 + v) * 8 + j) * 32));
+                reinterpret_cast<const __m256i*>(panel.quants + ((run * 8 + j) * 2 + v) * 32));
           }
           for (int c = 0; c < kColumns; ++c) {
             const __m256i four = _mm256_set1_epi32(
@@ -258,7 +266,9 @@ constexpr Table kTable = MakeTable(quant::AllBlocks{});
 
 }  // namespace
 
-const Int8Kernels* Int8KernelsOf(quant::Type type) { return kTable[static_cast<size_t>(type)]; }
+const Int8Kernels* Isa::Int8KernelsOf(quant::Type type) {
+  return kTable[static_cast<size_t>(type)];
+}
 
 }  // namespace bantam::cpu::avx2
 

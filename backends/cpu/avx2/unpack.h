@@ -167,39 +167,11 @@ inline void SuperScales(const uint8_t* const* rows, int64_t at, float* scale, fl
   }
 }
 
-template <typename Block>
-struct Unpack;
-
-template <>
-struct Unpack<quant::BlockQ4_0> : UnpackSimple<quant::BlockQ4_0, 15, 8> {
-  static __m256i Run(const uint8_t* p, int) { return Nibbles(p + offsetof(quant::BlockQ4_0, qs)); }
-};
-template <>
-struct Unpack<quant::BlockQ4_1> : UnpackSimple<quant::BlockQ4_1, 15, 0> {
-  static __m256i Run(const uint8_t* p, int) { return Nibbles(p + offsetof(quant::BlockQ4_1, qs)); }
-};
-template <>
-struct Unpack<quant::BlockQ5_0> : UnpackSimple<quant::BlockQ5_0, 31, 16> {
-  static __m256i Run(const uint8_t* p, int) {
-    return _mm256_or_si256(Nibbles(p + offsetof(quant::BlockQ5_0, qs)),
-                           FifthBits(p + offsetof(quant::BlockQ5_0, qh)));
-  }
-};
-template <>
-struct Unpack<quant::BlockQ5_1> : UnpackSimple<quant::BlockQ5_1, 31, 0> {
-  static __m256i Run(const uint8_t* p, int) {
-    return _mm256_or_si256(Nibbles(p + offsetof(quant::BlockQ5_1, qs)),
-                           FifthBits(p + offsetof(quant::BlockQ5_1, qh)));
-  }
-};
-template <>
-struct Unpack<quant::BlockQ8_0> : UnpackSimple<quant::BlockQ8_0, 0, 0> {
-  static __m256i Run(const uint8_t* p, int) { return Load32(p + offsetof(quant::BlockQ8_0, qs)); }
-};
-template <>
-struct Unpack<quant::BlockQ8_1> : UnpackSimple<quant::BlockQ8_1, 0, 0> {
-  static __m256i Run(const uint8_t* p, int) { return Load32(p + offsetof(quant::BlockQ8_1, qs)); }
-};
+inline __m256i Or(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
+inline __m256i Shifted2(__m256i bytes) { return _mm256_slli_epi16(bytes, 2); }
+inline __m256i Shifted4(__m256i bytes) { return _mm256_slli_epi16(bytes, 4); }
+// The second and the third eight bytes change places.
+inline __m256i SwapMiddle(__m256i bytes) { return _mm256_permute4x64_epi64(bytes, 0xD8); }
 
 inline constexpr int8_t kLevelsIQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
@@ -207,19 +179,33 @@ inline constexpr int8_t kLevelsIQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -
 inline constexpr int8_t kLevelsE2M1[16] = {16, 17, 18, 19, 20, 22, 24, 28,
                                            16, 15, 14, 13, 12, 10, 8,  4};
 
+using From = const uint8_t*;
+using Quants = __m256i;
+#include "backends/cpu/avx2/runs.inc"
+
+template <typename Block>
+struct Unpack;
+
 template <>
-struct Unpack<quant::BlockIQ4_NL> : UnpackSimple<quant::BlockIQ4_NL, 0, 0> {
-  static __m256i Run(const uint8_t* p, int) {
-    return LookUp(Nibbles(p + offsetof(quant::BlockIQ4_NL, qs)), kLevelsIQ4);
-  }
-};
+struct Unpack<quant::BlockQ4_0> : UnpackSimple<quant::BlockQ4_0, 15, 8>, Runs<quant::BlockQ4_0> {};
 template <>
-struct Unpack<quant::BlockMXFP4> {
+struct Unpack<quant::BlockQ4_1> : UnpackSimple<quant::BlockQ4_1, 15, 0>, Runs<quant::BlockQ4_1> {};
+template <>
+struct Unpack<quant::BlockQ5_0> : UnpackSimple<quant::BlockQ5_0, 31, 16>, Runs<quant::BlockQ5_0> {};
+template <>
+struct Unpack<quant::BlockQ5_1> : UnpackSimple<quant::BlockQ5_1, 31, 0>, Runs<quant::BlockQ5_1> {};
+template <>
+struct Unpack<quant::BlockQ8_0> : UnpackSimple<quant::BlockQ8_0, 0, 0>, Runs<quant::BlockQ8_0> {};
+template <>
+struct Unpack<quant::BlockQ8_1> : UnpackSimple<quant::BlockQ8_1, 0, 0>, Runs<quant::BlockQ8_1> {};
+
+template <>
+struct Unpack<quant::BlockIQ4_NL> : UnpackSimple<quant::BlockIQ4_NL, 0, 0>,
+                                    Runs<quant::BlockIQ4_NL> {};
+template <>
+struct Unpack<quant::BlockMXFP4> : Runs<quant::BlockMXFP4> {
   static constexpr int kMost = 28, kBias = 16, kGroup = 32;
   static constexpr bool kHasMin = false;
-  static __m256i Run(const uint8_t* p, int) {
-    return LookUp(Nibbles(p + offsetof(quant::BlockMXFP4, qs)), kLevelsE2M1);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     for (int r = 0; r < kLanes; ++r) scale[r] = quant::HalfOfE8M0ToFloat(rows[r][at]);
   }
@@ -250,35 +236,20 @@ inline void SixBitScales(const uint8_t* const* rows, int64_t at, float* scale, f
 }
 
 template <>
-struct Unpack<quant::BlockQ4_K> : UnpackSuper<quant::BlockQ4_K, 15, 0, 32> {
-  static __m256i Run(const uint8_t* p, int run) {
-    return Field(p + offsetof(quant::BlockQ4_K, qs) + 32 * (run >> 1), 4 * (run & 1), 15);
-  }
+struct Unpack<quant::BlockQ4_K> : UnpackSuper<quant::BlockQ4_K, 15, 0, 32>, Runs<quant::BlockQ4_K> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
     SixBitScales<quant::BlockQ4_K>(rows, at, scale, min);
   }
 };
 template <>
-struct Unpack<quant::BlockQ5_K> : UnpackSuper<quant::BlockQ5_K, 31, 0, 32> {
-  static __m256i Run(const uint8_t* p, int run) {
-    const __m256i low =
-        Field(p + offsetof(quant::BlockQ5_K, qs) + 32 * (run >> 1), 4 * (run & 1), 15);
-    const __m256i high = Field(p + offsetof(quant::BlockQ5_K, qh), run, 1);
-    return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
-  }
+struct Unpack<quant::BlockQ5_K> : UnpackSuper<quant::BlockQ5_K, 31, 0, 32>, Runs<quant::BlockQ5_K> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
     SixBitScales<quant::BlockQ5_K>(rows, at, scale, min);
   }
 };
 template <>
-struct Unpack<quant::BlockQ6_K> : UnpackSuper<quant::BlockQ6_K, 63, 32, 16> {
-  static __m256i Run(const uint8_t* p, int run) {
-    const int half = run >> 2;
-    const __m256i low = Field(p + offsetof(quant::BlockQ6_K, ql) + 64 * half + 32 * (run & 1),
-                              4 * (run >> 1 & 1), 15);
-    const __m256i high = Field(p + offsetof(quant::BlockQ6_K, qh) + 32 * half, 2 * (run & 3), 3);
-    return _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
-  }
+struct Unpack<quant::BlockQ6_K> : UnpackSuper<quant::BlockQ6_K, 63, 32, 16>,
+                                  Runs<quant::BlockQ6_K> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ6_K, d));
     __m256i word[4];
@@ -291,13 +262,7 @@ struct Unpack<quant::BlockQ6_K> : UnpackSuper<quant::BlockQ6_K, 63, 32, 16> {
   }
 };
 template <>
-struct Unpack<quant::BlockQ3_K> : UnpackSuper<quant::BlockQ3_K, 7, 4, 16> {
-  static __m256i Run(const uint8_t* p, int run) {
-    const __m256i low =
-        Field(p + offsetof(quant::BlockQ3_K, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
-    const __m256i high = Field(p + offsetof(quant::BlockQ3_K, hmask), run, 1);
-    return _mm256_or_si256(low, _mm256_slli_epi16(high, 2));
-  }
+struct Unpack<quant::BlockQ3_K> : UnpackSuper<quant::BlockQ3_K, 7, 4, 16>, Runs<quant::BlockQ3_K> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ3_K, d));
     __m256i word[4];
@@ -312,10 +277,7 @@ struct Unpack<quant::BlockQ3_K> : UnpackSuper<quant::BlockQ3_K, 7, 4, 16> {
   }
 };
 template <>
-struct Unpack<quant::BlockQ2_K> : UnpackSuper<quant::BlockQ2_K, 3, 0, 16> {
-  static __m256i Run(const uint8_t* p, int run) {
-    return Field(p + offsetof(quant::BlockQ2_K, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
-  }
+struct Unpack<quant::BlockQ2_K> : UnpackSuper<quant::BlockQ2_K, 3, 0, 16>, Runs<quant::BlockQ2_K> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
     const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockQ2_K, d));
     const __m256 dmin = Negated(HalvesOf(rows, at + offsetof(quant::BlockQ2_K, dmin)));
@@ -328,10 +290,8 @@ struct Unpack<quant::BlockQ2_K> : UnpackSuper<quant::BlockQ2_K, 3, 0, 16> {
   }
 };
 template <>
-struct Unpack<quant::BlockIQ4_XS> : UnpackSuper<quant::BlockIQ4_XS, 0, 0, 32> {
-  static __m256i Run(const uint8_t* p, int run) {
-    return LookUp(Nibbles(p + offsetof(quant::BlockIQ4_XS, qs) + 16 * run), kLevelsIQ4);
-  }
+struct Unpack<quant::BlockIQ4_XS> : UnpackSuper<quant::BlockIQ4_XS, 0, 0, 32>,
+                                    Runs<quant::BlockIQ4_XS> {
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     static_assert(offsetof(quant::BlockIQ4_XS, scales_h) == 2 &&
                   offsetof(quant::BlockIQ4_XS, scales_l) == 4);
@@ -346,24 +306,18 @@ struct Unpack<quant::BlockIQ4_XS> : UnpackSuper<quant::BlockIQ4_XS, 0, 0, 32> {
   }
 };
 template <>
-struct Unpack<quant::BlockTQ2_0> {
+struct Unpack<quant::BlockTQ2_0> : Runs<quant::BlockTQ2_0> {
   static constexpr int kMost = 3, kBias = 1, kGroup = 32;
   static constexpr bool kHasMin = false;
-  static __m256i Run(const uint8_t* p, int run) {
-    return Field(p + offsetof(quant::BlockTQ2_0, qs) + 32 * (run >> 2), 2 * (run & 3), 3);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     const __m256 d = HalvesOf(rows, at + offsetof(quant::BlockTQ2_0, d));
     for (int run = 0; run < 8; ++run) _mm256_storeu_ps(scale + run * kLanes, d);
   }
 };
 template <>
-struct Unpack<quant::BlockQ8_K> {
+struct Unpack<quant::BlockQ8_K> : Runs<quant::BlockQ8_K> {
   static constexpr int kMost = 0, kBias = 0, kGroup = 32;
   static constexpr bool kHasMin = false;
-  static __m256i Run(const uint8_t* p, int run) {
-    return Load32(p + offsetof(quant::BlockQ8_K, qs) + 32 * run);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     for (int i = 0; i < 8 * kLanes; ++i) {
       scale[i] = LoadAs<float>(rows[i % kLanes] + at + offsetof(quant::BlockQ8_K, d));

@@ -67,13 +67,21 @@ inline __m256 ScalesOf(__m256i scales, float d, float offset, float step) {
                                                         _mm256_mul_ps(_mm256_cvtepi32_ps(scales),
                                                                       _mm256_set1_ps(step))));
 }
-// The nibbles of eight bytes, the lower of each first, to d (1/2 + nibble) / 4.
-inline void NibbleScales(const uint8_t* p, float d, __m256* scale) {
-  const __m128i bytes = _mm_cvtsi64_si128(LoadAs<int64_t>(p));
-  const __m128i nibbles =
-      _mm_and_si128(_mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4)), _mm_set1_epi8(15));
-  scale[0] = ScalesOf(_mm256_cvtepi8_epi32(nibbles), d, 0.125f, 0.25f);
-  scale[1] = ScalesOf(_mm256_cvtepi8_epi32(_mm_srli_si128(nibbles, 8)), d, 0.125f, 0.25f);
+// The scales of types with 16 nibbles at the end of a block, the lower of a byte first:
+// d (1/2 + nibble) / 4.
+template <typename Block>
+inline void NibbleScales(const uint8_t* const* rows, int64_t at, float* scale) {
+  static_assert(offsetof(Block, scales) + 8 == sizeof(Block));
+  __m256i word[4];
+  WordsOf<8>(rows, at + offsetof(Block, scales) - 8, word);
+  const __m256 eighth =
+      _mm256_mul_ps(HalvesOf(rows, at + offsetof(Block, d)), _mm256_set1_ps(0.125f));
+  for (int g = 0; g < 16; ++g) {
+    // 1 + 2 nibble
+    const __m256i twice = g % 8 == 0 ? BitsOf(_mm256_slli_epi32(word[g / 8], 1), 0, 30)
+                                     : BitsOf(word[g / 8], 4 * (g % 8) - 1, 30);
+    StoreProducts(eighth, _mm256_or_si256(twice, _mm256_set1_epi32(1)), scale + g * kLanes);
+  }
 }
 
 template <>
@@ -106,11 +114,8 @@ struct Unpack<quant::BlockIQ2_XS> : UnpackSuper<quant::BlockIQ2_XS, 86, 43, 16> 
         _mm256_shuffle_epi8(_mm256_set1_epi64x(static_cast<int64_t>(words)), spread);
     return _mm256_add_epi8(WithSevenSigns(points, signs), Bytes(kBias));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    NibbleScales(p + offsetof(quant::BlockIQ2_XS, scales), HalfAt(p), scale);
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    NibbleScales<quant::BlockIQ2_XS>(rows, at, scale);
   }
 };
 template <>
@@ -125,11 +130,8 @@ struct Unpack<quant::BlockIQ2_S> : UnpackSuper<quant::BlockIQ2_S, 86, 43, 16> {
     return _mm256_add_epi8(
         WithSigns(points, LoadAs<uint32_t>(p + offsetof(Block, signs) + 4 * run)), Bytes(kBias));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    NibbleScales(p + offsetof(quant::BlockIQ2_S, scales), HalfAt(p), scale);
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    NibbleScales<quant::BlockIQ2_S>(rows, at, scale);
   }
 };
 template <>
@@ -171,16 +173,18 @@ struct Unpack<quant::BlockIQ3_S> : UnpackSuper<quant::BlockIQ3_S, 30, 15, 32> {
                                      LoadAs<uint32_t>(p + offsetof(Block, signs) + 4 * run)),
                            Bytes(kBias));
   }
-  static void RowScales(const uint8_t* p, __m256* scale, __m256*) {
-    const auto packed = LoadAs<int32_t>(p + offsetof(quant::BlockIQ3_S, scales));
-    const __m256i nibbles =
-        _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(packed),
-                                           _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28)),
-                         _mm256_set1_epi32(15));
-    *scale = ScalesOf(nibbles, HalfAt(p), 1.0f, 2.0f);
-  }
-  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float* min) {
-    SuperScales<Unpack>(rows, at, scale, min);
+  static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
+    using Block = quant::BlockIQ3_S;
+    static_assert(offsetof(Block, scales) + 4 == sizeof(Block));
+    __m256i word[4];
+    WordsOf<12>(rows, at + offsetof(Block, scales) - 12, word);
+    const __m256 d = HalvesOf(rows, at + offsetof(Block, d));
+    for (int g = 0; g < 8; ++g) {
+      // 1 + 2 nibble
+      const __m256i twice =
+          g == 0 ? BitsOf(_mm256_slli_epi32(word[0], 1), 0, 30) : BitsOf(word[0], 4 * g - 1, 30);
+      StoreProducts(d, _mm256_or_si256(twice, _mm256_set1_epi32(1)), scale + g * kLanes);
+    }
   }
 };
 template <>
@@ -274,14 +278,9 @@ struct Unpack<quant::BlockTQ1_0> {
 };
 
 template <>
-struct Unpack<quant::BlockNVFP4> {
+struct Unpack<quant::BlockNVFP4> : Runs<quant::BlockNVFP4> {
   static constexpr int kMost = 28, kBias = 16, kGroup = 16;
   static constexpr bool kHasMin = false;
-  static __m256i Run(const uint8_t* p, int run) {
-    // The low nibbles of eight bytes, then the high ones.
-    const __m256i nibbles = Nibbles(p + offsetof(quant::BlockNVFP4, qs) + 16 * run);
-    return LookUp(_mm256_permute4x64_epi64(nibbles, 0xD8), kLevelsE2M1);
-  }
   static void Scales(const uint8_t* const* rows, int64_t at, float* scale, float*) {
     for (int r = 0; r < kLanes; ++r) {
       for (int g = 0; g < 4; ++g) {

@@ -74,53 +74,6 @@ void BlocksToFloats(const uint8_t* row, float* out, int64_t n) {
   }
 }
 
-inline __m256 LoadEight(const float* p) { return _mm256_loadu_ps(p); }
-inline __m256 LoadEight(const uint16_t* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline float LoadOne(const float* p) { return *p; }
-inline float LoadOne(const uint16_t* p) {
-  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(*p)));
-}
-
-// kWidth registers of kOutputs outputs stay put while the rows go by.
-template <typename T, int kOutputs, int kWidth>
-inline void AccumulatePart(float* const* out, const float* keep, const float* const* p,
-                           const T* const* rows, int64_t count, int64_t at) {
-  __m256 sum[kOutputs][kWidth];
-  for (int o = 0; o < kOutputs; ++o) {
-    for (int i = 0; i < kWidth; ++i) {
-      sum[o][i] = _mm256_mul_ps(_mm256_loadu_ps(out[o] + at + 8 * i), _mm256_set1_ps(keep[o]));
-    }
-  }
-  for (int64_t c = 0; c < count; ++c) {
-    __m256 row[kWidth];
-    for (int i = 0; i < kWidth; ++i) row[i] = LoadEight(rows[c] + at + 8 * i);
-    for (int o = 0; o < kOutputs; ++o) {
-      const __m256 factor = _mm256_set1_ps(p[o][c]);
-      for (int i = 0; i < kWidth; ++i) sum[o][i] = _mm256_fmadd_ps(factor, row[i], sum[o][i]);
-    }
-  }
-  for (int o = 0; o < kOutputs; ++o) {
-    for (int i = 0; i < kWidth; ++i) _mm256_storeu_ps(out[o] + at + 8 * i, sum[o][i]);
-  }
-}
-
-template <typename T, int kOutputs>
-void AccumulateRows(float* const* out, int64_t n, const float* keep, const float* const* p,
-                    const T* const* rows, int64_t count) {
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) AccumulatePart<T, kOutputs, 4>(out, keep, p, rows, count, i);
-  for (; i + 8 <= n; i += 8) AccumulatePart<T, kOutputs, 1>(out, keep, p, rows, count, i);
-  for (; i < n; ++i) {
-    for (int o = 0; o < kOutputs; ++o) {
-      float sum = out[o][i] * keep[o];
-      for (int64_t c = 0; c < count; ++c) sum += p[o][c] * LoadOne(rows[c] + i);
-      out[o][i] = sum;
-    }
-  }
-}
-
 }  // namespace
 
 reference::ActivationFunction ActivationOf(Activation activation) {
@@ -236,22 +189,9 @@ float ScaleAndMax(float* x, int64_t n, float scale, float highest) {
     // The second operand is the result where one is NaN.
     most = _mm256_max_ps(v, most);
   }
-  alignas(32) float lanes[8];
-  _mm256_store_ps(lanes, most);
-  for (float lane : lanes) highest = highest < lane ? lane : highest;
-  return highest;
-}
-
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const float* const* rows, int64_t count) {
-  const auto run = outputs == 1 ? &AccumulateRows<float, 1> : &AccumulateRows<float, 2>;
-  run(out, n, keep, p, rows, count);
-}
-
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const uint16_t* const* rows, int64_t count) {
-  const auto run = outputs == 1 ? &AccumulateRows<uint16_t, 1> : &AccumulateRows<uint16_t, 2>;
-  run(out, n, keep, p, rows, count);
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
 void Angles(double position, const double* frequencies, const float* factors, double magnitude,

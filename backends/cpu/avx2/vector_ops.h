@@ -26,14 +26,6 @@ void DecodeCacheRow(quant::Type type, const uint8_t* row, float* out, int64_t n)
 float Exponentials(float* p, int64_t n, float highest);
 // x[i] *= scale for i < n; the largest of them and `highest`. x has room for n rounded up to 8.
 float ScaleAndMax(float* x, int64_t n, float scale, float highest);
-// out[o][i] = out[o][i] * keep[o] + sum over c < count of p[o][c] * rows[c][i], for i < n and one
-// output or two. Rows are f32 or f16.
-inline constexpr int kMostOutputs = 2;
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const float* const* rows, int64_t count);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const uint16_t* const* rows, int64_t count);
-
 // Cosines and sines, times `magnitude`, of the angles position * frequencies[i] / factors[i]
 // (factors may be null), i < pairs.
 void Angles(double position, const double* frequencies, const float* factors, double magnitude,

@@ -46,6 +46,7 @@ class AttentionView {
     return std::clamp<int64_t>(length, 0, step.inputs[1].shape[2]);
   }
 
+  const Step& step() const { return step_; }
   const Tensor& q() const { return step_.inputs[0]; }
   const Tensor& k() const { return step_.inputs[1]; }
   const Tensor& v() const { return step_.inputs[2]; }

@@ -18,9 +18,11 @@ using conformance::ValueId;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+constexpr const char* kVectorSets[] = {"avx2", "avx512vnni"};
+
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> names = {"portable"};
-  for (const char* name : {"avx2"}) {
+  for (const char* name : kVectorSets) {
     if (device::OpenDevice("cpu", {.cpu_isa = name}).ok()) names.push_back(name);
   }
   return names;
@@ -185,29 +187,45 @@ TEST(CpuDevice, SaysWhatItRuns) {
   auto portable = Compile(*Open("portable", 1), c);
   ASSERT_TRUE(portable.ok());
   EXPECT_EQ(portable->executable->Describe(), "reference matmul Q4_K: 1 node\n");
-  if (InstructionSets().size() == 1) GTEST_SKIP() << "this processor has no AVX2";
-  EXPECT_THAT(Open("avx2", 1)->description(), HasSubstr(", AVX2+FMA, 1 thread"));
-  const std::pair<Type, const char*> names[] = {
-      {Type::kQ4_K, "avx2 matmul Q4_K: 1 node\n"},
-      {Type::kF64, "avx2 matmul F64 decoded to F32: 1 node\n"},
-      {Type::kTQ1_0, "avx2 matmul TQ1_0: 1 node\n"}};
-  for (const auto& [type, text] : names) {
+}
+
+TEST(CpuDevice, PortableHasNoProbe) {
+  const auto portable = Open("portable", 2)->MeasureSpeed();
+  EXPECT_EQ(portable.status().code(), absl::StatusCode::kUnimplemented);
+}
+
+// Each set by its name, also those that are not the fastest here.
+class VectorSet : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const absl::Status status = device::OpenDevice("cpu", {.cpu_isa = GetParam()}).status();
+    if (!status.ok()) GTEST_SKIP() << status.message();
+  }
+};
+
+TEST_P(VectorSet, SaysWhatItRuns) {
+  const std::string name = GetParam();
+  EXPECT_THAT(Open(name, 1)->description(),
+              HasSubstr(name == "avx2" ? ", AVX2+FMA, 1 thread" : ", AVX-512 VNNI, 1 thread"));
+  const std::pair<Type, const char*> kernels[] = {
+      {Type::kQ4_K, "Q4_K"}, {Type::kF64, "F64 decoded to F32"}, {Type::kTQ1_0, "TQ1_0"}};
+  for (const auto& [type, text] : kernels) {
     Case one = MatMul(type, 256, 3, 0, 1);
-    auto compiled = Compile(*Open("avx2", 1), one);
+    auto compiled = Compile(*Open(name, 1), one);
     ASSERT_TRUE(compiled.ok());
-    EXPECT_EQ(compiled->executable->Describe(), text);
+    EXPECT_EQ(compiled->executable->Describe(), absl::StrCat(name, " matmul ", text, ": 1 node\n"));
   }
 }
 
-TEST(CpuDevice, MeasuresItsSpeed) {
-  const auto portable = Open("portable", 2)->MeasureSpeed();
-  EXPECT_EQ(portable.status().code(), absl::StatusCode::kUnimplemented);
-  if (InstructionSets().size() == 1) GTEST_SKIP() << "this processor has no AVX2";
-  const auto speed = Open("avx2", 2)->MeasureSpeed();
+TEST_P(VectorSet, MeasuresItsSpeed) {
+  const auto speed = Open(GetParam(), 2)->MeasureSpeed();
   ASSERT_TRUE(speed.ok()) << speed.status();
   EXPECT_GT(speed->read_bytes, 1e6);
   EXPECT_GT(speed->int8_ops, speed->read_bytes);  // every processor computes faster than it reads
 }
+
+INSTANTIATE_TEST_SUITE_P(Sets, VectorSet, ::testing::ValuesIn(kVectorSets),
+                         [](const auto& info) { return std::string(info.param); });
 
 TEST(CpuDevice, UnknownInstructionSetsAreRefusedWithTheChoice) {
   for (const char* name : {"avx512", "AVX2", "neon", "x"}) {

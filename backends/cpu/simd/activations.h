@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace bantam::cpu::avx2 {
+namespace bantam::cpu::simd {
 
 inline constexpr int64_t kRun = 32;
 
@@ -35,12 +35,11 @@ struct ActivationRows {
     const int64_t bytes = k + k / kRun * static_cast<int64_t>(sizeof(RunOfActivations));
     return (bytes + 63) / 64 * 64;
   }
-  ActivationRow Row(int64_t r) const {
-    const std::byte* row = data + r * BytesOfRow(k);
-    return {reinterpret_cast<const int8_t*>(row),
-            reinterpret_cast<const RunOfActivations*>(row + k)};
+  int8_t* Quants(int64_t r) const { return reinterpret_cast<int8_t*>(data + r * BytesOfRow(k)); }
+  RunOfActivations* Runs(int64_t r) const {
+    return reinterpret_cast<RunOfActivations*>(data + r * BytesOfRow(k) + k);
   }
-  void Quantize(int64_t r, const float* x) const;
+  ActivationRow Row(int64_t r) const { return {Quants(r), Runs(r)}; }
 };
 
-}  // namespace bantam::cpu::avx2
+}  // namespace bantam::cpu::simd

@@ -1,0 +1,263 @@
+// Integer products with VNNI: four products of an unsigned and a signed byte are added to a lane of
+// 32 bits at once. Rows of weights are lanes: 16 in a register.
+
+#include <array>
+
+#include "backends/cpu/avx512/isa.h"
+#include "backends/cpu/avx512/set.h"
+#include "backends/cpu/avx512/unpack.h"
+#include "backends/cpu/avx512/unpack_codebook.h"
+
+BANTAM_AVX512_BEGIN
+
+namespace bantam::cpu::avx512 {
+namespace {
+
+using simd::ActivationRow;
+using simd::kRun;
+using simd::RunOfActivations;
+using Panel = simd::Panel<Isa>;
+using Int8Kernels = simd::Int8Kernels<Isa>;
+
+constexpr int kNarrow = kRows / 2;                // of one call of Scales
+constexpr int kGroups = Isa::kPanelRows / kRows;  // registers across a panel
+
+inline __m512 Join(const float* low, const float* high) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(low)), _mm256_load_ps(high), 1);
+}
+
+// Joins the sums of four registers within each quarter: lane i is register i.
+inline __m512i JoinFour(const __m512i* s) {
+  const __m512i ab =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
+  const __m512i cd =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+// Quarters 0 and 2, or 1 and 3, of both.
+inline __m512i EvenQuarters(__m512i a, __m512i b) { return _mm512_shuffle_i64x2(a, b, 0x88); }
+inline __m512i OddQuarters(__m512i a, __m512i b) { return _mm512_shuffle_i64x2(a, b, 0xDD); }
+
+// One step of the outer sum. The bias has been taken off the products.
+template <bool kHasMin>
+inline __m512 AddGroup(__m512 sum, __m512i products, __m512 scale, __m512 min, float d,
+                       float total) {
+  sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), _mm512_mul_ps(scale, _mm512_set1_ps(d)), sum);
+  if constexpr (kHasMin) sum = _mm512_fmadd_ps(min, _mm512_set1_ps(total), sum);
+  return sum;
+}
+
+template <typename Block, int kColumns>
+void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns, float* const* out,
+            const uint8_t* next) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup * kNarrow;
+  __m512 sum[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = _mm512_setzero_ps();
+  alignas(64) float scales[2][kScales], mins[2][kScales];
+  const int64_t blocks = k / Block::kElements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+    for (int half = 0; half < 2; ++half) {
+      T::Narrow::Scales(rows + half * kNarrow, at, scales[half], mins[half]);
+    }
+    const BlockOfRows<Block> block(rows, at);
+#pragma GCC unroll 8
+    for (int run = 0; run < kRuns; ++run) {
+      const int64_t i = b * kRuns + run;
+      // As in avx2/matmul_int8.cc: the next rows are one stretch of memory. A little at a time: the
+      // processor can wait for a few dozen lines at once.
+      constexpr int64_t kShare = kRows * sizeof(Block) / kRuns;
+      for (int64_t line = 0; line < kShare; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + at * kRows + run * kShare + line),
+                     _MM_HINT_T0);
+      }
+      __m512i weights[kPairs];
+#pragma GCC unroll 8
+      for (int p = 0; p < kPairs; ++p) weights[p] = block.Run(p, run);
+      for (int c = 0; c < kColumns; ++c) {
+        const __m512i x = _mm512_broadcast_i64x4(avx2::Load32(columns[c].quants + i * kRun));
+        const RunOfActivations& info = columns[c].runs[i];
+        __m512i s[kPairs];
+        for (int p = 0; p < kPairs; ++p) {
+          s[p] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights[p], x);
+        }
+        const __m512i low = JoinFour(s), high = JoinFour(s + 4);
+        __m512i first = EvenQuarters(low, high), last = OddQuarters(low, high);
+        if constexpr (T::kGroup == 32) {
+          first = _mm512_add_epi32(first, last);
+          if constexpr (T::kBias != 0) {
+            first = _mm512_sub_epi32(first, _mm512_set1_epi32(T::kBias * info.sum));
+          }
+          const int g = run * kNarrow;
+          sum[c] = AddGroup<T::kHasMin>(sum[c], first, Join(scales[0] + g, scales[1] + g),
+                                        T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
+                                        info.d, info.total);
+        } else {
+          for (int half = 0; half < 2; ++half) {
+            __m512i products = half == 0 ? first : last;
+            if constexpr (T::kBias != 0) {
+              products = _mm512_sub_epi32(products, _mm512_set1_epi32(T::kBias * info.half[half]));
+            }
+            const int g = (2 * run + half) * kNarrow;
+            sum[c] = AddGroup<T::kHasMin>(sum[c], products, Join(scales[0] + g, scales[1] + g),
+                                          T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
+                                          info.d, info.d * static_cast<float>(info.half[half]));
+          }
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], sum[c]);
+}
+
+// Four bytes of each row to a register: v[j] becomes bytes 4j .. 4j + 3 of all rows.
+inline void Transpose(__m512i v[kPairs]) {
+  __m512i u[kPairs];
+  for (int i = 0; i < kPairs; i += 4) {
+    const __m512i ab_low = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    const __m512i ab_high = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    const __m512i cd_low = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]);
+    const __m512i cd_high = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
+    u[i] = _mm512_unpacklo_epi64(ab_low, cd_low);
+    u[i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+    u[i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+    u[i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+  }
+  for (int j = 0; j < 4; ++j) {
+    v[j] = EvenQuarters(u[j], u[j + 4]);
+    v[j + 4] = OddQuarters(u[j], u[j + 4]);
+  }
+}
+
+template <typename Block>
+void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup;
+  const int64_t begin = first / Block::kElements, blocks = count / Block::kElements;
+  for (int part = 0; part < 2 * kGroups; ++part) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = (begin + b) * static_cast<int64_t>(sizeof(Block));
+      alignas(64) float scales[kScales * kNarrow], mins[kScales * kNarrow];
+      T::Narrow::Scales(rows + part * kNarrow, at, scales, mins);
+      for (int g = 0; g < kScales; ++g) {
+        const int64_t to = (b * kScales + g) * Isa::kPanelRows + part * kNarrow;
+        _mm256_store_ps(panel.scales + to, _mm256_load_ps(scales + g * kNarrow));
+        if constexpr (T::kHasMin) {
+          _mm256_store_ps(panel.mins + to, _mm256_load_ps(mins + g * kNarrow));
+        }
+      }
+    }
+  }
+  for (int group = 0; group < kGroups; ++group) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = (begin + b) * static_cast<int64_t>(sizeof(Block));
+      const BlockOfRows<Block> block(rows + group * kRows, at);
+#pragma GCC unroll 8
+      for (int run = 0; run < kRuns; ++run) {
+        __m512i v[kPairs];
+#pragma GCC unroll 8
+        for (int p = 0; p < kPairs; ++p) v[p] = block.Run(p, run);
+        Transpose(v);
+        int8_t* to = panel.quants + ((b * kRuns + run) * 8 * kGroups + group) * 64;
+        for (int j = 0; j < 8; ++j) _mm512_store_si512(to + j * kGroups * 64, v[j]);
+      }
+    }
+  }
+}
+
+// What a product with a panel depends on; types that agree share the code.
+template <int kBiasOf, int kGroupOf, bool kHasMinOf>
+struct Format {
+  static constexpr int kBias = kBiasOf, kGroup = kGroupOf;
+  static constexpr bool kHasMin = kHasMinOf;
+};
+
+template <typename T, int kColumns>
+void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
+                   float* const* out) {
+  constexpr int kParts = 32 / T::kGroup;  // of a run
+  constexpr int kSteps = T::kGroup / 4;   // of four elements, in a part
+  __m512 sum[kGroups][kColumns];
+  const int8_t* x[kColumns];
+  const RunOfActivations* info[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    for (int v = 0; v < kGroups; ++v) sum[v][c] = _mm512_loadu_ps(out[c] + v * kRows);
+    x[c] = columns[c].quants + first;
+    info[c] = columns[c].runs + first / kRun;
+  }
+  const int64_t runs = count / 32;
+  const int8_t* quants = panel.quants;
+  const float *scale = panel.scales, *min = panel.mins;
+  for (int64_t run = 0; run < runs; ++run) {
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts; ++part) {
+      __m512i products[kGroups][kColumns];
+      for (int c = 0; c < kColumns; ++c) {
+        const RunOfActivations& r = info[c][run];
+        const int32_t x_sum = kParts == 1 ? r.sum : r.half[part];
+        for (int v = 0; v < kGroups; ++v) products[v][c] = _mm512_set1_epi32(-T::kBias * x_sum);
+      }
+#pragma GCC unroll 8
+      for (int step = 0; step < kSteps; ++step) {
+        __m512i w[kGroups];
+        for (int v = 0; v < kGroups; ++v) w[v] = _mm512_load_si512(quants + v * 64);
+        quants += kGroups * 64;
+        for (int c = 0; c < kColumns; ++c) {
+          const __m512i four = _mm512_set1_epi32(avx2::LoadAs<int32_t>(
+              reinterpret_cast<const uint8_t*>(x[c] + run * 32 + (part * kSteps + step) * 4)));
+          for (int v = 0; v < kGroups; ++v) {
+            products[v][c] = _mm512_dpbusd_epi32(products[v][c], w[v], four);
+          }
+        }
+      }
+      for (int c = 0; c < kColumns; ++c) {
+        const RunOfActivations& r = info[c][run];
+        const float total = kParts == 1 ? r.total : r.d * static_cast<float>(r.half[part]);
+        for (int v = 0; v < kGroups; ++v) {
+          sum[v][c] = AddGroup<T::kHasMin>(
+              sum[v][c], products[v][c], _mm512_load_ps(scale + v * kRows),
+              T::kHasMin ? _mm512_load_ps(min + v * kRows) : sum[v][c], r.d, total);
+        }
+      }
+      scale += Isa::kPanelRows;
+      min += Isa::kPanelRows;
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    for (int v = 0; v < kGroups; ++v) _mm512_storeu_ps(out[c] + v * kRows, sum[v][c]);
+  }
+}
+
+template <typename Block>
+constexpr Int8Kernels KernelsOf() {
+  using T = Unpack<Block>;
+  using F = Format<T::kBias, T::kGroup, T::kHasMin>;
+  return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
+          &Pack<Block>,
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
+}
+
+using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;
+
+template <typename Block>
+constexpr Int8Kernels kKernelsOf = KernelsOf<Block>();
+
+template <typename... Blocks>
+constexpr Table MakeTable(quant::BlockList<Blocks...>) {
+  Table table{};
+  ((table[static_cast<size_t>(Blocks::kType)] = &kKernelsOf<Blocks>), ...);
+  return table;
+}
+
+constexpr Table kTable = MakeTable(quant::AllBlocks{});
+
+}  // namespace
+
+const Int8Kernels* Isa::Int8KernelsOf(quant::Type type) {
+  return kTable[static_cast<size_t>(type)];
+}
+
+}  // namespace bantam::cpu::avx512
+
+BANTAM_AVX512_END

@@ -1,0 +1,399 @@
+// Matrix products: dense, and with a matrix chosen by expert id for each row.
+//
+// First the rows of x that meet quantized weights are quantized to int8, once for all weights, into
+// the scratch all workers share. Then one task is a tile of kTileRows weight rows times all rows of
+// x, or a part of them where there are too few tiles for the workers. Weights by type:
+//
+//   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
+//                    unpacked in registers, more through a panel unpacked once
+//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
+//   F64, integers    the same after decoding to f32, in blocks
+//
+// A result depends on its two rows alone: not on how many others there are, nor on the threads.
+
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/plan/step.h"
+#include "backends/cpu/reference/activation.h"
+#include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/matmul_int8.h"
+#include "runtime/quant/decode.h"
+
+namespace bantam::cpu::simd {
+
+inline constexpr int64_t kFewColumns = 8;
+inline constexpr int64_t kMostBlock = 768;  // of the sums in f32
+
+// The columns of a product: their activations and where their results go.
+class Columns {
+ public:
+  virtual ~Columns() = default;
+  virtual const float* X(int64_t c) const = 0;
+  virtual ActivationRow Quantized(int64_t c) const = 0;
+  virtual float* Out(int64_t c) const = 0;
+};
+
+// Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
+// first-level cache, and all about as long.
+inline int64_t BlockOf(int64_t k) {
+  const int64_t blocks = std::max<int64_t>(1, (k + 256) / 512);
+  return ((k + blocks - 1) / blocks + 7) / 8 * 8;
+}
+
+// Tasks in a chunk, given the products in a task: chunks of a microsecond or more, because a worker
+// takes one in a fraction of that; and where there are many tasks no more chunks than even out what
+// workers differ in, because tasks that follow each other have their weights fetched ahead.
+inline int64_t GrainOf(int64_t products, int64_t tasks, int workers) {
+  constexpr int64_t kProducts = 65536, kChunksPerWorker = 24;
+  return std::max({int64_t{1}, kProducts / std::max<int64_t>(1, products),
+                   tasks / (kChunksPerWorker * workers)});
+}
+
+class DenseColumns : public Columns {
+ public:
+  DenseColumns(const Tensor& x, const ActivationRows& quantized, const Tensor& out, int64_t offset)
+      : x_(x), quantized_(quantized), out_(out), offset_(offset) {}
+  const float* X(int64_t c) const override { return x_.RowAs<const float>(c); }
+  ActivationRow Quantized(int64_t c) const override { return quantized_.Row(c); }
+  float* Out(int64_t c) const override { return out_.RowAs<float>(c) + offset_; }
+
+ private:
+  const Tensor& x_;
+  const ActivationRows& quantized_;
+  const Tensor& out_;
+  const int64_t offset_;
+};
+
+// The rows that chose one expert.
+class ChosenColumns : public Columns {
+ public:
+  ChosenColumns(const Step& step, const ActivationRows& quantized, const int32_t* chosen,
+                int64_t first)
+      : step_(step), quantized_(quantized), chosen_(chosen), first_(first) {}
+  const float* X(int64_t c) const override { return x().RowAs<const float>(XRow(c)); }
+  ActivationRow Quantized(int64_t c) const override { return quantized_.Row(XRow(c)); }
+  float* Out(int64_t c) const override { return step_.output.RowAs<float>(chosen_[c]) + first_; }
+
+ private:
+  const Tensor& x() const { return step_.inputs[1]; }
+  int64_t XRow(int64_t c) const {
+    const int64_t top_k = step_.inputs[2].shape[0];
+    const int64_t slot = std::min(chosen_[c] % top_k, x().shape[1] - 1);
+    return chosen_[c] / top_k * x().shape[1] + slot;
+  }
+  const Step& step_;
+  const ActivationRows& quantized_;
+  const int32_t* chosen_;  // pairs (token, choice) as token * top_k + choice
+  const int64_t first_;    // row of the tile
+};
+
+// `Isa` is a set's description (avx2/set.h).
+template <typename Isa>
+class MatMul {
+ public:
+  static void Prepare(Step& step) {
+    const auto& attrs = std::get<graph::MatMulAttrs>(step.attrs);
+    const Tensor& x = step.inputs[attrs.parts];
+    step.origin = Isa::kName;
+    step.run = &RunMatMul;
+    step.kernel = "matmul";
+    bool any_int8 = false;
+    for (int32_t p = 0; p < attrs.parts; ++p) {
+      absl::StrAppend(&step.kernel, p == 0 ? " " : "+", TypeName(step.inputs[p].type));
+      any_int8 |= IsInt8(step.inputs[p]);
+    }
+    if (attrs.has_bias) absl::StrAppend(&step.kernel, " bias");
+    if (attrs.activation != graph::Activation::kNone) {
+      absl::StrAppend(&step.kernel, " ", graph::ActivationName(attrs.activation));
+    }
+    step.worker_scratch = sizeof(Scratch);
+    if (any_int8) step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
+  }
+
+  static void PrepareExpert(Step& step) {
+    const Tensor& x = step.inputs[1];
+    const Tensor& ids = step.inputs[2];
+    step.origin = Isa::kName;
+    step.run = &RunMatMulExpert;
+    step.kernel = absl::StrCat("matmul_expert ", TypeName(step.inputs[0].type));
+    step.worker_scratch = static_cast<int64_t>(sizeof(Scratch)) +
+                          ids.shape[0] * ids.shape[1] * static_cast<int64_t>(sizeof(int32_t));
+    if (IsInt8(step.inputs[0])) {
+      step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
+    }
+  }
+
+ private:
+  static constexpr int64_t kTileRows = Isa::kPanelRows;
+
+  // A part of one weight matrix.
+  struct Tile {
+    quant::Type type;
+    int64_t count;                   // rows, at most kTileRows
+    int64_t stride;                  // bytes from row to row
+    const uint8_t* rows[kTileRows];  // past `count` the last one again
+  };
+
+  static Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
+    Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      tile.rows[r] =
+          reinterpret_cast<const uint8_t*>(w.Row(first + std::min(r, tile.count - 1), matrix, 0));
+    }
+    return tile;
+  }
+
+  // What a worker needs: a panel, or a tile decoded to f32.
+  union Scratch {
+    Panel<Isa> panel;
+    float decoded[kTileRows * kMostBlock];
+  };
+
+  // Copies the first `count` of a tile's results to where they belong.
+  static void Deliver(const float* results, int64_t count, float* out) {
+    std::copy_n(results, count, out);
+  }
+
+  static void MultiplyFew(const Int8Kernels<Isa>& kernels, const Tile& tile, int64_t k,
+                          const Columns& columns, int64_t begin, int64_t end) {
+    for (int64_t r = 0; r < tile.count; r += Isa::kVectorRows) {
+      const int64_t count = std::min<int64_t>(Isa::kVectorRows, tile.count - r);
+      for (int64_t c = begin; c < end; c += Isa::kVectorColumns) {
+        const int64_t width = std::min<int64_t>(Isa::kVectorColumns, end - c);
+        ActivationRow x[Isa::kVectorColumns];
+        alignas(64) float results[Isa::kVectorColumns][Isa::kVectorRows];
+        float* out[Isa::kVectorColumns];
+        for (int64_t j = 0; j < width; ++j) {
+          x[j] = columns.Quantized(c + j);
+          out[j] = results[j];
+        }
+        kernels.vector[width - 1](tile.rows + r, k, x, out,
+                                  tile.rows[r] + Isa::kVectorRows * tile.stride);
+        for (int64_t j = 0; j < width; ++j) Deliver(results[j], count, columns.Out(c + j) + r);
+      }
+    }
+  }
+
+  static void MultiplyMany(const Int8Kernels<Isa>& kernels, const Tile& tile, int64_t k,
+                           const Columns& columns, int64_t begin, int64_t end, Panel<Isa>& panel) {
+    int64_t first = 0;
+    do {  // once even for k = 0, whose sums are 0
+      const int64_t length = std::min(Isa::kPanelElements, k - first);
+      kernels.pack(tile.rows, first, length, panel);
+      for (int64_t c = begin; c < end; c += Isa::kPanelColumns) {
+        const int64_t width = std::min<int64_t>(Isa::kPanelColumns, end - c);
+        ActivationRow x[Isa::kPanelColumns];
+        alignas(64) float results[Isa::kPanelColumns][Isa::kPanelRows];
+        float* out[Isa::kPanelColumns];
+        for (int64_t j = 0; j < width; ++j) {
+          x[j] = columns.Quantized(c + j);
+          out[j] = results[j];
+          std::fill_n(results[j], Isa::kPanelRows, 0.0f);
+          if (first != 0) std::copy_n(columns.Out(c + j), tile.count, results[j]);
+        }
+        kernels.panel[width - 1](panel, first, length, x, out);
+        for (int64_t j = 0; j < width; ++j) Deliver(results[j], tile.count, columns.Out(c + j));
+      }
+      first += length;
+    } while (first < k);
+  }
+
+  // Up to Isa::kDotColumns columns from `begin` on, as DotFn takes them.
+  struct DotGroup {
+    int width;
+    const float* x[Isa::kDotColumns];
+    float* out[Isa::kDotColumns];
+
+    DotGroup(const Columns& columns, int64_t begin, int64_t end)
+        : width(static_cast<int>(std::min<int64_t>(Isa::kDotColumns, end - begin))) {
+      for (int j = 0; j < width; ++j) {
+        x[j] = columns.X(begin + j);
+        out[j] = columns.Out(begin + j);
+      }
+    }
+    // Adds the products of rows r up, elements `first` up, of which rows[r] is the first.
+    void Add(quant::Type type, const uint8_t* const* rows, int64_t r, int64_t count, int64_t first,
+             int64_t length, const uint8_t* next) const {
+      const int height = static_cast<int>(std::min<int64_t>(Isa::kDotRows, count - r));
+      const float* from[Isa::kDotColumns];
+      float* to[Isa::kDotColumns];
+      for (int j = 0; j < width; ++j) {
+        from[j] = x[j] + first;
+        to[j] = out[j] + r;
+      }
+      Isa::DotOf(type, height, width)(rows + r, from, to, length, next);
+    }
+  };
+
+  static void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
+                            int64_t end, float* decoded) {
+    const bool direct = HasDot(tile.type);
+    const int64_t block = BlockOf(k);
+    for (int64_t c = begin; c < end; ++c) std::fill_n(columns.Out(c), tile.count, 0.0f);
+    const uint8_t* rows[kTileRows];
+    if (direct && end - begin <= kFewColumns) {
+      // Row by row from end to end, as they lie in memory.
+      for (int64_t r = 0; r < tile.count; r += Isa::kDotRows) {
+        for (int64_t first = 0; first < k; first += block) {
+          const int64_t at = quant::RowBytes(tile.type, first);
+          for (int64_t i = r; i < std::min(r + Isa::kDotRows, tile.count); ++i) {
+            rows[i] = tile.rows[i] + at;
+          }
+          for (int64_t c = begin; c < end; c += Isa::kDotColumns) {
+            DotGroup(columns, c, end)
+                .Add(tile.type, rows, r, tile.count, first, std::min(block, k - first),
+                     tile.rows[r] + Isa::kDotRows * (tile.stride + at));
+          }
+        }
+      }
+      return;
+    }
+    for (int64_t first = 0; first < k; first += block) {
+      const int64_t length = std::min(block, k - first);
+      for (int64_t r = 0; r < tile.count; ++r) {
+        rows[r] = tile.rows[r] + quant::RowBytes(tile.type, first);
+        if (direct) continue;
+        quant::DecodeRow(tile.type, rows[r], decoded + r * kMostBlock, length);
+        rows[r] = reinterpret_cast<const uint8_t*>(decoded + r * kMostBlock);
+      }
+      const quant::Type type = direct ? tile.type : quant::Type::kF32;
+      for (int64_t c = begin; c < end; c += Isa::kDotColumns) {
+        const DotGroup group(columns, c, end);
+        for (int64_t r = 0; r < tile.count; r += Isa::kDotRows) {
+          group.Add(type, rows, r, tile.count, first, length, rows[r]);
+        }
+      }
+    }
+  }
+
+  // columns.Out(c)[r] = product of row r of the tile and column c, for columns `begin` to `end`.
+  static void MultiplyTile(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
+                           int64_t end, bool few, Scratch& scratch) {
+    const Int8Kernels<Isa>* kernels = Isa::Int8KernelsOf(tile.type);
+    if (kernels == nullptr) {
+      MultiplyFloat(tile, k, columns, begin, end, scratch.decoded);
+    } else if (few) {
+      MultiplyFew(*kernels, tile, k, columns, begin, end);
+    } else {
+      MultiplyMany(*kernels, tile, k, columns, begin, end, scratch.panel);
+    }
+  }
+
+  static int64_t TileCount(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+
+  static void QuantizeRows(const Tensor& x, const ActivationRows& rows, const RunContext& context) {
+    context.pool.ParallelFor(x.rows(), Grain(2 * rows.k), [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) Isa::Quantize(rows, r, x.RowAs<const float>(r));
+    });
+  }
+
+  static reference::ActivationFunction ActivationFor(graph::Activation activation) {
+    const reference::ActivationFunction vectorised = Isa::ActivationOf(activation);
+    return vectorised != nullptr ? vectorised : reference::ActivationOf(activation);
+  }
+
+  static bool IsInt8(const Tensor& w) { return Isa::Int8KernelsOf(w.type) != nullptr; }
+
+  static void RunMatMul(const Step& step, const RunContext& context) {
+    const auto& attrs = std::get<graph::MatMulAttrs>(step.attrs);
+    const Tensor& x = step.inputs[attrs.parts];
+    const int64_t k = x.shape[0];
+    const int64_t columns = x.rows();
+    if (columns == 0) return;
+    const reference::ActivationFunction activate =
+        attrs.activation == graph::Activation::kNone ? nullptr : ActivationFor(attrs.activation);
+    const ActivationRows quantized = {context.shared, k};
+    if (step.shared_scratch != 0) QuantizeRows(x, quantized, context);
+    int64_t tiles = 0;
+    for (int32_t p = 0; p < attrs.parts; ++p) tiles += TileCount(step.inputs[p].shape[1]);
+    // Columns are split where tiles alone would leave workers idle.
+    constexpr int64_t kTasksPerWorker = 4, kLeastColumns = 32;
+    const int64_t wanted = kTasksPerWorker * context.pool.size();
+    const int64_t splits = std::clamp<int64_t>((wanted + tiles - 1) / tiles, 1,
+                                               std::max<int64_t>(1, columns / kLeastColumns));
+    const int64_t width = (columns + splits - 1) / splits;
+
+    auto run_task = [&](int64_t task, int worker) {
+      int64_t tile = task / splits;
+      const int64_t begin = task % splits * width, end = std::min(begin + width, columns);
+      int32_t part = 0;
+      int64_t part_begin = 0;  // in rows of the output
+      while (tile >= TileCount(step.inputs[part].shape[1])) {
+        tile -= TileCount(step.inputs[part].shape[1]);
+        part_begin += step.inputs[part++].shape[1];
+      }
+      const int64_t first = tile * kTileRows;
+      const Tile rows = TileOf(step.inputs[part], first, 0);
+      const DenseColumns to(x, quantized, step.output, part_begin + first);
+      MultiplyTile(rows, k, to, begin, end, columns <= kFewColumns,
+                   *reinterpret_cast<Scratch*>(context.Scratch(worker)));
+      if (attrs.has_bias) {
+        const Tensor& bias = step.inputs[attrs.parts + 1 + part];
+        float b[kTileRows];
+        quant::DecodeRow(bias.type, bias.data + quant::RowBytes(bias.type, first), b, rows.count);
+        for (int64_t c = begin; c < end; ++c) {
+          float* y = to.Out(c);
+          for (int64_t r = 0; r < rows.count; ++r) y[r] += b[r];
+        }
+      }
+      if (activate != nullptr) {
+        for (int64_t c = begin; c < end; ++c) activate(to.Out(c), rows.count);
+      }
+    };
+    context.pool.ParallelFor(tiles * splits,
+                             GrainOf(kTileRows * k * width, tiles * splits, context.pool.size()),
+                             [&](int64_t begin, int64_t end, int worker) {
+                               for (int64_t task = begin; task < end; ++task)
+                                 run_task(task, worker);
+                             });
+  }
+
+  static void RunMatMulExpert(const Step& step, const RunContext& context) {
+    const Tensor& w = step.inputs[0];
+    const Tensor& ids = step.inputs[2];
+    const int64_t k = w.shape[0], m = w.shape[1], experts = w.shape[2];
+    const int64_t top_k = ids.shape[0], pairs = top_k * ids.shape[1];
+    if (pairs == 0) return;
+    auto id = [&](int64_t pair) { return ids.RowAs<const int32_t>(pair / top_k)[pair % top_k]; };
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      if (id(pair) < 0 || id(pair) >= experts) {
+        std::fill_n(step.output.RowAs<float>(pair), m, 0.0f);
+      }
+    }
+    const ActivationRows quantized = {context.shared, k};
+    if (step.shared_scratch != 0) QuantizeRows(step.inputs[1], quantized, context);
+    const int64_t tiles = TileCount(m);
+    auto run_task = [&](int64_t task, int worker) {
+      const int64_t expert = task / tiles;
+      const int64_t first = task % tiles * kTileRows;
+      auto* scratch = reinterpret_cast<Scratch*>(context.Scratch(worker));
+      auto* chosen = reinterpret_cast<int32_t*>(scratch + 1);
+      int64_t count = 0;
+      for (int64_t pair = 0; pair < pairs; ++pair) {
+        if (id(pair) == expert) chosen[count++] = static_cast<int32_t>(pair);
+      }
+      if (count == 0) return;
+      MultiplyTile(TileOf(w, first, expert), k, ChosenColumns(step, quantized, chosen, first), 0,
+                   count, count <= kFewColumns, *scratch);
+    };
+    const int64_t tasks = experts * tiles;
+    context.pool.ParallelFor(tasks,
+                             GrainOf(kTileRows * k * pairs / experts, tasks, context.pool.size()),
+                             [&](int64_t begin, int64_t end, int worker) {
+                               for (int64_t task = begin; task < end; ++task)
+                                 run_task(task, worker);
+                             });
+  }
+
+  // "Q4_K", or how a type without integers or dot products of its own is computed.
+  static std::string TypeName(quant::Type type) {
+    const bool direct = Isa::Int8KernelsOf(type) != nullptr || HasDot(type);
+    return absl::StrCat(quant::Name(type), direct ? "" : " decoded to F32");
+  }
+};
+
+}  // namespace bantam::cpu::simd

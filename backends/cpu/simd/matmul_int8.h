@@ -1,0 +1,45 @@
+// Integer matrix products: quantized weights times quantized activations, as a set of kernels
+// provides them.
+//
+// A result is  sum over runs of  scale * d * (sum of quant * q) + min * total,  with the inner sums
+// in exact integers and the outer one in f32, in order of the runs, each step one fused
+// multiply-add. So a result depends on its two rows alone: the two ways to compute it below give
+// the same bits.
+//
+// A set describes its sizes in a type `Isa` (avx2/set.h):
+//   kVectorRows, kVectorColumns   weight rows of one call of `vector`, most columns of one
+//   kPanelRows, kPanelColumns     the same of `panel`
+//   kPanelElements                of a panel's rows, a multiple of every type's block
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cpu/simd/activations.h"
+
+namespace bantam::cpu::simd {
+
+// Weights unpacked to bytes, in the order in which the set's `panel` reads them: an array of
+// [run of 32 elements][four elements of the run][row] of quants, and of [group][row] of scales.
+template <typename Isa>
+struct alignas(64) Panel {
+  int8_t quants[Isa::kPanelElements * Isa::kPanelRows];
+  float scales[Isa::kPanelElements / 16 * Isa::kPanelRows];
+  float mins[Isa::kPanelElements / 16 * Isa::kPanelRows];
+};
+
+template <typename Isa>
+struct Int8Kernels {
+  // Few columns: reads the weights once, unpacking in registers. out[c][r] for r < kVectorRows is
+  // the product of rows[r] and columns[c]. `next` is where the rows of the next call begin, one
+  // after the other: they are fetched meanwhile. Any address will do.
+  void (*vector[Isa::kVectorColumns])(const uint8_t* const* rows, int64_t k,
+                                      const ActivationRow* columns, float* const* out,
+                                      const uint8_t* next);
+  // Many columns: unpacks once to a panel ...
+  void (*pack)(const uint8_t* const* rows, int64_t first, int64_t count, Panel<Isa>& panel);
+  // ... and adds its products with columns, from element `first` on, to out[c][r], r < kPanelRows.
+  void (*panel[Isa::kPanelColumns])(const Panel<Isa>& panel, int64_t first, int64_t count,
+                                    const ActivationRow* columns, float* const* out);
+};
+
+}  // namespace bantam::cpu::simd
