@@ -59,12 +59,6 @@ Block& TheBlock() {
   return *block;
 }
 
-[[noreturn]] void Die(const char* what) {
-  std::fprintf(stderr, "CUDA emulator: thread %d of block %d, %d: %s\n", place.thread,
-               place.block_x, place.block_y, what);
-  std::abort();
-}
-
 void Resume(int from, int to) {
   Block& block = TheBlock();
   place.thread = to;
@@ -132,6 +126,12 @@ void RunBlock() {
 }
 
 }  // namespace
+
+void Die(const char* what) {
+  std::fprintf(stderr, "CUDA emulator: thread %d of block %d, %d: %s\n", place.thread,
+               place.block_x, place.block_y, what);
+  std::abort();
+}
 
 unsigned char* SharedMemory() { return TheBlock().shared; }
 

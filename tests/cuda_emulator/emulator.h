@@ -22,6 +22,9 @@ struct Place {
 // Of the thread that runs.
 extern Place place;
 
+// Says where and what, and stops the program.
+[[noreturn]] void Die(const char* what);
+
 unsigned char* SharedMemory();
 // Waits for every thread of the block; whether any said so.
 bool Barrier(bool any);

@@ -13,6 +13,8 @@
 #define BANTAM_KERNEL(threads, blocks) void
 #define BANTAM_DEVICE inline
 #define BANTAM_UNROLL
+#define BANTAM_UNROLL_4
+#define BANTAM_NO_UNROLL
 
 namespace bantam::cuda {
 
@@ -67,6 +69,7 @@ inline int Dp4a(int a, int b, int sum) {
 }
 
 inline uint32_t PickBytes(uint32_t a, uint32_t b, uint32_t selection) {
+  if ((selection & 0x8888u) != 0) emulator::Die("picks a sign, which no kernel means to");
   const uint64_t both = a | static_cast<uint64_t>(b) << 32;
   uint32_t word = 0;
   for (int i = 0; i < 4; ++i) {

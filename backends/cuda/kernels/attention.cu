@@ -25,6 +25,7 @@ BANTAM_DEVICE bool LoadTileOf(const View& cache, int kv_head, int cell, int coun
                               float* tile) {
   const int element = first + ThreadX();
   bool finite = true;
+  BANTAM_UNROLL_4
   for (int c = 0; c < kCells; ++c) {
     float value = 0;
     if (c < count && element < cache.shape[0]) {
@@ -63,7 +64,7 @@ struct Shared {
 
 // kParts is how many times kPart the head of V is.
 template <int kPairs, int kParts>
-BANTAM_KERNEL(kThreads, kPairs* kParts <= 16 ? 4 : 2) AttentionKernel(AttentionParams a) {
+BANTAM_KERNEL(kThreads, kPairs * kParts <= 8 ? 4 : 2) AttentionKernel(AttentionParams a) {
   auto& shared = *reinterpret_cast<Shared<kPairs>*>(SharedMemory());
   auto* queries = reinterpret_cast<float*>(&shared + 1);
   const int heads = a.q.shape[1], kv_heads = a.k.shape[1], n = a.q.shape[2];
@@ -131,6 +132,7 @@ BANTAM_KERNEL(kThreads, kPairs* kParts <= 16 ? 4 : 2) AttentionKernel(AttentionP
       const int width = head_dim - first < kPart ? head_dim - first : kPart;
       const float* k = shared.tile + lane * kPitch;
       const float* q = queries + first * kPairs + warp * kWarpPairs;
+      BANTAM_UNROLL_4
       for (int d = 0; d < width; ++d) {
         const float value = k[d];
         BANTAM_UNROLL
@@ -162,12 +164,14 @@ BANTAM_KERNEL(kThreads, kPairs* kParts <= 16 ? 4 : 2) AttentionKernel(AttentionP
       BANTAM_UNROLL
       for (int i = 0; i < kPairs; ++i) out[part][i] *= shared.keep[i];
       if (!careful) {
+        BANTAM_UNROLL_4
         for (int c = 0; c < kCells; ++c) {
           const float v = shared.tile[c * kPitch + ThreadX()];
           BANTAM_UNROLL
           for (int i = 0; i < kPairs; ++i) out[part][i] += shared.p[c][i] * v;
         }
       } else {  // what a pair does not see must not reach it even as 0 times NaN
+        BANTAM_NO_UNROLL
         for (int c = 0; c < kCells; ++c) {
           const float v = shared.tile[c * kPitch + ThreadX()];
           BANTAM_UNROLL

@@ -131,13 +131,14 @@ BANTAM_KERNEL(kTileThreads, 3) TileKernel(MatMulParams p) {
   const int g = lane / 4, t = lane % 4;
   const int warp_row = warp / 2 * 32, warp_column = warp % 2 * 32;
   float sums[2][4][4] = {};  // [16 rows][8 columns][as a fragment has them]
-  load(0, stages[0]);
-  for (int step = 0; step < steps; ++step) {
-    CopyWait<0>();
-    SyncThreads();
-    if (step + 1 < steps) load(step + 1, stages[(step + 1) % 2]);
-    const Stage& stage = stages[step % 2];
-    for (int run = 0; run < kStepRuns; ++run) {
+  // Loads a step while the one before is multiplied.
+  BANTAM_NO_UNROLL
+  for (int loaded = 0; loaded <= steps; ++loaded) {
+    if (loaded < steps) load(loaded, stages[loaded % 2]);
+    const Stage& stage = stages[(loaded + 1) % 2];
+    const int ready_runs = loaded > 0 ? kStepRuns : 0;
+    BANTAM_NO_UNROLL
+    for (int run = 0; run < ready_runs; ++run) {
       int b[4][2];
       BANTAM_UNROLL
       for (int n = 0; n < 4; ++n) {
@@ -177,6 +178,8 @@ BANTAM_KERNEL(kTileThreads, 3) TileKernel(MatMulParams p) {
         }
       }
     }
+    CopyWait<0>();
+    SyncThreads();
   }
 
   BANTAM_UNROLL

@@ -65,15 +65,14 @@ BANTAM_KERNEL(kVectorThreads, 4) VectorKernel(MatMulParams p) {
     }
   };
   float sums[kWarpRows][kColumns] = {};
-  stage(0);
-  CopyCommit();
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    if (chunk + 1 < chunks) stage(chunk + 1);
+  BANTAM_NO_UNROLL
+  for (int staged = 0; staged <= chunks; ++staged) {
+    if (staged < chunks) stage(staged);
     CopyCommit();
-    CopyWait<1>();
+    CopyWait<1>();  // for the chunk before
     SyncWarp();
-    const int run = chunk * kWarp + lane;
-    if (run < runs) {
+    const int chunk = staged - 1, run = chunk * kWarp + lane;
+    if (chunk >= 0 && run < runs) {
       int q[kWarpRows][kRunWords];
       float scale[kWarpRows][kH], offset[kWarpRows][kH];
       const int64_t from = int64_t{chunk} * (kWarp / kBlockRuns) * static_cast<int>(sizeof(Block));

@@ -24,6 +24,8 @@
 #define BANTAM_KERNEL(threads, blocks) __global__ __launch_bounds__(threads, blocks) void
 #define BANTAM_DEVICE __device__ __forceinline__
 #define BANTAM_UNROLL _Pragma("unroll")
+#define BANTAM_UNROLL_4 _Pragma("unroll 4")
+#define BANTAM_NO_UNROLL _Pragma("unroll 1")
 
 namespace bantam::cuda {
 

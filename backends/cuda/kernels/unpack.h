@@ -48,7 +48,7 @@ BANTAM_DEVICE uint32_t Word(const void* at) {
   }
 }
 
-constexpr uint32_t Bytes(uint32_t byte) { return 0x01010101u * byte; }
+BANTAM_DEVICE constexpr uint32_t Bytes(uint32_t byte) { return 0x01010101u * byte; }
 
 // Subtracts `less` from each byte; a byte is below 128.
 template <uint32_t less>
@@ -81,28 +81,14 @@ BANTAM_DEVICE void LevelsOf(uint32_t word, int& low, int& high) {
 // The lowest four bits, one to a byte.
 BANTAM_DEVICE uint32_t SpreadFour(uint32_t bits) { return (bits & 15) * 0x00204081u & Bytes(1); }
 
-// Any type: whole groups where it has them, else element by element.
+// The types of codebooks: a point or two at a time.
 template <typename Block>
 BANTAM_DEVICE void Unpack(const Block& block, int run, int (&q)[kRunWords]) {
-  if constexpr (quant::HasQuants8<Block>) {
-    BANTAM_UNROLL
-    for (int i = 0; i < kRun / 8; ++i) {
-      const uint64_t quants = block.Quants8(kRun / 8 * run + i);
-      q[2 * i] = static_cast<int>(static_cast<uint32_t>(quants));
-      q[2 * i + 1] = static_cast<int>(static_cast<uint32_t>(quants >> 32));
-    }
-  } else {
-    BANTAM_UNROLL
-    for (int i = 0; i < kRunWords; ++i) {
-      uint32_t word = 0;
-      BANTAM_UNROLL
-      for (int j = 0; j < 4; ++j) {
-        const int element = kRun * run + 4 * i + j;
-        const int quant = block.Quant(element / Block::kGroup, element % Block::kGroup);
-        word |= (static_cast<uint32_t>(quant) & 0xFFu) << 8 * j;
-      }
-      q[i] = static_cast<int>(word);
-    }
+  BANTAM_UNROLL
+  for (int i = 0; i < kRun / 8; ++i) {
+    const uint64_t quants = block.Quants8(kRun / 8 * run + i);
+    q[2 * i] = static_cast<int>(static_cast<uint32_t>(quants));
+    q[2 * i + 1] = static_cast<int>(static_cast<uint32_t>(quants >> 32));
   }
 }
 
@@ -153,6 +139,30 @@ BANTAM_DEVICE void Unpack(const quant::BlockQ8_1& block, int, int (&q)[kRunWords
 BANTAM_DEVICE void Unpack(const quant::BlockQ8_K& block, int run, int (&q)[kRunWords]) {
   BANTAM_UNROLL
   for (int i = 0; i < kRunWords; ++i) q[i] = static_cast<int>(Word<4>(block.qs + kRun * run + 4 * i));
+}
+// The ternary digit of each byte that `power`, a power of three, carries out, two bytes at a time.
+BANTAM_DEVICE int DigitsOf(uint32_t word, uint32_t power) {
+  constexpr uint32_t kEven = 0x00FF00FFu;
+  const uint32_t even = ((word & kEven) * power & kEven) * 3 >> 8 & kEven;
+  const uint32_t odd = ((word >> 8 & kEven) * power & kEven) * 3 >> 8 & kEven;
+  return Minus<1>(even | odd << 8);
+}
+BANTAM_DEVICE void Unpack(const quant::BlockTQ1_0& block, int run, int (&q)[kRunWords]) {
+  constexpr uint64_t kPowers = 0x511B090301u;  // 1, 3, 9, 27, 81
+  auto power = [](int digit) { return static_cast<uint32_t>(kPowers >> 8 * digit) & 0xFFu; };
+  if (run < 5) {
+    BANTAM_UNROLL
+    for (int i = 0; i < kRunWords; ++i) q[i] = DigitsOf(Word<2>(block.qs + 4 * i), power(run));
+    return;
+  }
+  const int digit = 2 * (run - 5);  // of the last 16 bytes; after the fifth come the digits of qh
+  BANTAM_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t word = Word<2>(block.qs + 32 + 4 * i);
+    q[i] = DigitsOf(word, power(digit));
+    q[4 + i] = digit < 4 ? DigitsOf(word, power(digit + 1))
+                         : DigitsOf(Word<2>(block.qh), power(i));
+  }
 }
 BANTAM_DEVICE void Unpack(const quant::BlockTQ2_0& block, int run, int (&q)[kRunWords]) {
   BANTAM_UNROLL
