@@ -65,6 +65,7 @@ class Device : public device::Device {
   // Opened with the first use: naming devices starts none.
   absl::StatusOr<std::shared_ptr<Gpu>> Opened() const {
     std::lock_guard lock(mutex_);
+    if (gpu_ != nullptr && gpu_->lost()) gpu_.reset();
     if (gpu_ == nullptr) {
       BANTAM_ASSIGN_OR_RETURN(gpu_, Gpu::Open(number_, info_));
     }

@@ -28,8 +28,8 @@ struct DeviceInfo {
 };
 
 // Errors: kResourceExhausted when memory is short, and the device goes on; kNotFound without a
-// driver or a device; kUnavailable when the device is lost, for this process for good; kInternal
-// for anything else.
+// driver or a device; kUnavailable when the device is lost, until Reset; kInternal for anything
+// else.
 
 absl::StatusOr<int> DeviceCount();
 absl::StatusOr<DeviceInfo> Info(int device);
@@ -39,6 +39,8 @@ absl::string_view BackendName();
 // Every call below concerns the device made current on this thread. The first one creates its
 // context, which takes memory.
 absl::Status SetDevice(int device);
+// Ends the device's context: its memory, streams, events and graphs are no more.
+void Reset(int device);
 
 absl::Status MemoryInfo(uint64_t& free, uint64_t& total);
 absl::StatusOr<void*> Malloc(uint64_t bytes);

@@ -36,8 +36,7 @@ absl::Status ToStatus(cudaError_t error, absl::string_view what) {
     case cudaErrorDevicesUnavailable:
     case cudaErrorContextIsDestroyed:
     case cudaErrorUnknown:
-      return absl::UnavailableError(
-          absl::StrCat("the CUDA device is lost to this process; start it again: ", message));
+      return absl::UnavailableError(absl::StrCat("the CUDA device is lost: ", message));
     default:
       return absl::InternalError(message);
   }
@@ -86,6 +85,12 @@ absl::StatusOr<DeviceInfo> Info(int device) {
 }
 
 absl::Status SetDevice(int device) { return ToStatus(cudaSetDevice(device), "choosing a GPU"); }
+
+void Reset(int device) {
+  cudaSetDevice(device);  // whatever it says of the context that is to go
+  cudaDeviceReset();
+  cudaGetLastError();
+}
 
 absl::Status MemoryInfo(uint64_t& free, uint64_t& total) {
   size_t free_bytes = 0, total_bytes = 0;

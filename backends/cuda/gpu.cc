@@ -13,7 +13,10 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(int device, const driver::DeviceI
   static auto* const open = new std::map<int, std::weak_ptr<Gpu>>;
   std::lock_guard lock(mutex);
   std::weak_ptr<Gpu>& known = (*open)[device];
-  if (std::shared_ptr<Gpu> gpu = known.lock()) return gpu;
+  if (std::shared_ptr<Gpu> gpu = known.lock()) {
+    BANTAM_RETURN_IF_ERROR(gpu->Use());
+    return gpu;
+  }
   std::shared_ptr<Gpu> gpu(new Gpu(device, info));
   BANTAM_RETURN_IF_ERROR(gpu->Use());
   // Copies must work when memory is short, so what they need comes first.
@@ -23,6 +26,10 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(int device, const driver::DeviceI
 }
 
 Gpu::~Gpu() {
+  if (lost_) {
+    driver::Reset(device_);  // and with it all that there was
+    return;
+  }
   if (!driver::SetDevice(device_).ok()) return;
   for (Piece& piece : pieces_) {
     if (piece.done != nullptr) driver::FreeEvent(piece.done);
@@ -47,7 +54,7 @@ absl::Status Gpu::Note(absl::Status status) const {
 }
 
 absl::Status Gpu::Use() const {
-  if (lost_) return absl::UnavailableError("the CUDA device is lost to this process; start it again");
+  if (lost_) return absl::UnavailableError("the CUDA device is lost; load the model again");
   return Note(driver::SetDevice(device_));
 }
 

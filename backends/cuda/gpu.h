@@ -16,13 +16,15 @@ namespace bantam::cuda {
 
 class Gpu {
  public:
-  // The GPU, opened once for the process: its context is made here.
+  // The GPU, opened once for the process: its context is made here. One that was lost is opened anew
+  // when nothing is left of what was made from it; kUnavailable before.
   static absl::StatusOr<std::shared_ptr<Gpu>> Open(int device, const driver::DeviceInfo& info);
   ~Gpu();
 
   int device() const { return device_; }
   const driver::DeviceInfo& info() const { return info_; }
-  // Makes the GPU current on this thread; kUnavailable once it is lost, which is for good.
+  bool lost() const { return lost_; }
+  // Makes the GPU current on this thread; kUnavailable once it is lost.
   absl::Status Use() const;
   // Passes `status` through and notes whether the GPU is lost.
   absl::Status Note(absl::Status status) const;

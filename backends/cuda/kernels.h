@@ -85,6 +85,15 @@ QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns);
 // x's rows are the columns of the product.
 void Quantize(const View& x, const QuantizedX& out, Stream stream);
 
+// The columns of x rounded to f16 after division by a scale each.
+struct HalvedX {
+  uint16_t* halves = nullptr;  // [columns][k, padded with zeros]
+  float* scales = nullptr;     // [columns]
+};
+int64_t HalvedBytes(int64_t k, int64_t columns);
+HalvedX HalvedAt(void* memory, int64_t k, int64_t columns);
+void Halve(const View& x, const HalvedX& out, Stream stream);
+
 struct MatMulParams {
   const unsigned char* w = nullptr;
   int64_t w_stride = 0;  // bytes from row to row
@@ -92,6 +101,7 @@ struct MatMulParams {
   int32_t k = 0, m = 0, columns = 0;
   View x;                // where the type is plain
   QuantizedX quantized;  // where it is not
+  HalvedX halved;        // TileHalf
   float* out = nullptr;
   int64_t out_stride = 0;  // elements from column to column
   const float* bias = nullptr;
@@ -121,6 +131,8 @@ void VectorInt8(const MatMulParams& params, Stream stream);   // matvec_*.cu
 void VectorFloat(const MatMulParams& params, Stream stream);  // matmul_float.cu
 void TileInt8(const MatMulParams& params, Stream stream);     // matmul_*.cu
 void TileFloat(const MatMulParams& params, Stream stream);    // matmul_float.cu
+void TileHalf(const MatMulParams& params, Stream stream);     // matmul_half.cu
+bool CanTileHalf(const MatMulParams& params);                 // F16, in whole 16-byte words
 void Zero(float* out, int64_t count, Stream stream);          // elementwise.cu
 
 // attention.cu

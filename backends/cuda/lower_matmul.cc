@@ -21,14 +21,20 @@ bool SameMemory(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-void Lowering::Quantize(const Tensor& x, int64_t columns) {
-  const int64_t k = x.shape[0];
-  Scratch(static_cast<uint64_t>(QuantizedBytes(k, columns)));
-  if (SameMemory(x, quantized_)) return;
-  quantized_ = x;
+void Lowering::Prepare(const Tensor& x, Rounding rounding) {
+  const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
+  const bool half = rounding == Rounding::kHalf;
+  Scratch(static_cast<uint64_t>(half ? HalvedBytes(k, columns) : QuantizedBytes(k, columns)));
+  if (SameMemory(x, prepared_) && rounding == prepared_rounding_) return;
+  prepared_ = x;
+  prepared_rounding_ = rounding;
   const View view = x.view();
-  Add("quantize", [=](const OwnMemory& own, Stream stream) {
-    cuda::Quantize(view, QuantizedAt(own.scratch, k, columns), stream);
+  Add(half ? "halve" : "quantize", [=](const OwnMemory& own, Stream stream) {
+    if (half) {
+      Halve(view, HalvedAt(own.scratch, k, columns), stream);
+    } else {
+      Quantize(view, QuantizedAt(own.scratch, k, columns), stream);
+    }
   });
 }
 
@@ -57,12 +63,17 @@ void Lowering::MatMul(const graph::Node& node, Inputs inputs, const Tensor& outp
     p.activation = attrs.activation;
     first += m;
     const bool quantized = IsQuantized(w.type) && k > 0, tiled = columns > kVectorColumns;
-    if (quantized) Quantize(x, columns);
+    const bool half = tiled && CanTileHalf(p);
+    if (quantized) Prepare(x, Rounding::kInt8);
+    if (half) Prepare(x, Rounding::kHalf);
     Add(absl::StrCat(tiled ? "matmul " : "matvec ", quant::Name(w.type)),
         [=](const OwnMemory& own, Stream stream) {
           MatMulParams params = p;
           if (quantized) params.quantized = QuantizedAt(own.scratch, k, columns);
-          if (quantized) {
+          if (half) {
+            params.halved = HalvedAt(own.scratch, k, columns);
+            TileHalf(params, stream);
+          } else if (quantized) {
             tiled ? TileInt8(params, stream) : VectorInt8(params, stream);
           } else {
             tiled ? TileFloat(params, stream) : VectorFloat(params, stream);
@@ -104,7 +115,7 @@ void Lowering::MatMulExpert(Inputs inputs, const Tensor& output) {
   const int64_t x_columns = graph::RowCount(x.shape);
   uint64_t plan_at = 0;
   if (quantized) {
-    Quantize(x, x_columns);
+    Prepare(x, Rounding::kInt8);
     plan_at = Aligned(QuantizedBytes(k, x_columns));
     if (tiled) Scratch(plan_at + static_cast<uint64_t>(PlanBytes(p.columns, p.experts)));
   }

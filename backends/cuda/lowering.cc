@@ -76,6 +76,10 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node) 
         return refuse("a head is too wide");
       }
       return absl::OkStatus();
+    case Op::kMatMulExpert:
+      // A launch has so many blocks along its second dimension.
+      if (graph::ElementCount(value(2).shape) > 65535) return refuse("too many rows at a time");
+      return absl::OkStatus();
     default:
       return absl::OkStatus();
   }
@@ -89,10 +93,10 @@ uint64_t Lowering::Scratch(uint64_t bytes) {
 absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> inputs,
                              const Tensor& output) {
   // What was made of an x holds until that memory is written.
-  if (quantized_.data != nullptr) {
-    const std::byte* begin = quantized_.data;
-    const std::byte* end = begin + quantized_.SpanBytes();
-    if (output.data < end && begin < output.data + output.SpanBytes()) quantized_ = {};
+  if (prepared_.data != nullptr) {
+    const std::byte* begin = prepared_.data;
+    const std::byte* end = begin + prepared_.SpanBytes();
+    if (output.data < end && begin < output.data + output.SpanBytes()) prepared_ = {};
   }
   const RowParams rows{inputs[0].view(), output.data};
   switch (node.op) {
@@ -274,7 +278,7 @@ void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& o
   p.splits = static_cast<int32_t>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, most)));
   if (p.splits > 1) {
     Scratch(4 * static_cast<uint64_t>(PartElements(p.v.shape[0], heads, n, p.splits)));
-    quantized_ = {};
+    prepared_ = {};
   }
   Add(absl::StrCat("attention ", quant::Name(p.k_type), p.splits > 1 ? " split" : ""),
       [p](const OwnMemory& own, Stream stream) {

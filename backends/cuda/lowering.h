@@ -61,8 +61,10 @@ class Lowering {
   void MatMulExpert(Inputs inputs, const Tensor& output);
   void Attention(const graph::Node& node, Inputs inputs, const Tensor& output);
 
-  // Rounds the columns of x to int8 at the start of scratch, unless that is what is there.
-  void Quantize(const Tensor& x, int64_t columns);
+  // What columns of x are rounded to for a product.
+  enum class Rounding { kInt8, kHalf };
+  // Rounds them at the start of scratch, unless that is what is there.
+  void Prepare(const Tensor& x, Rounding rounding);
   void Add(std::string kernel, std::function<void(const OwnMemory&, Stream)> launch,
            uint64_t weight_bytes = 0) {
     launches_.push_back({std::move(kernel), weight_bytes, std::move(launch)});
@@ -74,7 +76,8 @@ class Lowering {
   std::vector<double> constants_;
   uint64_t scratch_bytes_ = 0;
   // The x whose rounded columns are at the start of scratch; data is null when none's are.
-  Tensor quantized_;
+  Tensor prepared_;
+  Rounding prepared_rounding_ = Rounding::kInt8;
 };
 
 }  // namespace bantam::cuda

@@ -52,7 +52,7 @@ bool Strikes(std::atomic<int>& countdown) {
 }
 
 absl::Status LostStatus() {
-  return emulator::TheFaults().lost ? absl::UnavailableError("the CUDA device is lost (injected)")
+  return emulator::TheFaults().lost ? absl::UnavailableError("the CUDA device is lost: injected")
                                     : absl::OkStatus();
 }
 
@@ -125,6 +125,13 @@ absl::StatusOr<DeviceInfo> Info(int) {
   return info;
 }
 absl::Status SetDevice(int) { return LostStatus(); }
+void Reset(int) {
+  std::lock_guard lock(allocations_mutex);
+  for (const auto& [memory, mapping] : allocations) munmap(mapping.base, mapping.mapped);
+  allocations.clear();
+  allocated = 0;
+  emulator::TheFaults().lost = false;
+}
 absl::Status MemoryInfo(uint64_t& free, uint64_t& total) {
   total = kMemory;
   free = kMemory - emulator::AllocatedBytes();
