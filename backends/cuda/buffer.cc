@@ -11,8 +11,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> Buffer::Allocate(std::shared_ptr<Gpu> gp
     return absl::ResourceExhaustedError(absl::StrCat("no device memory for ", bytes, " bytes"));
   }
   std::unique_ptr<Buffer> buffer(new Buffer(std::move(gpu)));
-  BANTAM_ASSIGN_OR_RETURN(buffer->memory_,
-                          buffer->gpu_->Allocate((bytes / kWord + 1) * kWord));
+  BANTAM_ASSIGN_OR_RETURN(buffer->memory_, buffer->gpu_->Allocate((bytes / kWord + 1) * kWord));
   buffer->size_ = bytes;
   return buffer;
 }

@@ -94,7 +94,8 @@ void Reset(int device) {
 
 absl::Status MemoryInfo(uint64_t& free, uint64_t& total) {
   size_t free_bytes = 0, total_bytes = 0;
-  const absl::Status status = ToStatus(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for memory");
+  const absl::Status status =
+      ToStatus(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for memory");
   free = free_bytes;
   total = total_bytes;
   return status;
@@ -148,35 +149,36 @@ absl::Status StreamWaits(Stream stream, Event event) {
 }
 absl::StatusOr<double> SecondsBetween(Event start, Event end) {
   float milliseconds = 0;
-  BANTAM_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start),
-                                                       static_cast<cudaEvent_t>(end)),
-                                  "timing"));
+  BANTAM_RETURN_IF_ERROR(
+      ToStatus(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start),
+                                    static_cast<cudaEvent_t>(end)),
+               "timing"));
   return milliseconds * 1e-3;
 }
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream stream) {
-  return ToStatus(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice,
-                                  static_cast<cudaStream_t>(stream)),
-                  "copying to the GPU");
+  return ToStatus(
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
+      "copying to the GPU");
 }
 absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream stream) {
-  return ToStatus(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost,
-                                  static_cast<cudaStream_t>(stream)),
-                  "copying from the GPU");
+  return ToStatus(
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)),
+      "copying from the GPU");
 }
 absl::Status Fill(void* to, int byte, uint64_t bytes, Stream stream) {
   return ToStatus(cudaMemsetAsync(to, byte, bytes, static_cast<cudaStream_t>(stream)), "filling");
 }
 
 absl::Status BeginCapture(Stream stream) {
-  return ToStatus(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream),
-                                         cudaStreamCaptureModeThreadLocal),
-                  "capturing a graph");
+  return ToStatus(
+      cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeRelaxed),
+      "capturing a graph");
 }
 absl::StatusOr<GraphExec> EndCapture(Stream stream) {
   cudaGraph_t graph = nullptr;
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph), "capturing a graph"));
+  BANTAM_RETURN_IF_ERROR(ToStatus(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph),
+                                  "capturing a graph"));
   cudaGraphExec_t exec = nullptr;
   const cudaError_t error = cudaGraphInstantiate(&exec, graph, 0);
   cudaGraphDestroy(graph);

@@ -186,6 +186,11 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
 absl::Status Executable::Capture() {
   BANTAM_ASSIGN_OR_RETURN(done_, driver::NewEvent());
   if (launches_.empty()) return absl::OkStatus();
+  for (const KernelLaunch& launch : launches_) {
+    launch.launch(own_, nullptr);
+    BANTAM_RETURN_IF_ERROR(
+        Annotate(driver::LaunchStatus(), absl::StrCat("loading ", launch.kernel)));
+  }
   BANTAM_ASSIGN_OR_RETURN(capture_, CudaStream::Make(gpu_));
   BANTAM_RETURN_IF_ERROR(driver::BeginCapture(capture_->handle()));
   absl::Status status;

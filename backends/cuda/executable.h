@@ -24,7 +24,8 @@ class CudaStream : public device::Stream {
   cuda::Stream handle() const { return stream_; }
 
  private:
-  CudaStream(std::shared_ptr<Gpu> gpu, cuda::Stream stream) : gpu_(std::move(gpu)), stream_(stream) {}
+  CudaStream(std::shared_ptr<Gpu> gpu, cuda::Stream stream)
+      : gpu_(std::move(gpu)), stream_(stream) {}
   std::shared_ptr<Gpu> gpu_;
   cuda::Stream stream_;
 };

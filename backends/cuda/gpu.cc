@@ -103,8 +103,8 @@ absl::Status Gpu::CopyOut(const void* from, std::span<std::byte> data) {
   for (uint64_t i = 0; i < pieces + kPieces - 1; ++i) {
     if (i < pieces) {
       Piece& piece = pieces_[i % kPieces];
-      BANTAM_RETURN_IF_ERROR(Note(
-          driver::CopyToHost(piece.memory, at + i * kPieceBytes, part(i).size(), copies_)));
+      BANTAM_RETURN_IF_ERROR(
+          Note(driver::CopyToHost(piece.memory, at + i * kPieceBytes, part(i).size(), copies_)));
       BANTAM_RETURN_IF_ERROR(Note(driver::Record(piece.done, copies_)));
     }
     if (i + 1 < kPieces) continue;

@@ -16,8 +16,8 @@ namespace bantam::cuda {
 
 class Gpu {
  public:
-  // The GPU, opened once for the process: its context is made here. One that was lost is opened anew
-  // when nothing is left of what was made from it; kUnavailable before.
+  // The GPU, opened once for the process: its context is made here. One that was lost is opened
+  // anew when nothing is left of what was made from it; kUnavailable before.
   static absl::StatusOr<std::shared_ptr<Gpu>> Open(int device, const driver::DeviceInfo& info);
   ~Gpu();
 

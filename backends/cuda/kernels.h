@@ -1,6 +1,6 @@
 // Every kernel as a function that launches it on a stream, for host code: lowering.cc calls these
-// while a stream is being captured. Pointers are to device memory. One .cu file in kernels/ for each
-// group.
+// while a stream is being captured, and once before with no stream, which loads the kernel.
+// Pointers are to device memory. One .cu file in kernels/ for each group.
 #pragma once
 
 #include <cstdint>
@@ -80,7 +80,9 @@ struct QuantizedX {
   float* scales = nullptr;   // [columns][k / 32]
   float* sums = nullptr;     // [columns][k / 16], of x itself, before rounding
 };
-inline int64_t QuantizedBytes(int64_t k, int64_t columns) { return columns * (k + k / 32 * 12 + 48); }
+inline int64_t QuantizedBytes(int64_t k, int64_t columns) {
+  return columns * (k + k / 32 * 12 + 48);
+}
 QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns);
 // x's rows are the columns of the product.
 void Quantize(const View& x, const QuantizedX& out, Stream stream);

@@ -66,7 +66,8 @@ void Lowering::MatMul(const graph::Node& node, Inputs inputs, const Tensor& outp
     const bool half = tiled && CanTileHalf(p);
     if (quantized) Prepare(x, Rounding::kInt8);
     if (half) Prepare(x, Rounding::kHalf);
-    Add(absl::StrCat(tiled ? "matmul " : "matvec ", quant::Name(w.type)),
+    Add(
+        absl::StrCat(tiled ? "matmul " : "matvec ", quant::Name(w.type)),
         [=](const OwnMemory& own, Stream stream) {
           MatMulParams params = p;
           if (quantized) params.quantized = QuantizedAt(own.scratch, k, columns);
@@ -120,7 +121,8 @@ void Lowering::MatMulExpert(Inputs inputs, const Tensor& output) {
     if (tiled) Scratch(plan_at + static_cast<uint64_t>(PlanBytes(p.columns, p.experts)));
   }
   const auto chosen = static_cast<uint64_t>(std::min(columns, experts));
-  Add(absl::StrCat(tiled ? "matmul experts " : "matvec experts ", quant::Name(w.type)),
+  Add(
+      absl::StrCat(tiled ? "matmul experts " : "matvec experts ", quant::Name(w.type)),
       [=](const OwnMemory& own, Stream stream) {
         MatMulParams params = p;
         if (!quantized) return VectorFloat(params, stream);

@@ -119,8 +119,7 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     }
     case Op::kSoftmax: {
       const float scale = std::get<graph::SoftmaxAttrs>(node.attrs).scale;
-      Add("softmax",
-          [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
+      Add("softmax", [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
       break;
     }
     case Op::kTopK: {

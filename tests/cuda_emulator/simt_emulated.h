@@ -55,10 +55,9 @@ inline void SyncWarp() {
 
 template <typename T>
 T ShuffleXor(T value, int mask) {
-  return WarpOperation<T, T>("shuffle", value, mask,
-                             [](const auto& from, auto& to, int m) {
-                               for (int i = 0; i < kWarp; ++i) to[i] = from[i ^ m];
-                             });
+  return WarpOperation<T, T>("shuffle", value, mask, [](const auto& from, auto& to, int m) {
+    for (int i = 0; i < kWarp; ++i) to[i] = from[i ^ m];
+  });
 }
 
 inline int Dp4a(int a, int b, int sum) {

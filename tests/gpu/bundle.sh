@@ -27,6 +27,7 @@ ldd "${programs[@]}" "${plugins[@]}" | awk '$3 ~ /^\// {print $3}' |
   sort -u | grep -Ev '/(libc|libm|libdl|libpthread|librt|libvulkan|libcuda|ld-linux[^/]*)\.so|/libbantam\.so' |
   xargs -I{} cp -L {} "$bundle/lib/"
 cp "$here/run.sh" "$bundle/"
+cp "$here/../golden/wikitext/wiki.test.excerpt.txt" "$bundle/wiki.txt"
 model=${BANTAM_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/bantam/models}/SmolLM2-135M-Instruct.Q4_1.gguf
 if [[ -s $model ]]; then mkdir -p "$bundle/models" && cp "$model" "$bundle/models/"; fi
 echo "bundled: $(du -sh "$bundle" | cut -f1) in $bundle" >&2

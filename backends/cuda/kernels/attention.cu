@@ -1,11 +1,11 @@
 // Attention over a KV cache with online softmax (Milakov and Gimelshein 2018; Dao et al. 2022).
 //
 // A block is one KV head and up to kPairs pairs (query, query head of that KV head), and a part of
-// the cache where that is split. It walks the cache in tiles of 32 cells. K of a tile goes to shared
-// memory as f32, 128 elements of every cell at a time; a warp scores its share of the pairs, lane c
-// cell c, so that the largest score and the sum of a pair are found within a warp. V of the tile
-// takes K's place, and thread t adds to element t of the output of every pair. Tiles that no pair
-// sees are not read.
+// the cache where that is split. It walks the cache in tiles of 32 cells. K of a tile goes to
+// shared memory as f32, 128 elements of every cell at a time; a warp scores its share of the pairs,
+// lane c cell c, so that the largest score and the sum of a pair are found within a warp. V of the
+// tile takes K's place, and thread t adds to element t of the output of every pair. Tiles that no
+// pair sees are not read.
 
 #include "backends/cuda/kernels/common.h"
 #include "backends/cuda/kernels/types.h"
@@ -18,8 +18,8 @@ constexpr int kCells = kWarp;
 constexpr int kPart = kThreads;    // elements of a head at a time
 constexpr int kPitch = kPart + 1;  // of a cell: lanes read one element of different cells
 
-// Elements `first` to `first` + kPart of `count` cells' heads, to tile[cell][kPitch]; zeros past the
-// end of the head and of the cells. Whether all of them are finite.
+// Elements `first` to `first` + kPart of `count` cells' heads, to tile[cell][kPitch]; zeros past
+// the end of the head and of the cells. Whether all of them are finite.
 template <typename Source>
 BANTAM_DEVICE bool LoadTileOf(const View& cache, int kv_head, int cell, int count, int first,
                               float* tile) {
@@ -54,9 +54,9 @@ BANTAM_DEVICE bool LoadTile(const View& cache, quant::Type type, int kv_head, in
 template <int kPairs>
 struct Shared {
   float tile[kCells * kPitch];
-  float p[kCells][kPairs];     // exp(score - highest), 0 for cells not seen
-  float keep[kPairs];          // what a pair's sums so far are multiplied by
-  int32_t position[kPairs];    // of the query; its sequence is -1 for a pair that is not there
+  float p[kCells][kPairs];   // exp(score - highest), 0 for cells not seen
+  float keep[kPairs];        // what a pair's sums so far are multiplied by
+  int32_t position[kPairs];  // of the query; its sequence is -1 for a pair that is not there
   int32_t sequence[kPairs];
   float highest[kPairs], sum[kPairs];  // in the end
   // Queries follow: [head_dim][kPairs]
@@ -64,7 +64,8 @@ struct Shared {
 
 // kParts is how many times kPart the head of V is.
 template <int kPairs, int kParts>
-BANTAM_KERNEL(kThreads, kPairs * kParts <= 8 ? 4 : 2) AttentionKernel(AttentionParams a) {
+BANTAM_KERNEL(kThreads, kPairs* kParts <= 8 ? 4 : 2)
+AttentionKernel(AttentionParams a) {
   auto& shared = *reinterpret_cast<Shared<kPairs>*>(SharedMemory());
   auto* queries = reinterpret_cast<float*>(&shared + 1);
   const int heads = a.q.shape[1], kv_heads = a.k.shape[1], n = a.q.shape[2];
@@ -157,8 +158,7 @@ BANTAM_KERNEL(kThreads, kPairs * kParts <= 8 ? 4 : 2) AttentionKernel(AttentionP
     SyncThreads();
     BANTAM_UNROLL
     for (int part = 0; part < kParts; ++part) {
-      const bool finite =
-          LoadTile(a.v, a.v_type, kv_head, cell, count, part * kPart, shared.tile);
+      const bool finite = LoadTile(a.v, a.v_type, kv_head, cell, count, part * kPart, shared.tile);
       // Also the barrier after which the tile is whole.
       const bool careful = SyncThreadsOr(!finite);
       BANTAM_UNROLL
@@ -253,8 +253,7 @@ constexpr int kFewPairs = 4, kManyPairs = 16, kWidePairs = 8;
 template <int kPairs, int kParts>
 void LaunchAttention(const AttentionParams& a, Stream stream) {
   const int pairs = a.q.shape[1] / a.k.shape[1] * a.q.shape[2];
-  const int shared_bytes =
-      static_cast<int>(sizeof(Shared<kPairs>)) + 4 * kPairs * a.q.shape[0];
+  const int shared_bytes = static_cast<int>(sizeof(Shared<kPairs>)) + 4 * kPairs * a.q.shape[0];
   Launch(AttentionKernel<kPairs, kParts>,
          {Blocks(pairs, kPairs) * static_cast<unsigned>(a.k.shape[1]),
           static_cast<unsigned>(a.splits)},

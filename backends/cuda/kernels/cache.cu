@@ -94,7 +94,8 @@ BANTAM_DEVICE void Store(const float* x, F16Cell& cell) { cell.value = quant::Fl
 
 // A block to a row (token) of x. Of two rows for one slot the later is written.
 template <typename Cell>
-BANTAM_KERNEL(kThreads, 1) KvWriteKernel(KvWriteParams p) {
+BANTAM_KERNEL(kThreads, 1)
+KvWriteKernel(KvWriteParams p) {
   const int row = BlockX(), rows = p.x.shape[2];
   const int slot = p.slots[row];
   bool again = slot < 0 || slot >= p.cache.shape[2];

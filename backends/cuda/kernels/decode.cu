@@ -10,7 +10,8 @@ constexpr int kThreads = 256;
 
 // A block writes kThreads elements of a row; blocks along y, and in strides of it, are rows.
 template <typename Source>
-BANTAM_KERNEL(kThreads, 1) DecodeKernel(DecodeParams p, int rows, int grid_y) {
+BANTAM_KERNEL(kThreads, 1)
+DecodeKernel(DecodeParams p, int rows, int grid_y) {
   const int i = BlockX() * kThreads + ThreadX();
   const int k = p.x.shape[0];
   if (i >= k) return;
@@ -31,9 +32,8 @@ void Decode(const DecodeParams& p, Stream stream) {
   const int rows = p.ids != nullptr ? p.id_count : Rows(p.x);
   const int grid_y = rows < 65535 ? rows : 65535;
   auto launch = [&]<typename Source>(std::type_identity<Source>) {
-    Launch(DecodeKernel<Source>,
-           {Blocks(p.x.shape[0], kThreads), static_cast<unsigned>(grid_y)}, kThreads, 0, stream, p,
-           rows, grid_y);
+    Launch(DecodeKernel<Source>, {Blocks(p.x.shape[0], kThreads), static_cast<unsigned>(grid_y)},
+           kThreads, 0, stream, p, rows, grid_y);
   };
   ForType<PlainTypes>(p.type, launch);
   ForType<quant::AllBlocks>(p.type, launch);

@@ -73,7 +73,8 @@ BANTAM_KERNEL(kThreads, 1) ElementwiseKernel(ElementwiseParams p, int count) {
 }
 
 template <typename T>
-BANTAM_KERNEL(kThreads, 1) PackKernel(View from, T* to, int count) {
+BANTAM_KERNEL(kThreads, 1)
+PackKernel(View from, T* to, int count) {
   const int flat = BlockX() * kThreads + ThreadX();
   if (flat < count) to[flat] = Load<T>(from, IndexOf(flat, from));
 }
@@ -96,9 +97,11 @@ void Pack(const View& from, void* to, int unit_bytes, Stream stream) {
   const int count = Count(from);
   const Grid grid = {Blocks(count, kThreads)};
   if (unit_bytes == 4) {
-    Launch(PackKernel<uint32_t>, grid, kThreads, 0, stream, from, static_cast<uint32_t*>(to), count);
+    Launch(PackKernel<uint32_t>, grid, kThreads, 0, stream, from, static_cast<uint32_t*>(to),
+           count);
   } else if (unit_bytes == 2) {
-    Launch(PackKernel<uint16_t>, grid, kThreads, 0, stream, from, static_cast<uint16_t*>(to), count);
+    Launch(PackKernel<uint16_t>, grid, kThreads, 0, stream, from, static_cast<uint16_t*>(to),
+           count);
   } else {
     Launch(PackKernel<uint8_t>, grid, kThreads, 0, stream, from, static_cast<uint8_t*>(to), count);
   }

@@ -29,7 +29,8 @@ inline constexpr int kWide = sizeof(Source) <= 4 && sizeof(Source) >= 2 ? 16 / s
 
 // A warp to a row, for up to kColumns columns; lanes take kWide elements in turn.
 template <typename Source, int kColumns>
-BANTAM_KERNEL(kThreads, 4) VectorKernel(MatMulParams p, bool wide) {
+BANTAM_KERNEL(kThreads, 4)
+VectorKernel(MatMulParams p, bool wide) {
   constexpr int kW = kWide<Source>;
   const int row = BlockX() * kWarps + ThreadX() / kWarp, lane = ThreadX() % kWarp;
   const int first = BlockY() * kColumns;
@@ -83,7 +84,8 @@ constexpr int kPitch = kSide + 4;
 
 // A block computes 64 rows by 64 columns, a thread 4 by 4 of them, in steps of 16 along k.
 template <typename Source>
-BANTAM_KERNEL(kTileThreads, 2) TileKernel(MatMulParams p) {
+BANTAM_KERNEL(kTileThreads, 2)
+TileKernel(MatMulParams p) {
   auto* w_tile = reinterpret_cast<float*>(SharedMemory());  // [kStep][kPitch]
   float* x_tile = w_tile + kStep * kPitch;
   const int first_row = BlockX() * kSide, first_column = BlockY() * kSide;

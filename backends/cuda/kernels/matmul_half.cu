@@ -1,8 +1,8 @@
 // Products of an f16 matrix with many columns, on tensor cores.
 //
 // Columns are rounded to f16, each scaled by a power of two of its own so that none overflows. A
-// block computes 64 rows by 64 columns with four warps of 32 by 32, in steps of 32 along k; the next
-// step of both arrives in shared memory by asynchronous copies while this one is multiplied.
+// block computes 64 rows by 64 columns with four warps of 32 by 32, in steps of 32 along k; the
+// next step of both arrives in shared memory by asynchronous copies while this one is multiplied.
 
 #include "backends/cuda/kernels/common.h"
 #include "runtime/quant/float16.h"

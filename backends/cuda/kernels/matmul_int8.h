@@ -20,13 +20,13 @@ using OtherBlocks = quant::BlockList<quant::BlockIQ4_NL, quant::BlockIQ4_XS, qua
 template <typename Blocks>
 void Int8Product(const MatMulParams& p, bool tiled, Stream stream);
 
-#define BANTAM_INT8_PRODUCTS(Blocks)                                                  \
-  template <>                                                                         \
-  void Int8Product<Blocks>(const MatMulParams& p, bool tiled, Stream stream) {        \
-    Blocks::ForEach([&]<typename Block>(std::type_identity<Block>) {                  \
-      if (Block::kType != p.type) return;                                             \
-      tiled ? LaunchTile<Block>(p, stream) : LaunchVector<Block>(p, stream);          \
-    });                                                                               \
+#define BANTAM_INT8_PRODUCTS(Blocks)                                           \
+  template <>                                                                  \
+  void Int8Product<Blocks>(const MatMulParams& p, bool tiled, Stream stream) { \
+    Blocks::ForEach([&]<typename Block>(std::type_identity<Block>) {           \
+      if (Block::kType != p.type) return;                                      \
+      tiled ? LaunchTile<Block>(p, stream) : LaunchVector<Block>(p, stream);   \
+    });                                                                        \
   }
 
 }  // namespace bantam::cuda

@@ -1,10 +1,10 @@
 // Products of a quantized matrix with many columns rounded to int8, on tensor cores.
 //
 // A block computes 64 rows by 64 columns with four warps of 32 by 32. It goes along k in steps of
-// 128 elements: the threads unpack the weights of the next step to int8 in one half of shared memory
-// (and x arrives there by asynchronous copies) while tensor cores multiply what is in the other. The
-// integers of each run of 32 elements (16 where a run has two scales) are scaled and added in f32.
-// Where weights have an offset, offset times the sum of x is added for every run.
+// 128 elements: the threads unpack the weights of the next step to int8 in one half of shared
+// memory (and x arrives there by asynchronous copies) while tensor cores multiply what is in the
+// other. The integers of each run of 32 elements (16 where a run has two scales) are scaled and
+// added in f32. Where weights have an offset, offset times the sum of x is added for every run.
 #pragma once
 
 #include "backends/cuda/kernels/common.h"
@@ -31,7 +31,8 @@ struct alignas(16) TileStage {
 };
 
 template <typename Block>
-BANTAM_KERNEL(kTileThreads, 3) TileKernel(MatMulParams p) {
+BANTAM_KERNEL(kTileThreads, 3)
+TileKernel(MatMulParams p) {
   constexpr int kH = kHalves<Block>;
   constexpr bool kOffset = quant::HasOffset<Block>;
   using Stage = TileStage<Block>;
@@ -99,8 +100,7 @@ BANTAM_KERNEL(kTileThreads, 3) TileKernel(MatMulParams p) {
       int32_t* to = &stage.w[row][in_step * kRunWords];
       if (first_row + row < p.m && run < runs) {
         constexpr int kBlockRuns = Block::kElements / kRun;
-        const auto* blocks =
-            reinterpret_cast<const Block*>(w + (first_row + row) * p.w_stride);
+        const auto* blocks = reinterpret_cast<const Block*>(w + (first_row + row) * p.w_stride);
         const Block& block = blocks[run / kBlockRuns];
         const int in_block = run % kBlockRuns;
         int q[kRunWords];
@@ -201,9 +201,8 @@ BANTAM_KERNEL(kTileThreads, 3) TileKernel(MatMulParams p) {
 template <typename Block>
 void LaunchTile(const MatMulParams& p, Stream stream) {
   constexpr int kShared = 2 * static_cast<int>(sizeof(TileStage<Block>)) + 8 * kTileColumns;
-  const unsigned tiles = p.tiles != nullptr
-                             ? static_cast<unsigned>(MaxTiles(p.columns, p.experts))
-                             : Blocks(p.columns, kTileColumns);
+  const unsigned tiles = p.tiles != nullptr ? static_cast<unsigned>(MaxTiles(p.columns, p.experts))
+                                            : Blocks(p.columns, kTileColumns);
   Launch(TileKernel<Block>, {Blocks(p.m, kTileRows), tiles}, kTileThreads, kShared, stream, p);
 }
 

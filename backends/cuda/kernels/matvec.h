@@ -28,7 +28,8 @@ BANTAM_DEVICE void StageBytes(unsigned char* slot, const unsigned char* from, in
 }
 
 template <typename Block, int kColumns>
-BANTAM_KERNEL(kVectorThreads, 4) VectorKernel(MatMulParams p) {
+BANTAM_KERNEL(kVectorThreads, 4)
+VectorKernel(MatMulParams p) {
   constexpr int kH = kHalves<Block>;
   constexpr int kBlockRuns = Block::kElements / kRun;
   const int warp = ThreadX() / kWarp, lane = ThreadX() % kWarp;
@@ -114,8 +115,8 @@ BANTAM_KERNEL(kVectorThreads, 4) VectorKernel(MatMulParams p) {
           }
           if constexpr (quant::HasOffset<Block>) {
             const float s0 = p.quantized.sums[2 * at], s1 = p.quantized.sums[2 * at + 1];
-            sums[r][c] += kH == 1 ? offset[r][0] * (s0 + s1)
-                                  : offset[r][0] * s0 + offset[r][kH - 1] * s1;
+            sums[r][c] +=
+                kH == 1 ? offset[r][0] * (s0 + s1) : offset[r][0] * s0 + offset[r][kH - 1] * s1;
           }
         }
       }

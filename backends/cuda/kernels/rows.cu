@@ -75,8 +75,8 @@ BANTAM_KERNEL(kThreads, 1) TopKKernel(RowParams p, int wanted) {
       if (order < before && order > best) best = order;
     }
     for (int mask = kWarp / 2; mask > 0; mask /= 2) {
-      const auto other = static_cast<uint64_t>(
-          ShuffleXor(static_cast<unsigned long long>(best), mask));
+      const auto other =
+          static_cast<uint64_t>(ShuffleXor(static_cast<unsigned long long>(best), mask));
       if (other > best) best = other;
     }
     if (ThreadX() % kWarp == 0) shared[ThreadX() / kWarp] = best;

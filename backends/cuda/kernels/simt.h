@@ -54,16 +54,18 @@ BANTAM_DEVICE T ShuffleXor(T value, int mask) {
 // sum + the dot product of two vectors of four int8.
 BANTAM_DEVICE int Dp4a(int a, int b, int sum) { return __dp4a(a, b, sum); }
 
-// Four of the eight bytes of a (0 to 3) and b (4 to 7): nibble i of `selection` says which is byte i.
+// Four of the eight bytes of a (0 to 3) and b (4 to 7): nibble i of `selection` says which is byte
+// i.
 BANTAM_DEVICE uint32_t PickBytes(uint32_t a, uint32_t b, uint32_t selection) {
   return __byte_perm(a, b, selection);
 }
 
 // Tensor cores. Fragments are those of the PTX manual for mma.m16n8k32 and m16n8k16: with
-// g = lane / 4 and t = lane % 4, C has rows g (c[0], c[1]) and g + 8 (c[2], c[3]), columns 2t, 2t+1.
+// g = lane / 4 and t = lane % 4, C has rows g (c[0], c[1]) and g + 8 (c[2], c[3]), columns 2t,
+// 2t+1.
 //
-// c += A (16 x 16) B (16 x 8), int8: a[0] row g, a[1] row g + 8, both elements 4t..4t+3; b column g,
-// elements 4t..4t+3.
+// c += A (16 x 16) B (16 x 8), int8: a[0] row g, a[1] row g + 8, both elements 4t..4t+3; b column
+// g, elements 4t..4t+3.
 BANTAM_DEVICE void MmaInt8K16(int (&c)[4], int a0, int a1, int b) {
 #if __CUDA_ARCH__ >= 800
   asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
@@ -145,14 +147,21 @@ BANTAM_DEVICE void SineCosineOfHalfTurns(float x, float& sine, float& cosine) {
   sincospif(x, &sine, &cosine);
 }
 
+// Without a stream the kernel is only loaded, which must not happen while a stream is captured.
 template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), Grid grid, int threads, int shared_bytes, Stream stream,
             const Args&... args) {
-  if (shared_bytes > 48 << 10) {
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  if (stream == nullptr) {
+    cudaFuncAttributes attributes;
+    if (cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && shared_bytes > 48 << 10) {
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    }
+    return;  // what failed is what cudaGetLastError says
   }
+  // clang-format off
   kernel<<<dim3(grid.x, grid.y), threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
       args...);
+  // clang-format on
 }
 
 }  // namespace bantam::cuda

@@ -1,5 +1,5 @@
-// The types of weights as templates: the blocks of runtime/quant, and one struct for each plain type
-// with the same members as far as single elements go.
+// The types of weights as templates: the blocks of runtime/quant, and one struct for each plain
+// type with the same members as far as single elements go.
 #pragma once
 
 #include <type_traits>

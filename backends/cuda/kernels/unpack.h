@@ -138,7 +138,8 @@ BANTAM_DEVICE void Unpack(const quant::BlockQ8_1& block, int, int (&q)[kRunWords
 }
 BANTAM_DEVICE void Unpack(const quant::BlockQ8_K& block, int run, int (&q)[kRunWords]) {
   BANTAM_UNROLL
-  for (int i = 0; i < kRunWords; ++i) q[i] = static_cast<int>(Word<4>(block.qs + kRun * run + 4 * i));
+  for (int i = 0; i < kRunWords; ++i)
+    q[i] = static_cast<int>(Word<4>(block.qs + kRun * run + 4 * i));
 }
 // The ternary digit of each byte that `power`, a power of three, carries out, two bytes at a time.
 BANTAM_DEVICE int DigitsOf(uint32_t word, uint32_t power) {
@@ -160,8 +161,7 @@ BANTAM_DEVICE void Unpack(const quant::BlockTQ1_0& block, int run, int (&q)[kRun
   for (int i = 0; i < 4; ++i) {
     const uint32_t word = Word<2>(block.qs + 32 + 4 * i);
     q[i] = DigitsOf(word, power(digit));
-    q[4 + i] = digit < 4 ? DigitsOf(word, power(digit + 1))
-                         : DigitsOf(Word<2>(block.qh), power(i));
+    q[4 + i] = digit < 4 ? DigitsOf(word, power(digit + 1)) : DigitsOf(Word<2>(block.qh), power(i));
   }
 }
 BANTAM_DEVICE void Unpack(const quant::BlockTQ2_0& block, int run, int (&q)[kRunWords]) {
@@ -206,8 +206,8 @@ BANTAM_DEVICE void Unpack(const quant::BlockQ6_K& block, int run, int (&q)[kRunW
   for (int i = 0; i < kRunWords; ++i) {
     const uint32_t low = Word<2>(block.ql + 64 * (run >> 2) + kRun * (run & 1) + 4 * i);
     const uint32_t high = Word<2>(block.qh + kRun * (run >> 2) + 4 * i);
-    q[i] = Minus<32>((low >> 4 * (run >> 1 & 1) & Bytes(15)) |
-                     (high >> 2 * (run & 3) & Bytes(3)) << 4);
+    q[i] = Minus<32>((low >> 4 * (run >> 1 & 1) & Bytes(15)) | (high >> 2 * (run & 3) & Bytes(3))
+                                                                   << 4);
   }
 }
 BANTAM_DEVICE void Unpack(const quant::BlockIQ4_NL& block, int, int (&q)[kRunWords]) {
@@ -216,7 +216,8 @@ BANTAM_DEVICE void Unpack(const quant::BlockIQ4_NL& block, int, int (&q)[kRunWor
 }
 BANTAM_DEVICE void Unpack(const quant::BlockIQ4_XS& block, int run, int (&q)[kRunWords]) {
   BANTAM_UNROLL
-  for (int i = 0; i < 4; ++i) LevelsOf<kIq4Levels>(Word<4>(block.qs + 16 * run + 4 * i), q[i], q[4 + i]);
+  for (int i = 0; i < 4; ++i)
+    LevelsOf<kIq4Levels>(Word<4>(block.qs + 16 * run + 4 * i), q[i], q[4 + i]);
 }
 BANTAM_DEVICE void Unpack(const quant::BlockMXFP4& block, int, int (&q)[kRunWords]) {
   BANTAM_UNROLL

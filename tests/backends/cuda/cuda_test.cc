@@ -168,10 +168,12 @@ TEST_F(Cuda, PartsOfALongCacheAreJoined) {
           cells.push_back(i);
           cells.push_back(i % 7 == 5 ? -1 : 0);
         }
-        std::vector<ValueId> inputs = {
-            c.Input({64, kHeads, 1, 1}, -3, 3), c.Input({64, 1, kContext, 1}, -3, 3, Type::kF16),
-            c.Input({v_dim, 1, kContext, 1}, -1, 1, Type::kF16), c.Ints({2, 1, 1, 1}, {1450, 0}),
-            c.Ints({2, kContext, 1, 1}, cells), c.Ints({1, 1, 1, 1}, {length})};
+        std::vector<ValueId> inputs = {c.Input({64, kHeads, 1, 1}, -3, 3),
+                                       c.Input({64, 1, kContext, 1}, -3, 3, Type::kF16),
+                                       c.Input({v_dim, 1, kContext, 1}, -1, 1, Type::kF16),
+                                       c.Ints({2, 1, 1, 1}, {1450, 0}),
+                                       c.Ints({2, kContext, 1, 1}, cells),
+                                       c.Ints({1, 1, 1, 1}, {length})};
         if (sinks) inputs.push_back(c.Input({kHeads, 1, 1, 1}, -2, 2));
         c.Output(Op::kAttention, inputs, graph::AttentionAttrs{.scale = 0.125f});
         Runner runner(kDevice, c);
@@ -193,10 +195,11 @@ TEST_F(Cuda, ANanReachesOnlyWhoSeesIt) {
   std::memcpy(c.data[2].second.data() + 5 * kWidth * sizeof(float), &nan, sizeof(nan));
   std::vector<int32_t> cells;
   for (int32_t i = 0; i < kContext; ++i) cells.insert(cells.end(), {i, 0});
-  const ValueId out = c.Output(
-      Op::kAttention, {q, k, v, c.Ints({2, 2, 1, 1}, {4, 0, 6, 0}),
-                       c.Ints({2, kContext, 1, 1}, cells), c.Ints({1, 1, 1, 1}, {kContext})},
-      graph::AttentionAttrs{});
+  const ValueId out =
+      c.Output(Op::kAttention,
+               {q, k, v, c.Ints({2, 2, 1, 1}, {4, 0, 6, 0}), c.Ints({2, kContext, 1, 1}, cells),
+                c.Ints({1, 1, 1, 1}, {kContext})},
+               graph::AttentionAttrs{});
   ASSERT_TRUE(graph::Infer(c.graph).ok());
   Runner runner(kDevice, c);
   ASSERT_TRUE(runner.Run().ok());

@@ -131,20 +131,23 @@ TEST(CudaEmulator, TensorCoresMultiply) {
 
 TEST(CudaEmulatorDeathTest, FindsWhatWouldHang) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(RunBlock(64, [] {
-                 if (ThreadX() < 32) SyncThreads();
-               }),
+  EXPECT_DEATH(RunBlock(64,
+                        [] {
+                          if (ThreadX() < 32) SyncThreads();
+                        }),
                "barrier");
-  EXPECT_DEATH(RunBlock(32, [] {
-                 if (ThreadX() % 2 == 0) ShuffleXor(1, 2);
-               }),
+  EXPECT_DEATH(RunBlock(32,
+                        [] {
+                          if (ThreadX() % 2 == 0) ShuffleXor(1, 2);
+                        }),
                "warp operation");
   EXPECT_DEATH(RunBlock(32, [] { ThreadX() == 3 ? SyncWarp() : void(ShuffleXor(1, 2)); }),
                "another warp operation");
-  EXPECT_DEATH(RunBlock(32, [] {
-                 if (ThreadX() == 0) return SyncThreads();
-                 SyncWarp();
-               }),
+  EXPECT_DEATH(RunBlock(32,
+                        [] {
+                          if (ThreadX() == 0) return SyncThreads();
+                          SyncWarp();
+                        }),
                "not reached by all");
 }
 
