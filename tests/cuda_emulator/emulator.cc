@@ -49,7 +49,9 @@ struct Block {
   int size = 0, shared_bytes = 0;
   int at_barrier = 0, done = 0;
   bool any = false, any_of_last = false;
-  bool backward = false;
+  // How threads take turns.
+  bool backward = false;    // from the last to the first
+  bool warp_first = false;  // the others of a warp before other warps: these drift apart
   const std::function<void()>* kernel = nullptr;
   Fiber main;
 };
@@ -72,13 +74,19 @@ void Leave() {
   Block& block = TheBlock();
   const int self = place.thread;
   if (block.done == block.size) return Resume(self, -1);
-  int next = self;
-  for (int i = 0; i < block.size; ++i) {
-    next += block.backward ? -1 : 1;
-    if (next == block.size) next = 0;
-    if (next < 0) next = block.size - 1;
-    if (block.threads[next].state == State::kReady) return Resume(self, next);
-  }
+  const int step = block.backward ? -1 : 1;
+  // The next of `count` threads from `first` that is ready, after this one.
+  auto find = [&](int first, int count) {
+    int at = self - first;
+    for (int i = 0; i < count; ++i) {
+      at = (at + step + count) % count;
+      if (block.threads[first + at].state == State::kReady) return first + at;
+    }
+    return -1;
+  };
+  int next = block.warp_first ? find(self / kWarp * kWarp, kWarp) : -1;
+  if (next < 0) next = find(0, block.size);
+  if (next >= 0) return Resume(self, next);
   Die("every thread waits: a barrier or a warp operation is not reached by all");
 }
 
@@ -211,13 +219,17 @@ void Run(Grid grid, int threads, int shared_bytes, const std::function<void()>& 
   block.shared_bytes = shared_bytes;
   block.kernel = &kernel;
   place.grid_x = static_cast<int>(grid.x);
-  for (unsigned y = 0; y < grid.y; ++y) {
-    for (unsigned x = 0; x < grid.x; ++x) {
-      place.block_x = static_cast<int>(x);
-      place.block_y = static_cast<int>(y);
-      block.backward = ((x ^ y) & 1) != 0;
-      RunBlock();
-    }
+  static unsigned launch = 0, turn = 0;
+  const bool last_first = ++launch % 2 == 0;
+  const uint64_t blocks = uint64_t{grid.x} * grid.y;
+  for (uint64_t i = 0; i < blocks; ++i) {
+    const uint64_t at = last_first ? blocks - 1 - i : i;
+    place.block_x = static_cast<int>(at % grid.x);
+    place.block_y = static_cast<int>(at / grid.x);
+    ++turn;
+    block.backward = (turn & 1) != 0;
+    block.warp_first = (turn & 2) != 0;
+    RunBlock();
   }
 }
 

@@ -5,8 +5,9 @@
 //   - a warp operation or a barrier that not every thread takes part in stops the program;
 //   - shared memory begins as 0xFF bytes (NaN, -1);
 //   - asynchronous copies arrive at the latest moment allowed, when they are waited for;
-//   - threads run from the first to the last in one block and from the last to the first in the
-//     next, so that an order nobody asked for is not relied on.
+//   - blocks run from the first to the last in one launch and from the last to the first in the
+//     next, and from block to block threads take turns otherwise: from the first to the last or back,
+//     warp by warp or all side by side. An order nobody asked for is not to be relied on.
 #pragma once
 
 #include <cstdint>

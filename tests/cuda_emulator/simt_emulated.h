@@ -14,6 +14,7 @@
 #define BANTAM_DEVICE inline
 #define BANTAM_UNROLL
 #define BANTAM_UNROLL_4
+#define BANTAM_UNROLL_8
 #define BANTAM_NO_UNROLL
 
 namespace bantam::cuda {

@@ -18,37 +18,26 @@ constexpr int kCells = kWarp;
 constexpr int kPart = kThreads;    // elements of a head at a time
 constexpr int kPitch = kPart + 1;  // of a cell: lanes read one element of different cells
 
-// Elements `first` to `first` + kPart of `count` cells' heads, to tile[cell][kPitch]; zeros past
-// the end of the head and of the cells. Whether all of them are finite.
-template <typename Source>
-BANTAM_DEVICE bool LoadTileOf(const View& cache, int kv_head, int cell, int count, int first,
-                              float* tile) {
-  const int element = first + ThreadX();
-  bool finite = true;
-  BANTAM_UNROLL_4
-  for (int c = 0; c < kCells; ++c) {
-    float value = 0;
-    if (c < count && element < cache.shape[0]) {
-      value = ElementAt<Source>(cache.data + At(cache, kv_head, cell + c, 0), element);
-    }
-    tile[c * kPitch + ThreadX()] = value;
-    finite &= fabsf(value) < INFINITY;
-  }
-  return finite;
-}
-BANTAM_DEVICE bool LoadTile(const View& cache, quant::Type type, int kv_head, int cell, int count,
-                            int first, float* tile) {
+// Calls f(std::type_identity<Source>) for the type of a cache.
+template <typename F>
+BANTAM_DEVICE void ForCacheType(quant::Type type, F&& f) {
   switch (type) {
     case quant::Type::kF16:
-      return LoadTileOf<Plain<quant::Type::kF16, uint16_t>>(cache, kv_head, cell, count, first,
-                                                            tile);
+      return f(std::type_identity<Plain<quant::Type::kF16, uint16_t>>{});
     case quant::Type::kQ8_0:
-      return LoadTileOf<quant::BlockQ8_0>(cache, kv_head, cell, count, first, tile);
+      return f(std::type_identity<quant::BlockQ8_0>{});
     case quant::Type::kQ4_0:
-      return LoadTileOf<quant::BlockQ4_0>(cache, kv_head, cell, count, first, tile);
+      return f(std::type_identity<quant::BlockQ4_0>{});
     default:
-      return LoadTileOf<Plain<quant::Type::kF32, float>>(cache, kv_head, cell, count, first, tile);
+      return f(std::type_identity<Plain<quant::Type::kF32, float>>{});
   }
+}
+
+// Element `element` of the head of a cell; 0 where there is no such cell or element.
+template <typename Source>
+BANTAM_DEVICE float LoadElement(const View& cache, int kv_head, int cell, bool there, int element) {
+  if (!there || element >= cache.shape[0]) return 0;
+  return ElementAt<Source>(cache.data + At(cache, kv_head, cell, 0), element);
 }
 
 template <int kPairs>
@@ -128,7 +117,13 @@ AttentionKernel(AttentionParams a) {
 
     float scores[kWarpPairs] = {};
     for (int first = 0; first < head_dim; first += kPart) {
-      LoadTile(a.k, a.k_type, kv_head, cell, count, first, shared.tile);
+      ForCacheType(a.k_type, [&]<typename Source>(std::type_identity<Source>) {
+        BANTAM_UNROLL_8
+        for (int c = 0; c < kCells; ++c) {
+          shared.tile[c * kPitch + ThreadX()] =
+              LoadElement<Source>(a.k, kv_head, cell + c, c < count, first + ThreadX());
+        }
+      });
       SyncThreads();
       const int width = head_dim - first < kPart ? head_dim - first : kPart;
       const float* k = shared.tile + lane * kPitch;
@@ -156,32 +151,30 @@ AttentionKernel(AttentionParams a) {
       if (lane == 0) shared.keep[warp * kWarpPairs + i] = keep;
     }
     SyncThreads();
-    BANTAM_UNROLL
-    for (int part = 0; part < kParts; ++part) {
-      const bool finite = LoadTile(a.v, a.v_type, kv_head, cell, count, part * kPart, shared.tile);
-      // Also the barrier after which the tile is whole.
-      const bool careful = SyncThreadsOr(!finite);
+    ForCacheType(a.v_type, [&]<typename Source>(std::type_identity<Source>) {
       BANTAM_UNROLL
-      for (int i = 0; i < kPairs; ++i) out[part][i] *= shared.keep[i];
-      if (!careful) {
-        BANTAM_UNROLL_4
+      for (int part = 0; part < kParts; ++part) {
+        BANTAM_UNROLL
+        for (int i = 0; i < kPairs; ++i) out[part][i] *= shared.keep[i];
+        BANTAM_UNROLL_8
         for (int c = 0; c < kCells; ++c) {
-          const float v = shared.tile[c * kPitch + ThreadX()];
+          const float v =
+              LoadElement<Source>(a.v, kv_head, cell + c, c < count, part * kPart + ThreadX());
+          const bool finite = fabsf(v) < INFINITY;
+          const float number = finite ? v : 0.0f;
           BANTAM_UNROLL
-          for (int i = 0; i < kPairs; ++i) out[part][i] += shared.p[c][i] * v;
-        }
-      } else {  // what a pair does not see must not reach it even as 0 times NaN
-        BANTAM_NO_UNROLL
-        for (int c = 0; c < kCells; ++c) {
-          const float v = shared.tile[c * kPitch + ThreadX()];
-          BANTAM_UNROLL
-          for (int i = 0; i < kPairs; ++i) {
-            if (shared.p[c][i] != 0) out[part][i] += shared.p[c][i] * v;
+          for (int i = 0; i < kPairs; ++i) out[part][i] += shared.p[c][i] * number;
+          if (!finite) {
+            // To those alone who see it: 0 times NaN is one.
+            BANTAM_UNROLL
+            for (int i = 0; i < kPairs; ++i) {
+              if (shared.p[c][i] != 0) out[part][i] += shared.p[c][i] * v;
+            }
           }
         }
       }
-      SyncThreads();
-    }
+    });
+    // The next tile begins with a barrier, before anything shared is written.
   }
 
   BANTAM_UNROLL

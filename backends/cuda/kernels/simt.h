@@ -25,6 +25,7 @@
 #define BANTAM_DEVICE __device__ __forceinline__
 #define BANTAM_UNROLL _Pragma("unroll")
 #define BANTAM_UNROLL_4 _Pragma("unroll 4")
+#define BANTAM_UNROLL_8 _Pragma("unroll 8")
 #define BANTAM_NO_UNROLL _Pragma("unroll 1")
 
 namespace bantam::cuda {
