@@ -72,6 +72,7 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node) 
                                      " is not supported by CUDA"));
         }
       }
+      if (!value(3).IsContiguous() || !value(4).IsContiguous()) return refuse("cells with gaps");
       if (value(2).shape[0] > kMaxHead || value(0).shape[0] > 2 * kMaxHead) {
         return refuse("a head is too wide");
       }
@@ -79,6 +80,7 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node) 
     case Op::kMatMulExpert:
       // A launch has so many blocks along its second dimension.
       if (graph::ElementCount(value(2).shape) > 65535) return refuse("too many rows at a time");
+      if (!value(2).IsContiguous()) return refuse("ids with gaps");
       return absl::OkStatus();
     default:
       return absl::OkStatus();

@@ -44,13 +44,13 @@ row() {
 
 for test in bin/conformance_*_test; do
   suite=${test##*/conformance_}
-  row "conformance ${suite%_test}" "$test" --gtest_filter="*${name/:/_}*" --gtest_brief=1
+  row "conformance ${suite%_test}" "$test" --gtest_filter="*${name//[:-]/_}*" --gtest_brief=1
 done
 if [[ $name == cuda:* ]]; then
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
   if [[ -n $sanitizer ]]; then
     # A part of the suite: under the sanitizer every access takes its time.
-    test_name=${name/:/_}
+    test_name=${name//[:-]/_}
     declare -A part=(
       [matmul]="*EveryType*/${test_name}_Q4_K:*EveryType*/${test_name}_Q6_K:*EveryType*/${test_name}_IQ2_XS:*EveryType*/${test_name}_F16"
       [attention]="*CacheLengths*$test_name:*CachesOfBlocks*$test_name:*LongCache*$test_name:*KvWrite*$test_name:*Rope*$test_name"

@@ -3,9 +3,9 @@
 // A block is one KV head and up to kPairs pairs (query, query head of that KV head), and a part of
 // the cache where that is split. It walks the cache in tiles of 32 cells. K of a tile goes to
 // shared memory as f32, 128 elements of every cell at a time; a warp scores its share of the pairs,
-// lane c cell c, so that the largest score and the sum of a pair are found within a warp. V of the
-// tile takes K's place, and thread t adds to element t of the output of every pair. Tiles that no
-// pair sees are not read.
+// lane c cell c, so that the largest score and the sum of a pair are found within a warp. Then
+// thread t adds element t of V of every cell, straight from memory, to the output of every pair.
+// Tiles that no pair sees are not read.
 
 #include "backends/cuda/kernels/common.h"
 #include "backends/cuda/kernels/types.h"

@@ -153,8 +153,10 @@ template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), Grid grid, int threads, int shared_bytes, Stream stream,
             const Args&... args) {
   if (stream == nullptr) {
+    // What a kernel may ask for only ever grows: other executables have asked for theirs.
     cudaFuncAttributes attributes;
-    if (cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && shared_bytes > 48 << 10) {
+    if (cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+        shared_bytes > attributes.maxDynamicSharedSizeBytes) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
     }
     return;  // what failed is what cudaGetLastError says
