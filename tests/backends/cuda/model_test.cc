@@ -55,8 +55,9 @@ TEST_P(CudaModel, LogitsAreNearThoseOfTheReference) {
       norm += std::pow(double{logits[0][step][i]}, 2);
     }
     std::printf("step %zu: normalised error %.2g\n", step, error / norm);
-    // Activations in int8 are off by 1.5e-5 at each product.
-    EXPECT_LE(error, 5e-3 * norm) << step;
+    // Activations in int8 are off by 1.5e-5 at each product; on the same tokens the CPU's int8
+    // kernels are off by up to 7e-3. A mistake is off by 1.
+    EXPECT_LE(error, 2e-2 * norm) << step;
   }
 }
 
