@@ -6,8 +6,8 @@
 //   - shared memory begins as 0xFF bytes (NaN, -1);
 //   - asynchronous copies arrive at the latest moment allowed, when they are waited for;
 //   - blocks run from the first to the last in one launch and from the last to the first in the
-//     next, and from block to block threads take turns otherwise: from the first to the last or back,
-//     warp by warp or all side by side. An order nobody asked for is not to be relied on.
+//     next, and from block to block threads take turns otherwise: from the first to the last or
+//     back, warp by warp or all side by side. An order nobody asked for is not to be relied on.
 #pragma once
 
 #include <cstdint>
