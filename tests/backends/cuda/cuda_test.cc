@@ -184,6 +184,22 @@ TEST_F(Cuda, PartsOfALongCacheAreJoined) {
   }
 }
 
+// Heads of V that take two parts, with many queries.
+TEST_F(Cuda, HeadsOfMiddleWidthInPrompts) {
+  Case c;
+  constexpr int64_t kContext = 70, kQueries = 9;
+  std::vector<int32_t> cells, queries;
+  for (int32_t i = 0; i < kContext; ++i) cells.insert(cells.end(), {i, i % 2});
+  for (int32_t i = 0; i < kQueries; ++i) queries.insert(queries.end(), {50 + i, i % 2});
+  c.Output(
+      Op::kAttention,
+      {c.Input({200, 4, kQueries, 1}, -3, 3), c.Input({200, 2, kContext, 1}, -3, 3, Type::kF16),
+       c.Input({200, 2, kContext, 1}, -1, 1, Type::kF16), c.Ints({2, kQueries, 1, 1}, queries),
+       c.Ints({2, kContext, 1, 1}, cells), c.Ints({1, 1, 1, 1}, {65})},
+      graph::AttentionAttrs{.scale = 0.1f, .window = 30});
+  Check(kDevice, c, conformance::kAttentionTolerance);
+}
+
 // A query that does not see a cell gets nothing of a NaN there, though others of its block see it.
 TEST_F(Cuda, ANanReachesOnlyWhoSeesIt) {
   Case c;
