@@ -1,0 +1,288 @@
+#include "backends/cuda/executable.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/status.h"
+#include "runtime/graph/infer.h"
+
+namespace bantam::cuda {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+using graph::Op;
+using graph::Storage;
+using graph::Value;
+using graph::ValueId;
+
+class CudaEvent : public device::Event {
+ public:
+  CudaEvent(std::shared_ptr<Gpu> gpu, driver::Event event) : gpu_(std::move(gpu)), event_(event) {}
+  ~CudaEvent() override {
+    if (driver::SetDevice(gpu_->device()).ok()) driver::FreeEvent(event_);
+  }
+  absl::Status Wait() override {
+    BANTAM_RETURN_IF_ERROR(gpu_->Use());
+    return gpu_->Note(driver::Wait(event_));
+  }
+  driver::Event handle() const { return event_; }
+
+ private:
+  std::shared_ptr<Gpu> gpu_;
+  driver::Event event_;
+};
+
+// What kernels need: the natural alignment of plain types; of blocks, words where a block is whole
+// words, else half words, and bytes where it has an odd size.
+uint64_t AlignmentOf(quant::Type type) {
+  const quant::TypeTraits& traits = quant::Traits(type);
+  const auto bytes = static_cast<uint64_t>(traits.block_bytes);
+  if (!traits.is_quantized) return bytes;
+  return bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1;
+}
+
+// Resolves the values of a graph to memory of one GPU.
+class Resolver {
+ public:
+  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu)
+      : graph_(graph), args_(args), gpu_(gpu) {}
+
+  absl::StatusOr<Tensor> Resolve(ValueId id) const {
+    const Value& value = graph_.value(id);
+    Tensor tensor;
+    tensor.type = value.type;
+    tensor.shape = value.shape;
+    tensor.strides = value.strides;
+    if (tensor.empty()) return tensor;
+    const ValueId root = graph_.RootOf(id);
+    BANTAM_ASSIGN_OR_RETURN(std::byte* const memory, ResolveRoot(root));
+    tensor.data = memory + value.byte_offset;
+    const uint64_t alignment = AlignmentOf(value.type);
+    const auto aligned = [&](int64_t bytes) {
+      return static_cast<uint64_t>(bytes) % alignment == 0;
+    };
+    if (reinterpret_cast<uintptr_t>(tensor.data) % alignment != 0 ||
+        !std::all_of(value.strides.begin(), value.strides.end(), aligned)) {
+      return Error(root, absl::StrCat("is bound to an address that is not aligned to the ",
+                                      alignment, " bytes of ", quant::Name(value.type)));
+    }
+    return tensor;
+  }
+
+ private:
+  absl::Status Error(ValueId id, absl::string_view message) const {
+    return absl::InvalidArgumentError(
+        absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  }
+
+  absl::StatusOr<std::byte*> ResolveRoot(ValueId id) const {
+    const Value& value = graph_.value(id);
+    const auto needed = static_cast<uint64_t>(value.SpanBytes());
+    device::Binding binding;
+    if (value.storage == Storage::kTemp) {
+      const int64_t offset =
+          static_cast<size_t>(id) < args_.plan.offsets.size() ? args_.plan.offsets[id] : -1;
+      if (offset < 0 || offset > args_.plan.size - value.SpanBytes()) {
+        return Error(id, absl::StrCat("has no place in the memory plan of ", args_.plan.size,
+                                      " bytes (offset ", offset, ", ", needed, " bytes)"));
+      }
+      binding = {args_.temp.buffer, args_.temp.offset + static_cast<uint64_t>(offset)};
+    } else if (static_cast<size_t>(id) < args_.bindings.size()) {
+      binding = args_.bindings[id];
+    }
+    if (binding.buffer == nullptr) return Error(id, "is bound to no buffer");
+    const auto* buffer = dynamic_cast<const Buffer*>(binding.buffer);
+    if (buffer == nullptr || &buffer->gpu() != &gpu_) {
+      return Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu_.info().name));
+    }
+    if (binding.offset > buffer->size() || needed > buffer->size() - binding.offset) {
+      return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,
+                                    "; its buffer has ", buffer->size()));
+    }
+    return buffer->memory() + binding.offset;
+  }
+
+  const Graph& graph_;
+  const device::CompileArgs& args_;
+  const Gpu& gpu_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Make(std::shared_ptr<Gpu> gpu) {
+  BANTAM_RETURN_IF_ERROR(gpu->Use());
+  auto stream = driver::NewStream();
+  if (!stream.ok()) return gpu->Note(stream.status());
+  return std::unique_ptr<CudaStream>(new CudaStream(std::move(gpu), *stream));
+}
+
+CudaStream::~CudaStream() {
+  if (driver::SetDevice(gpu_->device()).ok()) driver::FreeStream(stream_);
+}
+
+absl::Status CudaStream::Synchronize() {
+  BANTAM_RETURN_IF_ERROR(gpu_->Use());
+  return gpu_->Note(driver::Synchronize(stream_));
+}
+
+absl::StatusOr<std::unique_ptr<device::Event>> CudaStream::Record() {
+  BANTAM_RETURN_IF_ERROR(gpu_->Use());
+  auto event = driver::NewEvent();
+  if (!event.ok()) return gpu_->Note(event.status());
+  auto made = std::make_unique<CudaEvent>(gpu_, *event);
+  BANTAM_RETURN_IF_ERROR(gpu_->Note(driver::Record(*event, stream_)));
+  return made;
+}
+
+absl::Status CudaStream::WaitFor(device::Event& event) {
+  auto* own = dynamic_cast<CudaEvent*>(&event);
+  if (own == nullptr) return event.Wait();  // of another backend
+  BANTAM_RETURN_IF_ERROR(gpu_->Use());
+  return gpu_->Note(driver::StreamWaits(stream_, own->handle()));
+}
+
+absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,
+                                                                std::shared_ptr<Gpu> gpu) {
+  BANTAM_RETURN_IF_ERROR(gpu->Use());
+  Graph graph = args.graph;
+  BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
+  std::unique_ptr<Executable> executable(new Executable(gpu));
+  const Resolver resolver(graph, args, *gpu);
+  Lowering lowering(gpu->info());
+  for (const Node& node : args.nodes()) {
+    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
+    if (node.op == Op::kReshape || node.op == Op::kView) continue;
+    // An empty output needs no work; a KV write's is the cache, and its work is x.
+    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
+    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
+    std::vector<Tensor> inputs;
+    for (ValueId id : node.inputs) {
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
+      inputs.push_back(input);
+    }
+    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
+    BANTAM_RETURN_IF_ERROR(
+        Annotate(lowering.Lower(node, inputs, output),
+                 absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));
+  }
+
+  executable->launches_ = std::move(lowering.launches());
+  if (!lowering.constants().empty()) {
+    const auto bytes = std::as_bytes(std::span(lowering.constants()));
+    BANTAM_ASSIGN_OR_RETURN(executable->constants_, Buffer::Allocate(gpu, bytes.size()));
+    BANTAM_RETURN_IF_ERROR(executable->constants_->Upload(0, bytes));
+    executable->own_.constants = executable->constants_->memory();
+  }
+  if (lowering.scratch_bytes() > 0) {
+    BANTAM_ASSIGN_OR_RETURN(executable->scratch_, Buffer::Allocate(gpu, lowering.scratch_bytes()));
+    executable->own_.scratch = executable->scratch_->memory();
+  }
+  BANTAM_RETURN_IF_ERROR(gpu->Note(executable->Capture()));
+  return executable;
+}
+
+absl::Status Executable::Capture() {
+  BANTAM_ASSIGN_OR_RETURN(done_, driver::NewEvent());
+  if (launches_.empty()) return absl::OkStatus();
+  for (const KernelLaunch& launch : launches_) {
+    launch.launch(own_, nullptr);
+    BANTAM_RETURN_IF_ERROR(
+        Annotate(driver::LaunchStatus(), absl::StrCat("loading ", launch.kernel)));
+  }
+  BANTAM_ASSIGN_OR_RETURN(capture_, CudaStream::Make(gpu_));
+  BANTAM_RETURN_IF_ERROR(driver::BeginCapture(capture_->handle()));
+  absl::Status status;
+  for (const KernelLaunch& launch : launches_) {
+    launch.launch(own_, capture_->handle());
+    status.Update(Annotate(driver::LaunchStatus(), launch.kernel));
+  }
+  // Ended in any case: a stream must not stay in capture.
+  auto graph = driver::EndCapture(capture_->handle());
+  BANTAM_RETURN_IF_ERROR(status);
+  BANTAM_RETURN_IF_ERROR(graph.status());
+  graph_ = *graph;
+  return absl::OkStatus();
+}
+
+Executable::~Executable() {
+  if (!driver::SetDevice(gpu_->device()).ok()) return;
+  // Nothing may be in use; a lost GPU uses nothing.
+  if (ran_) driver::Wait(done_).IgnoreError();
+  if (graph_ != nullptr) driver::FreeGraph(graph_);
+  if (done_ != nullptr) driver::FreeEvent(done_);
+  for (driver::Event mark : marks_) driver::FreeEvent(mark);
+}
+
+absl::Status Executable::Run(device::Stream& stream) {
+  auto* own = dynamic_cast<CudaStream*>(&stream);
+  if (own == nullptr || &own->gpu() != gpu_.get()) {
+    return absl::InvalidArgumentError("a stream of another device");
+  }
+  BANTAM_RETURN_IF_ERROR(gpu_->Use());
+  if (!marks_.empty()) {
+    BANTAM_RETURN_IF_ERROR(gpu_->Note(RunMeasured(*own)));
+  } else if (graph_ != nullptr) {
+    BANTAM_RETURN_IF_ERROR(gpu_->Note(driver::LaunchGraph(graph_, own->handle())));
+  }
+  BANTAM_RETURN_IF_ERROR(gpu_->Note(driver::Record(done_, own->handle())));
+  ran_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Executable::StartProfile() {
+  BANTAM_RETURN_IF_ERROR(gpu_->Use());
+  times_.clear();
+  while (marks_.size() < launches_.size() + 1) {
+    BANTAM_ASSIGN_OR_RETURN(driver::Event mark, driver::NewEvent());
+    marks_.push_back(mark);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executable::RunMeasured(CudaStream& stream) {
+  for (size_t i = 0; i < launches_.size(); ++i) {
+    BANTAM_RETURN_IF_ERROR(driver::Record(marks_[i], stream.handle()));
+    launches_[i].launch(own_, stream.handle());
+    BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+  }
+  BANTAM_RETURN_IF_ERROR(driver::Record(marks_[launches_.size()], stream.handle()));
+  BANTAM_RETURN_IF_ERROR(driver::Wait(marks_[launches_.size()]));
+  for (size_t i = 0; i < launches_.size(); ++i) {
+    const KernelLaunch& launch = launches_[i];
+    BANTAM_ASSIGN_OR_RETURN(const double seconds, driver::SecondsBetween(marks_[i], marks_[i + 1]));
+    auto found = std::find_if(times_.begin(), times_.end(),
+                              [&](const auto& time) { return time.kernel == launch.kernel; });
+    if (found == times_.end()) found = times_.insert(found, {launch.kernel});
+    ++found->runs;
+    found->seconds += seconds;
+    found->weight_bytes += launch.weight_bytes;
+  }
+  return absl::OkStatus();
+}
+
+uint64_t Executable::scratch_bytes() const {
+  uint64_t bytes = sizeof(Executable) + launches_.capacity() * sizeof(KernelLaunch);
+  for (const auto* buffer : {constants_.get(), scratch_.get()}) {
+    if (buffer != nullptr) bytes += buffer->size();
+  }
+  return bytes;
+}
+
+std::string Executable::Describe() const {
+  std::vector<std::string> kernels;  // in order of first use
+  std::map<std::string, int64_t> counts;
+  for (const KernelLaunch& launch : launches_) {
+    if (counts[launch.kernel]++ == 0) kernels.push_back(launch.kernel);
+  }
+  std::string text;
+  for (const std::string& kernel : kernels) {
+    const int64_t count = counts[kernel];
+    absl::StrAppend(&text, driver::BackendName(), " ", kernel, ": ", count,
+                    count == 1 ? " launch\n" : " launches\n");
+  }
+  return text;
+}
+
+}  // namespace bantam::cuda

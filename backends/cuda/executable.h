@@ -1,0 +1,65 @@
+// A graph compiled: the launches of its nodes captured as one CUDA graph, replayed at every Run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/buffer.h"
+#include "backends/cuda/lowering.h"
+#include "runtime/device/device.h"
+
+namespace bantam::cuda {
+
+// Streams of one GPU run side by side; events order them.
+class CudaStream : public device::Stream {
+ public:
+  static absl::StatusOr<std::unique_ptr<CudaStream>> Make(std::shared_ptr<Gpu> gpu);
+  ~CudaStream() override;
+  absl::Status Synchronize() override;
+  absl::StatusOr<std::unique_ptr<device::Event>> Record() override;
+  absl::Status WaitFor(device::Event& event) override;
+
+  const Gpu& gpu() const { return *gpu_; }
+  cuda::Stream handle() const { return stream_; }
+
+ private:
+  CudaStream(std::shared_ptr<Gpu> gpu, cuda::Stream stream)
+      : gpu_(std::move(gpu)), stream_(stream) {}
+  std::shared_ptr<Gpu> gpu_;
+  cuda::Stream stream_;
+};
+
+class Executable : public device::Executable {
+ public:
+  // Checks, as every backend does, the graph, and that each value used is bound to memory of this
+  // GPU, within its buffer and aligned for its type.
+  static absl::StatusOr<std::unique_ptr<Executable>> Compile(const device::CompileArgs& args,
+                                                             std::shared_ptr<Gpu> gpu);
+  ~Executable() override;
+
+  absl::Status Run(device::Stream& stream) override;
+  uint64_t scratch_bytes() const override;
+  std::string Describe() const override;
+  absl::Status StartProfile() override;
+  std::vector<device::KernelTime> Profile() const override { return times_; }
+
+ private:
+  explicit Executable(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  absl::Status Capture();
+  absl::Status RunMeasured(CudaStream& stream);
+
+  std::shared_ptr<Gpu> gpu_;
+  std::unique_ptr<Buffer> constants_, scratch_;
+  std::unique_ptr<CudaStream> capture_;
+  std::vector<KernelLaunch> launches_;
+  OwnMemory own_;
+  driver::GraphExec graph_ = nullptr;
+  driver::Event done_ = nullptr;  // the last Run
+  bool ran_ = false;
+  // Profiling: launches one by one, an event before each and after the last.
+  std::vector<driver::Event> marks_;
+  std::vector<device::KernelTime> times_;
+};
+
+}  // namespace bantam::cuda

@@ -1,0 +1,120 @@
+#include "backends/cuda/gpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "runtime/base/status.h"
+
+namespace bantam::cuda {
+
+absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(int device, const driver::DeviceInfo& info) {
+  static std::mutex mutex;
+  static auto* const open = new std::map<int, std::weak_ptr<Gpu>>;
+  std::lock_guard lock(mutex);
+  std::weak_ptr<Gpu>& known = (*open)[device];
+  if (std::shared_ptr<Gpu> gpu = known.lock()) {
+    BANTAM_RETURN_IF_ERROR(gpu->Use());
+    return gpu;
+  }
+  std::shared_ptr<Gpu> gpu(new Gpu(device, info));
+  BANTAM_RETURN_IF_ERROR(gpu->Use());
+  // Copies must work when memory is short, so what they need comes first.
+  BANTAM_RETURN_IF_ERROR(gpu->Prepare());
+  known = gpu;
+  return gpu;
+}
+
+Gpu::~Gpu() {
+  if (lost_) {
+    driver::Reset(device_);  // and with it all that there was
+    return;
+  }
+  if (!driver::SetDevice(device_).ok()) return;
+  for (Piece& piece : pieces_) {
+    if (piece.done != nullptr) driver::FreeEvent(piece.done);
+    if (piece.memory != nullptr) driver::FreeHost(piece.memory);
+  }
+  if (copies_ != nullptr) driver::FreeStream(copies_);
+}
+
+absl::Status Gpu::Prepare() {
+  BANTAM_ASSIGN_OR_RETURN(copies_, driver::NewStream());
+  for (Piece& piece : pieces_) {
+    BANTAM_ASSIGN_OR_RETURN(void* const memory, driver::MallocHost(kPieceBytes));
+    piece.memory = static_cast<std::byte*>(memory);
+    BANTAM_ASSIGN_OR_RETURN(piece.done, driver::NewEvent());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Gpu::Note(absl::Status status) const {
+  if (absl::IsUnavailable(status)) lost_ = true;
+  return status;
+}
+
+absl::Status Gpu::Use() const {
+  if (lost_) return absl::UnavailableError("the CUDA device is lost; load the model again");
+  return Note(driver::SetDevice(device_));
+}
+
+absl::StatusOr<void*> Gpu::Allocate(uint64_t bytes) {
+  BANTAM_RETURN_IF_ERROR(Use());
+  auto memory = driver::Malloc(bytes);
+  if (!memory.ok()) return Note(memory.status());
+  std::lock_guard lock(copy_mutex_);
+  absl::Status status = driver::Fill(*memory, 0, bytes, copies_);
+  status.Update(driver::Synchronize(copies_));
+  if (status.ok()) return memory;
+  driver::Free(*memory);
+  return Note(status);
+}
+
+void Gpu::Free(void* memory) {
+  if (memory != nullptr && driver::SetDevice(device_).ok()) driver::Free(memory);
+}
+
+absl::Status Gpu::CopyIn(void* to, std::span<const std::byte> data) {
+  BANTAM_RETURN_IF_ERROR(Use());
+  std::lock_guard lock(copy_mutex_);
+  auto* at = static_cast<std::byte*>(to);
+  for (int used = 0; !data.empty(); ++used) {
+    Piece& piece = pieces_[used % kPieces];
+    if (used >= kPieces) BANTAM_RETURN_IF_ERROR(Note(driver::Wait(piece.done)));
+    const uint64_t count = std::min<uint64_t>(data.size(), kPieceBytes);
+    std::memcpy(piece.memory, data.data(), count);
+    BANTAM_RETURN_IF_ERROR(Note(driver::CopyToDevice(at, piece.memory, count, copies_)));
+    BANTAM_RETURN_IF_ERROR(Note(driver::Record(piece.done, copies_)));
+    data = data.subspan(count);
+    at += count;
+  }
+  return Note(driver::Synchronize(copies_));
+}
+
+absl::Status Gpu::CopyOut(const void* from, std::span<std::byte> data) {
+  BANTAM_RETURN_IF_ERROR(Use());
+  std::lock_guard lock(copy_mutex_);
+  const auto* at = static_cast<const std::byte*>(from);
+  const uint64_t pieces = (data.size() + kPieceBytes - 1) / kPieceBytes;
+  auto part = [&](uint64_t i) {
+    return data.subspan(i * kPieceBytes, std::min(kPieceBytes, data.size() - i * kPieceBytes));
+  };
+  // Piece i is emptied once kPieces - 1 more are on their way.
+  for (uint64_t i = 0; i < pieces + kPieces - 1; ++i) {
+    if (i < pieces) {
+      Piece& piece = pieces_[i % kPieces];
+      BANTAM_RETURN_IF_ERROR(
+          Note(driver::CopyToHost(piece.memory, at + i * kPieceBytes, part(i).size(), copies_)));
+      BANTAM_RETURN_IF_ERROR(Note(driver::Record(piece.done, copies_)));
+    }
+    if (i + 1 < kPieces) continue;
+    const uint64_t ready = i + 1 - kPieces;
+    if (ready >= pieces) continue;
+    Piece& piece = pieces_[ready % kPieces];
+    BANTAM_RETURN_IF_ERROR(Note(driver::Wait(piece.done)));
+    std::memcpy(part(ready).data(), piece.memory, part(ready).size());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bantam::cuda

@@ -1,0 +1,60 @@
+// One GPU opened: its memory, its copies. Shared by everything made from it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backends/cuda/driver.h"
+
+namespace bantam::cuda {
+
+class Gpu {
+ public:
+  // The GPU, opened once for the process: its context is made here. One that was lost is opened
+  // anew when nothing is left of what was made from it; kUnavailable before.
+  static absl::StatusOr<std::shared_ptr<Gpu>> Open(int device, const driver::DeviceInfo& info);
+  ~Gpu();
+
+  int device() const { return device_; }
+  const driver::DeviceInfo& info() const { return info_; }
+  bool lost() const { return lost_; }
+  // Makes the GPU current on this thread; kUnavailable once it is lost.
+  absl::Status Use() const;
+  // Passes `status` through and notes whether the GPU is lost.
+  absl::Status Note(absl::Status status) const;
+
+  // Zero-filled, aligned to 256 bytes.
+  absl::StatusOr<void*> Allocate(uint64_t bytes);
+  void Free(void* memory);
+
+  // Blocking copies through pinned memory: pieces in turn, so that the host fills (or empties) one
+  // while the GPU copies the others.
+  absl::Status CopyIn(void* to, std::span<const std::byte> data);
+  absl::Status CopyOut(const void* from, std::span<std::byte> data);
+
+ private:
+  struct Piece {
+    std::byte* memory = nullptr;  // pinned
+    driver::Event done = nullptr;
+  };
+  static constexpr int kPieces = 4;
+  static constexpr uint64_t kPieceBytes = 4 << 20;
+
+  Gpu(int device, driver::DeviceInfo info) : device_(device), info_(std::move(info)) {}
+  absl::Status Prepare();  // what copies need
+
+  const int device_;
+  const driver::DeviceInfo info_;
+  mutable std::atomic<bool> lost_{false};
+  std::mutex copy_mutex_;  // of what follows
+  Stream copies_ = nullptr;
+  Piece pieces_[kPieces];
+};
+
+}  // namespace bantam::cuda

@@ -1,0 +1,165 @@
+// Every kernel as a function that launches it on a stream, for host code: lowering.cc calls these
+// while a stream is being captured, and once before with no stream, which loads the kernel.
+// Pointers are to device memory. One .cu file in kernels/ for each group.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cuda/launch.h"
+#include "runtime/graph/graph.h"
+#include "runtime/quant/type.h"
+
+namespace bantam::cuda {
+
+// A tensor of up to four dimensions; strides in bytes.
+struct View {
+  unsigned char* data = nullptr;
+  int32_t shape[4] = {1, 1, 1, 1};
+  int64_t strides[4] = {};
+};
+
+// elementwise.cu
+
+enum class ElementOp : int32_t { kUnary, kGated, kAdd, kSub, kMul, kDiv, kScale, kGather };
+struct ElementwiseParams {
+  View a, b, out;  // a stride of 0 where b is broadcast; out is contiguous
+  ElementOp op;
+  graph::Activation activation = graph::Activation::kNone;
+  float scale = 1, bias = 0;  // kGated: the limit (0: none) and what is added to b
+};
+void Elementwise(const ElementwiseParams& params, Stream stream);
+// Packs `from`, whose shape counts units of 1, 2 or 4 bytes.
+void Pack(const View& from, void* to, int unit_bytes, Stream stream);
+
+// rows.cu: a block to a row of x; out is contiguous.
+
+struct RowParams {
+  View x;
+  void* out;
+};
+void Norm(const RowParams& rows, graph::NormKind kind, float epsilon, const float* weight,
+          const float* bias, Stream stream);
+void Softmax(const RowParams& rows, float scale, Stream stream);
+void TopK(const RowParams& rows, int k, Stream stream);
+
+// cache.cu
+
+struct RopeParams {
+  View x;  // {head_dim, heads, tokens}
+  float* out;
+  const int32_t* positions;
+  const float* factors;  // or null
+  const double* turns;   // per position, of each pair
+  int32_t pairs;
+  float magnitude;
+  bool neox;
+};
+void Rope(const RopeParams& params, Stream stream);
+struct KvWriteParams {
+  View cache, x;
+  const int32_t* slots;
+  quant::Type type;  // kF32, kF16, kQ8_0 or kQ4_0
+};
+void KvWrite(const KvWriteParams& params, Stream stream);
+
+// decode.cu: values of any type to f32. With `ids`, rows of a table of ids.
+struct DecodeParams {
+  View x;
+  float* out;
+  const int32_t* ids;  // or null
+  int32_t id_count;
+  quant::Type type;
+};
+void Decode(const DecodeParams& params, Stream stream);
+
+// Matrix products: out[column][i] = activation(w[i] . x[column] + bias[i]).
+
+// The columns of x rounded to int8, by runs of 32 elements. One allocation of QuantizedBytes.
+struct QuantizedX {
+  int8_t* quants = nullptr;  // [columns][k]
+  float* scales = nullptr;   // [columns][k / 32]
+  float* sums = nullptr;     // [columns][k / 16], of x itself, before rounding
+};
+inline int64_t QuantizedBytes(int64_t k, int64_t columns) {
+  return columns * (k + k / 32 * 12 + 48);
+}
+QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns);
+// x's rows are the columns of the product.
+void Quantize(const View& x, const QuantizedX& out, Stream stream);
+
+// The columns of x rounded to f16 after division by a scale each.
+struct HalvedX {
+  uint16_t* halves = nullptr;  // [columns][k, padded with zeros]
+  float* scales = nullptr;     // [columns]
+};
+int64_t HalvedBytes(int64_t k, int64_t columns);
+HalvedX HalvedAt(void* memory, int64_t k, int64_t columns);
+void Halve(const View& x, const HalvedX& out, Stream stream);
+
+struct MatMulParams {
+  const unsigned char* w = nullptr;
+  int64_t w_stride = 0;  // bytes from row to row
+  quant::Type type = quant::Type::kF32;
+  int32_t k = 0, m = 0, columns = 0;
+  View x;                // where the type is plain
+  QuantizedX quantized;  // where it is not
+  HalvedX halved;        // TileHalf
+  float* out = nullptr;
+  int64_t out_stride = 0;  // elements from column to column
+  const float* bias = nullptr;
+  graph::Activation activation = graph::Activation::kNone;
+  // Experts: column c is of expert ids[c] (zeros where that is none) and of row
+  // min(c % top_k, x_rows - 1) of the x_rows rows of token c / top_k.
+  const int32_t* ids = nullptr;
+  int64_t expert_stride = 0;
+  int32_t experts = 0, top_k = 1, x_rows = 1;
+  // Experts in tiles: what PlanExperts makes.
+  const int32_t* order = nullptr;  // columns, grouped by expert
+  const int32_t* tiles = nullptr;  // {expert, first in order, columns} each
+};
+// The columns of a tile, and the most columns the vector kernels take.
+inline constexpr int kTileColumns = 64, kVectorColumns = 8;
+inline int MaxTiles(int columns, int experts) { return columns / kTileColumns + experts; }
+// Bytes of order and tiles.
+inline int64_t PlanBytes(int columns, int experts) {
+  return 4 * (int64_t{columns} + 3 * MaxTiles(columns, experts) + experts + 1);
+}
+inline constexpr int kMaxPlannedExperts = 4096;
+// Groups columns by expert into `plan` and points params.order and params.tiles there. Columns of
+// no expert are left out: their outputs must be zeroed before.
+void PlanExperts(MatMulParams& params, void* plan, Stream stream);
+
+void VectorInt8(const MatMulParams& params, Stream stream);   // matvec_*.cu
+void VectorFloat(const MatMulParams& params, Stream stream);  // matmul_float.cu
+void TileInt8(const MatMulParams& params, Stream stream);     // matmul_*.cu
+void TileFloat(const MatMulParams& params, Stream stream);    // matmul_float.cu
+void TileHalf(const MatMulParams& params, Stream stream);     // matmul_half.cu
+bool CanTileHalf(const MatMulParams& params);                 // F16, in whole 16-byte words
+void Zero(float* out, int64_t count, Stream stream);          // elementwise.cu
+
+// attention.cu
+
+struct AttentionParams {
+  View q, k, v;  // {head_dim, heads, n}, {head_dim, kv_heads, context}, {v_dim, kv_heads, context}
+  quant::Type k_type, v_type;
+  const int32_t* q_cells;
+  const int32_t* kv_cells;
+  const int32_t* kv_length;
+  const float* sinks;  // or null
+  float* out;
+  float* parts;  // where splits > 1
+  int32_t splits;
+  float scale, softcap;
+  int32_t window;
+  bool causal;
+};
+inline constexpr int kMaxHead = 512;  // values of a head of V
+// Elements of `parts`.
+inline int64_t PartElements(int64_t v_dim, int64_t heads, int64_t n, int64_t splits) {
+  return (v_dim + 2) * heads * n * splits;
+}
+// How many (query, head) pairs of one KV head a block works on.
+int AttentionPairs(const AttentionParams& params);
+void Attention(const AttentionParams& params, Stream stream);
+
+}  // namespace bantam::cuda

@@ -1,0 +1,53 @@
+// What several kernels share.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cuda/kernels.h"
+#include "backends/cuda/kernels/simt.h"
+
+namespace bantam::cuda {
+
+BANTAM_DEVICE int64_t At(const View& view, int i1, int i2, int i3) {
+  return i1 * view.strides[1] + i2 * view.strides[2] + i3 * view.strides[3];
+}
+// Row `r` of all rows, dimension 1 fastest.
+BANTAM_DEVICE unsigned char* Row(const View& view, int r) {
+  const int i1 = r % view.shape[1];
+  r /= view.shape[1];
+  return view.data + At(view, i1, r % view.shape[2], r / view.shape[2]);
+}
+BANTAM_DEVICE const float* RowF(const View& view, int r) {
+  return reinterpret_cast<const float*>(Row(view, r));
+}
+inline int Rows(const View& view) { return view.shape[1] * view.shape[2] * view.shape[3]; }
+
+BANTAM_DEVICE float Activate(graph::Activation activation, float x) {
+  switch (activation) {
+    case graph::Activation::kNone:
+      return x;
+    case graph::Activation::kSilu:
+      return x / (1.0f + expf(-x));
+    case graph::Activation::kGelu:  // 1 + erf(z) = erfc(-z), without cancellation for negative z
+      return 0.5f * x * erfcf(x * -0.70710678118654752f);
+    case graph::Activation::kGeluTanh:  // (1 + tanh z) / 2 = sigmoid(2 z), for the same reason
+      return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
+    case graph::Activation::kGeluQuick:
+      return x / (1.0f + expf(-1.702f * x));
+    case graph::Activation::kRelu:
+      return x < 0 ? 0.0f : x;
+    case graph::Activation::kReluSquared:
+      return x < 0 ? 0.0f : x * x;
+    case graph::Activation::kSigmoid:
+      return 1.0f / (1.0f + expf(-x));
+    case graph::Activation::kTanh:
+      return tanhf(x);
+  }
+  return x;
+}
+
+inline unsigned Blocks(int64_t items, int64_t each) {
+  return static_cast<unsigned>((items + each - 1) / each);
+}
+
+}  // namespace bantam::cuda

@@ -1,0 +1,143 @@
+// Products of an f16 matrix with many columns, on tensor cores.
+//
+// Columns are rounded to f16, each scaled by a power of two of its own so that none overflows. A
+// block computes 64 rows by 64 columns with four warps of 32 by 32, in steps of 32 along k; the
+// next step of both arrives in shared memory by asynchronous copies while this one is multiplied.
+
+#include "backends/cuda/kernels/common.h"
+#include "runtime/quant/float16.h"
+
+namespace bantam::cuda {
+namespace {
+
+constexpr int kThreads = 128, kSide = 64, kStep = 32;
+constexpr int kPieces = kStep * 2 / 16;  // of 16 bytes, of a row of a step
+constexpr int kPitch = kStep / 2 + 4;    // words from row to row: fragments' rows in other banks
+
+// A block to a column.
+BANTAM_KERNEL(kThreads, 1) HalveKernel(View x, HalvedX out, int padded) {
+  auto* shared = reinterpret_cast<float*>(SharedMemory());
+  const int k = x.shape[0];
+  const float* from = RowF(x, BlockX());
+  float peak = 0;
+  for (int i = ThreadX(); i < k; i += kThreads) peak = fmaxf(peak, fabsf(from[i]));
+  peak = BlockMax(peak, shared, kThreads);
+  // The largest becomes 2^14 to 2^15. What is no number, or none but zeros, is left as it is.
+  float scale = 1;
+  if (peak > 0 && peak < INFINITY) {
+    int exponent;
+    frexpf(peak, &exponent);
+    exponent = exponent < -100 ? -100 : exponent;
+    scale = ldexpf(1.0f, exponent - 15);
+  }
+  const float inverse = 1.0f / scale;
+  uint16_t* to = out.halves + int64_t{BlockX()} * padded;
+  for (int i = ThreadX(); i < padded; i += kThreads) {
+    to[i] = i < k ? quant::FloatToHalf(from[i] * inverse) : uint16_t{0};
+  }
+  if (ThreadX() == 0) out.scales[BlockX()] = scale;
+}
+
+struct Stage {
+  uint32_t w[kSide][kPitch], x[kSide][kPitch];
+};
+
+BANTAM_KERNEL(kThreads, 4) HalfTileKernel(MatMulParams p, int padded) {
+  auto* stages = reinterpret_cast<Stage*>(SharedMemory());
+  const int first_row = BlockX() * kSide, first_column = BlockY() * kSide;
+  const int steps = padded / kStep;
+  auto zero = [](uint32_t* to) { *reinterpret_cast<Words4*>(to) = {{0, 0, 0, 0}}; };
+  auto load = [&](int step, Stage& stage) {
+    BANTAM_UNROLL
+    for (int i = ThreadX(); i < kSide * kPieces; i += kThreads) {
+      const int at = i / kPieces, piece = i % kPieces, k = step * kStep + 8 * piece;
+      uint32_t* w = stage.w[at] + 4 * piece;
+      uint32_t* x = stage.x[at] + 4 * piece;
+      if (first_row + at < p.m && k < p.k) {
+        CopyAsync16(w, p.w + (first_row + at) * p.w_stride + 2 * k);
+      } else {
+        zero(w);
+      }
+      if (first_column + at < p.columns) {
+        CopyAsync16(x, p.halved.halves + int64_t{first_column + at} * padded + k);
+      } else {
+        zero(x);
+      }
+    }
+    CopyCommit();
+  };
+  const int warp = ThreadX() / kWarp, lane = ThreadX() % kWarp;
+  const int g = lane / 4, t = lane % 4;
+  const int warp_row = warp / 2 * 32, warp_column = warp % 2 * 32;
+  float sums[2][4][4] = {};
+  BANTAM_NO_UNROLL
+  for (int loaded = 0; loaded <= steps; ++loaded) {
+    if (loaded < steps) load(loaded, stages[loaded % 2]);
+    if (loaded > 0) {
+      const Stage& stage = stages[(loaded + 1) % 2];
+      BANTAM_UNROLL
+      for (int k = 0; k < kStep / 2; k += 8) {  // words; 16 elements
+        uint32_t b[4][2];
+        BANTAM_UNROLL
+        for (int n = 0; n < 4; ++n) {
+          const uint32_t* column = stage.x[warp_column + 8 * n + g] + k;
+          b[n][0] = column[t];
+          b[n][1] = column[4 + t];
+        }
+        BANTAM_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          const uint32_t* upper = stage.w[warp_row + 16 * i + g] + k;
+          const uint32_t* lower = stage.w[warp_row + 16 * i + g + 8] + k;
+          const uint32_t a[4] = {upper[t], lower[t], upper[4 + t], lower[4 + t]};
+          BANTAM_UNROLL
+          for (int n = 0; n < 4; ++n) MmaHalf(sums[i][n], a, b[n]);
+        }
+      }
+    }
+    CopyWait<0>();
+    SyncThreads();
+  }
+  BANTAM_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    BANTAM_UNROLL
+    for (int n = 0; n < 4; ++n) {
+      BANTAM_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        const int row = first_row + warp_row + 16 * i + g + 8 * (j / 2);
+        const int column = first_column + warp_column + 8 * n + 2 * t + j % 2;
+        if (row >= p.m || column >= p.columns) continue;
+        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
+        p.out[column * p.out_stride + row] =
+            Activate(p.activation, sums[i][n][j] * p.halved.scales[column] + bias);
+      }
+    }
+  }
+}
+
+int Padded(int64_t k) { return static_cast<int>((k + kStep - 1) / kStep * kStep); }
+
+}  // namespace
+
+int64_t HalvedBytes(int64_t k, int64_t columns) { return columns * (2 * Padded(k) + 4); }
+
+HalvedX HalvedAt(void* memory, int64_t k, int64_t columns) {
+  auto* halves = static_cast<uint16_t*>(memory);
+  return {halves, reinterpret_cast<float*>(halves + columns * Padded(k))};
+}
+
+bool CanTileHalf(const MatMulParams& p) {
+  return p.type == quant::Type::kF16 && p.k > 0 && p.k % 8 == 0 && p.w_stride % 16 == 0 &&
+         reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
+}
+
+void Halve(const View& x, const HalvedX& out, Stream stream) {
+  Launch(HalveKernel, {Blocks(Rows(x), 1)}, kThreads, kThreads / kWarp * 4, stream, x, out,
+         Padded(x.shape[0]));
+}
+
+void TileHalf(const MatMulParams& p, Stream stream) {
+  Launch(HalfTileKernel, {Blocks(p.m, kSide), Blocks(p.columns, kSide)}, kThreads,
+         2 * static_cast<int>(sizeof(Stage)), stream, p, Padded(p.k));
+}
+
+}  // namespace bantam::cuda

@@ -1,0 +1,7 @@
+#include "backends/cuda/kernels/matmul_int8.h"
+
+namespace bantam::cuda {
+
+BANTAM_INT8_PRODUCTS(OtherBlocks)
+
+}  // namespace bantam::cuda

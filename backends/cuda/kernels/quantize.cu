@@ -1,0 +1,125 @@
+// What products of quantized weights need prepared: columns rounded to int8, columns grouped by
+// expert.
+
+#include "backends/cuda/kernels/common.h"
+#include "backends/cuda/kernels/matmul_int8.h"
+
+namespace bantam::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kLaneElements = 4, kRunLanes = kRun / kLaneElements;
+
+// A lane has four elements, eight lanes a run; blocks along y, in strides of it, are columns.
+BANTAM_KERNEL(kThreads, 1) QuantizeKernel(View x, QuantizedX out, int columns, int grid_y) {
+  const int k = x.shape[0];
+  const int first = (BlockX() * kThreads + ThreadX()) * kLaneElements;
+  for (int column = BlockY(); column < columns; column += grid_y) {
+    const float* from = RowF(x, column) + first;
+    float value[kLaneElements] = {};
+    float peak = 0, sum = 0;
+    BANTAM_UNROLL
+    for (int i = 0; i < kLaneElements; ++i) {
+      if (first < k) value[i] = from[i];
+      peak = fmaxf(peak, fabsf(value[i]));
+      sum += value[i];
+    }
+    BANTAM_UNROLL
+    for (int mask = 1; mask < kRunLanes; mask *= 2) peak = fmaxf(peak, ShuffleXor(peak, mask));
+    BANTAM_UNROLL
+    for (int mask = 1; mask < kRunLanes / 2; mask *= 2) sum += ShuffleXor(sum, mask);
+    const float whole_sum = sum + ShuffleXor(sum, kRunLanes / 2);
+    if (first >= k) continue;
+    // fmaxf drops a NaN, and an infinity has no quant: either is to be seen in the result.
+    const float scale = fabsf(whole_sum) < INFINITY ? peak / 127.0f : NAN;
+    const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
+    uint32_t word = 0;
+    BANTAM_UNROLL
+    for (int i = 0; i < kLaneElements; ++i) {
+      word |= (static_cast<uint32_t>(RoundToInt(value[i] * inverse)) & 0xFFu) << 8 * i;
+    }
+    const int64_t row = int64_t{column} * k;
+    *reinterpret_cast<uint32_t*>(out.quants + row + first) = word;
+    if (first % kRun == 0) out.scales[(row + first) / kRun] = scale;
+    if (first % (kRun / 2) == 0) out.sums[(row + first) / (kRun / 2)] = sum;
+  }
+}
+
+constexpr int kPlanThreads = 256;
+
+// One block: counts the columns of each expert, and from the counts makes tiles and places.
+BANTAM_KERNEL(kPlanThreads, 1)
+PlanKernel(const int32_t* ids, int columns, int experts, int32_t* order, int32_t* tiles,
+           int max_tiles) {
+  auto* counts = reinterpret_cast<int*>(SharedMemory());
+  int* places = counts + experts;
+  for (int e = ThreadX(); e < experts; e += kPlanThreads) counts[e] = 0;
+  for (int i = ThreadX(); i < max_tiles; i += kPlanThreads) tiles[3 * i + 2] = 0;
+  SyncThreads();
+  for (int c = ThreadX(); c < columns; c += kPlanThreads) {
+    if (ids[c] >= 0 && ids[c] < experts) AtomicAdd(&counts[ids[c]], 1);
+  }
+  SyncThreads();
+  if (ThreadX() == 0) {
+    int place = 0, tile = 0;
+    for (int e = 0; e < experts; ++e) {
+      places[e] = place;
+      for (int done = 0; done < counts[e]; done += kTileColumns, ++tile) {
+        const int left = counts[e] - done;
+        tiles[3 * tile] = e;
+        tiles[3 * tile + 1] = place + done;
+        tiles[3 * tile + 2] = left < kTileColumns ? left : kTileColumns;
+      }
+      place += counts[e];
+    }
+  }
+  SyncThreads();
+  // In any order within an expert: a column's result does not depend on it.
+  for (int c = ThreadX(); c < columns; c += kPlanThreads) {
+    if (ids[c] >= 0 && ids[c] < experts) order[AtomicAdd(&places[ids[c]], 1)] = c;
+  }
+}
+
+}  // namespace
+
+QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns) {
+  auto* bytes = static_cast<unsigned char*>(memory);
+  QuantizedX x;
+  x.quants = reinterpret_cast<int8_t*>(bytes);
+  x.scales = reinterpret_cast<float*>(bytes + columns * k);
+  x.sums = x.scales + columns * (k / kRun);
+  return x;
+}
+
+void Quantize(const View& x, const QuantizedX& out, Stream stream) {
+  const int columns = Rows(x), grid_y = columns < 65535 ? columns : 65535;
+  Launch(QuantizeKernel,
+         {Blocks(x.shape[0], kThreads * kLaneElements), static_cast<unsigned>(grid_y)}, kThreads, 0,
+         stream, x, out, columns, grid_y);
+}
+
+void PlanExperts(MatMulParams& p, void* plan, Stream stream) {
+  const int max_tiles = MaxTiles(p.columns, p.experts);
+  auto* order = static_cast<int32_t*>(plan);
+  auto* tiles = order + p.columns;
+  p.order = order;
+  p.tiles = tiles;
+  Launch(PlanKernel, {1}, kPlanThreads, 8 * p.experts, stream, p.ids, p.columns, p.experts, order,
+         tiles, max_tiles);
+}
+
+void VectorInt8(const MatMulParams& p, Stream stream) {
+  Int8Product<FirstBlocks>(p, false, stream);
+  Int8Product<KBlocks>(p, false, stream);
+  Int8Product<CodebookBlocks>(p, false, stream);
+  Int8Product<OtherBlocks>(p, false, stream);
+}
+
+void TileInt8(const MatMulParams& p, Stream stream) {
+  Int8Product<FirstBlocks>(p, true, stream);
+  Int8Product<KBlocks>(p, true, stream);
+  Int8Product<CodebookBlocks>(p, true, stream);
+  Int8Product<OtherBlocks>(p, true, stream);
+}
+
+}  // namespace bantam::cuda

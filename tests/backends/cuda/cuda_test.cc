@@ -1,0 +1,382 @@
+// The CUDA backend on the emulator beyond the conformance suite: what its shapes do not reach,
+// failures of the driver, memory, whole models. The backend is linked in, so that failures can be
+// injected.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+
+#include "backends/cuda/device.h"
+#include "runtime/engine/engine.h"
+#include "tests/conformance/harness.h"
+#include "tests/cuda_emulator/faults.h"
+#include "tests/support/golden.h"
+#include "tests/support/tiny_model.h"
+
+namespace bantam::cuda {
+namespace {
+
+using conformance::Case;
+using conformance::Check;
+using conformance::Runner;
+using emulator::TheFaults;
+using graph::Op;
+using graph::ValueId;
+using quant::Type;
+
+constexpr char kDevice[] = "cuda-emulated:0";
+
+// Before any device is listed: no plug-ins, and the backend that is linked in.
+const bool kRegistered = [] {
+  setenv("BANTAM_PLUGIN_PATH", "", 1);
+  device::RegisterBackend(NewBackend());
+  return true;
+}();
+
+class Cuda : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(kRegistered); }
+  void TearDown() override {
+    TheFaults().allocation_in = 0;
+    TheFaults().launch_in = 0;
+  }
+  static absl::StatusOr<std::unique_ptr<device::Device>> Open() {
+    return device::OpenDevice(kDevice, {});
+  }
+};
+
+TEST_F(Cuda, DecodesTheGoldenBlocksToTheBit) {
+  std::ifstream in(std::string(BANTAM_GOLDEN_DIR) + "/quant/types.txt");
+  std::string name, rest;
+  int types = 0;
+  for (uint32_t id; in >> name >> id && std::getline(in, rest); ++types) {
+    SCOPED_TRACE(name);
+    const auto blocks = testing::ReadGolden<std::byte>("quant/" + name + ".blocks");
+    const auto expected = testing::ReadGolden<float>("quant/" + name + ".f32");
+    Case c;
+    const auto n = static_cast<int64_t>(expected.size());
+    const ValueId x = c.graph.AddInput("x", static_cast<Type>(id), {n, 1, 1, 1});
+    c.data.emplace_back(x, blocks);
+    const ValueId out = c.Output(Op::kDequantize, {x});
+    ASSERT_TRUE(graph::Infer(c.graph).ok());
+    Runner runner(kDevice, c);
+    ASSERT_TRUE(runner.Run().ok());
+    const std::vector<float> found = runner.Read(out);
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (std::isnan(expected[i])) {
+        ASSERT_TRUE(std::isnan(found[i])) << i;
+      } else {
+        ASSERT_EQ(std::memcmp(&found[i], &expected[i], sizeof(float)), 0)
+            << i << " is " << found[i] << ", expected " << expected[i];
+      }
+    }
+  }
+  EXPECT_EQ(types, 33);
+}
+
+// Enough columns for experts to be done in tiles, of which one is full and one has a few columns.
+TEST_F(Cuda, ExpertsInTiles) {
+  for (Type type : {Type::kQ4_K, Type::kQ6_K, Type::kQ2_K, Type::kQ8_0, Type::kIQ2_XS}) {
+    for (int64_t rows : {1, 3}) {
+      SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", rows));
+      constexpr int64_t kTopK = 3, kTokens = 60, kExperts = 5;
+      Case c;
+      std::vector<int32_t> ids(kTopK * kTokens);
+      for (size_t i = 0; i < ids.size(); ++i) {
+        ids[i] = i % 2 == 0 ? 3 : std::array<int32_t, 6>{0, -1, 1, 5, 0, 2}[i / 2 % 6];
+      }
+      const ValueId w = c.Weight(type, {512, 70, kExperts, 1});
+      c.Output(Op::kMatMulExpert,
+               {w, c.Input({512, rows, kTokens, 1}), c.Ints({kTopK, kTokens, 1, 1}, ids)});
+      Runner runner(kDevice, c);
+      runner.Check(conformance::kQuantizedMatMul);
+      EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("matmul experts"));
+    }
+  }
+}
+
+// Tiles that are not full in rows, columns or k, more than one along each.
+TEST_F(Cuda, TilesOfEveryTypeInEveryDirection) {
+  for (Type type : conformance::kAllTypes) {
+    SCOPED_TRACE(quant::Name(type));
+    const int64_t k = quant::Traits(type).block_size == 1 ? 131 : 768;
+    Case c;
+    const ValueId w = c.Weight(type, {k, 130, 1, 1});
+    c.Output(Op::kMatMul, {w, c.Input({k, 70, 1, 1})}, graph::MatMulAttrs{});
+    Check(kDevice, c,
+          quant::Traits(type).is_quantized ? conformance::kQuantizedMatMul
+                                           : conformance::kPlainMatMul);
+  }
+}
+
+// On tensor cores; columns that f16 could not hold as they are, and one of zeros.
+TEST_F(Cuda, HalvesOfAnySize) {
+  for (double limit : {1e-6, 1.0, 1e6}) {
+    Case c;
+    const ValueId w = c.Weight(Type::kF16, {136, 130, 1, 1});
+    const ValueId x = c.Input({136, 70, 1, 1}, -limit, limit);
+    std::memset(c.data[1].second.data(), 0, 136 * sizeof(float));
+    c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+    Runner runner(kDevice, c);
+    runner.Check(conformance::kPlainMatMul);
+    EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("halve: 1 launch\n"));
+  }
+}
+
+TEST_F(Cuda, ColumnsAreRoundedOnceForProductsThatShareThem) {
+  Case c;
+  const ValueId x = c.Input({256, 3, 1, 1});
+  for (int i = 0; i < 3; ++i) {
+    c.Output(Op::kMatMul, {c.Weight(Type::kQ4_K, {256, 16, 1, 1}), x}, graph::MatMulAttrs{});
+  }
+  Runner runner(kDevice, c);
+  runner.Check(conformance::kQuantizedMatMul);
+  EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("quantize: 1 launch\n"));
+}
+
+TEST_F(Cuda, NotANumberIsSeenInTheProduct) {
+  for (int64_t columns : {2, 20}) {
+    for (float bad : {NAN, INFINITY}) {
+      Case c;
+      const ValueId x = c.Input({256, columns, 1, 1});
+      std::memcpy(c.data[0].second.data() + 40 * sizeof(float), &bad, sizeof(bad));
+      const ValueId w = c.Weight(Type::kQ8_0, {256, 9, 1, 1});
+      const ValueId out = c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+      ASSERT_TRUE(graph::Infer(c.graph).ok());
+      Runner runner(kDevice, c);
+      ASSERT_TRUE(runner.Run().ok());
+      const std::vector<float> found = runner.Read(out);
+      for (int i = 0; i < 9; ++i) {
+        EXPECT_FALSE(std::isfinite(found[i])) << i;
+        EXPECT_TRUE(std::isfinite(found[9 + i])) << i;
+      }
+    }
+  }
+}
+
+TEST_F(Cuda, PartsOfALongCacheAreJoined) {
+  for (bool sinks : {false, true}) {
+    for (int32_t length : {0, 1, 40, 1400}) {
+      for (int64_t v_dim : {64, 200, 300}) {
+        SCOPED_TRACE(absl::StrCat("sinks ", sinks, " length ", length, " v_dim ", v_dim));
+        constexpr int64_t kContext = 1500, kHeads = 3;
+        Case c;
+        std::vector<int32_t> cells;
+        for (int32_t i = 0; i < kContext; ++i) {
+          cells.push_back(i);
+          cells.push_back(i % 7 == 5 ? -1 : 0);
+        }
+        std::vector<ValueId> inputs = {c.Input({64, kHeads, 1, 1}, -3, 3),
+                                       c.Input({64, 1, kContext, 1}, -3, 3, Type::kF16),
+                                       c.Input({v_dim, 1, kContext, 1}, -1, 1, Type::kF16),
+                                       c.Ints({2, 1, 1, 1}, {1450, 0}),
+                                       c.Ints({2, kContext, 1, 1}, cells),
+                                       c.Ints({1, 1, 1, 1}, {length})};
+        if (sinks) inputs.push_back(c.Input({kHeads, 1, 1, 1}, -2, 2));
+        c.Output(Op::kAttention, inputs, graph::AttentionAttrs{.scale = 0.125f});
+        Runner runner(kDevice, c);
+        runner.Check(conformance::kAttentionTolerance);
+        EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("split"));
+      }
+    }
+  }
+}
+
+// Heads of V that take two parts, with many queries.
+TEST_F(Cuda, HeadsOfMiddleWidthInPrompts) {
+  Case c;
+  constexpr int64_t kContext = 70, kQueries = 9;
+  std::vector<int32_t> cells, queries;
+  for (int32_t i = 0; i < kContext; ++i) cells.insert(cells.end(), {i, i % 2});
+  for (int32_t i = 0; i < kQueries; ++i) queries.insert(queries.end(), {50 + i, i % 2});
+  c.Output(
+      Op::kAttention,
+      {c.Input({200, 4, kQueries, 1}, -3, 3), c.Input({200, 2, kContext, 1}, -3, 3, Type::kF16),
+       c.Input({200, 2, kContext, 1}, -1, 1, Type::kF16), c.Ints({2, kQueries, 1, 1}, queries),
+       c.Ints({2, kContext, 1, 1}, cells), c.Ints({1, 1, 1, 1}, {65})},
+      graph::AttentionAttrs{.scale = 0.1f, .window = 30});
+  Check(kDevice, c, conformance::kAttentionTolerance);
+}
+
+// A query that does not see a cell gets nothing of a NaN there, though others of its block see it.
+TEST_F(Cuda, ANanReachesOnlyWhoSeesIt) {
+  Case c;
+  constexpr int64_t kWidth = 16, kContext = 8;
+  const ValueId q = c.Input({kWidth, 1, 2, 1});
+  const ValueId k = c.Input({kWidth, 1, kContext, 1});
+  const ValueId v = c.Input({kWidth, 1, kContext, 1});
+  const float nan = NAN;
+  std::memcpy(c.data[2].second.data() + 5 * kWidth * sizeof(float), &nan, sizeof(nan));
+  std::vector<int32_t> cells;
+  for (int32_t i = 0; i < kContext; ++i) cells.insert(cells.end(), {i, 0});
+  const ValueId out =
+      c.Output(Op::kAttention,
+               {q, k, v, c.Ints({2, 2, 1, 1}, {4, 0, 6, 0}), c.Ints({2, kContext, 1, 1}, cells),
+                c.Ints({1, 1, 1, 1}, {kContext})},
+               graph::AttentionAttrs{});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  Runner runner(kDevice, c);
+  ASSERT_TRUE(runner.Run().ok());
+  const std::vector<float> found = runner.Read(out);
+  for (int i = 0; i < kWidth; ++i) EXPECT_TRUE(std::isfinite(found[i])) << i;
+  EXPECT_TRUE(std::isnan(found[kWidth]));
+}
+
+// The blocks that the reference writes, but for a quant at a tie.
+TEST_F(Cuda, QuantizedCachesAreThoseOfTheReference) {
+  for (Type type : {Type::kQ8_0, Type::kQ4_0}) {
+    SCOPED_TRACE(quant::Name(type));
+    Case c;
+    const ValueId cache = c.graph.AddState("cache", type, {96, 3, 7, 1});
+    c.data.emplace_back(cache, std::vector<std::byte>(quant::RowBytes(type, 96) * 21));
+    const ValueId x = c.Input({96, 3, 4, 1});
+    const float nan = NAN;
+    std::memcpy(c.data.back().second.data() + 100 * sizeof(float), &nan, sizeof(nan));
+    const ValueId written =
+        c.graph.Add(Op::kKvWrite, {cache, x, c.Ints({4, 1, 1, 1}, {5, -1, 2, 2})}, "written");
+    const ValueId out = c.Output(Op::kDequantize, {written});
+    ASSERT_TRUE(graph::Infer(c.graph).ok());
+    std::vector<float> found[2];
+    for (int i = 0; i < 2; ++i) {
+      Runner runner(i == 0 ? "reference" : kDevice, c);
+      const absl::Status ran = runner.Run();
+      ASSERT_TRUE(ran.ok()) << ran;
+      found[i] = runner.Read(out);
+    }
+    for (size_t i = 0; i < found[0].size(); ++i) {
+      ASSERT_EQ(std::isnan(found[0][i]), std::isnan(found[1][i])) << i;
+      if (std::isnan(found[0][i])) continue;
+      ASSERT_FLOAT_EQ(found[0][i], found[1][i]) << i;
+    }
+  }
+}
+
+TEST_F(Cuda, ProfilesNameKernelsAndCountWeights) {
+  Case c;
+  c.Output(Op::kMatMul, {c.Weight(Type::kQ4_K, {256, 8, 1, 1}), c.Input({256, 1, 1, 1})},
+           graph::MatMulAttrs{});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  Runner runner(kDevice, c);
+  ASSERT_TRUE(runner.Run().ok());
+  ASSERT_TRUE(runner.executable().StartProfile().ok());
+  auto stream = conformance::OpenedDevice(kDevice)->NewStream();
+  ASSERT_TRUE(stream.ok());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(runner.executable().Run(**stream).ok());
+  const auto times = runner.executable().Profile();
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_EQ(times[1].kernel, "matvec Q4_K");
+  EXPECT_EQ(times[1].runs, 2);
+  EXPECT_EQ(times[1].weight_bytes, 2u * 8 * 144);
+  EXPECT_GT(times[1].seconds, 0);
+}
+
+TEST_F(Cuda, AllocationFailuresAreStatuses) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path);
+  const uint64_t before = emulator::AllocatedBytes();
+  int failures = 0;
+  for (int fault = 1; fault < 100; ++fault) {
+    TheFaults().allocation_in = fault;
+    auto model = engine::Model::Load(path, {.device = kDevice});
+    absl::Status status = model.status();
+    if (model.ok()) {
+      status = engine::Session::Create(*model, {.context = 64, .ubatch = 2}).status();
+    }
+    if (status.ok()) break;
+    ++failures;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
+  }
+  EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
+  TheFaults().allocation_in = 0;
+  EXPECT_EQ(emulator::AllocatedBytes(), before);
+}
+
+TEST_F(Cuda, MemoryIsCountedExactly) {
+  auto device = Open();
+  ASSERT_TRUE(device.ok());
+  const device::MemoryInfo before = (*device)->memory();
+  {
+    auto buffer = (*device)->Allocate(64 << 20);
+    ASSERT_TRUE(buffer.ok());
+    EXPECT_LE((*device)->memory().free, before.free - (64 << 20));
+  }
+  EXPECT_EQ((*device)->memory().free, before.free);
+}
+
+// A large upload goes through the ring of pinned pieces several times.
+TEST_F(Cuda, LargeCopiesKeepEveryByte) {
+  auto device = Open();
+  ASSERT_TRUE(device.ok());
+  std::vector<std::byte> data((37 << 20) + 5);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 31 + (i >> 20));
+  auto buffer = (*device)->Allocate(data.size() + 3);
+  ASSERT_TRUE(buffer.ok());
+  ASSERT_TRUE((*buffer)->Upload(3, data).ok());
+  std::vector<std::byte> back(data.size());
+  ASSERT_TRUE((*buffer)->Download(3, back).ok());
+  EXPECT_EQ(back, data);
+}
+
+// A GPU that is lost is opened anew by the next load; what was made before says so and no more.
+TEST_F(Cuda, ALostDeviceIsAStatusAndTheNextLoadWorks) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path);
+  const std::vector<int32_t> prompt = {1, 2, 3};
+  std::vector<float> expected;
+  // Devices that other tests of this program opened would keep the lost GPU alive.
+  conformance::OpenedDevice(kDevice);
+  for (int round = 0; round < 3; ++round) {
+    auto model = engine::Model::Load(path, {.device = kDevice});
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    absl::Status status = (*session)->Decode(prompt);
+    ASSERT_TRUE(status.ok()) << status;
+    const auto logits = (*session)->Logits();
+    if (expected.empty()) expected.assign(logits.begin(), logits.end());
+    EXPECT_EQ(std::vector<float>(logits.begin(), logits.end()), expected);
+    TheFaults().launch_in = 1;
+    for (int call = 0; call < 2; ++call) {
+      status = (*session)->Decode(prompt);
+      EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+      EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("lost"));
+    }
+    EXPECT_FALSE(engine::Session::Create(*model, {.context = 64}).ok());
+    EXPECT_FALSE(conformance::OpenedDevice(kDevice)->NewStream().ok());  // lets go of it
+  }
+}
+
+// Prompts in tiles and single tokens, quantized caches too.
+TEST_F(Cuda, WholeModelsAgreeWithTheReference) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  for (Type type : {Type::kF32, Type::kF16, Type::kQ8_0}) {
+    testing::WriteTinyLlama(path, {.weight_type = type});
+    std::vector<std::vector<float>> logits;
+    for (const char* device : {"reference", kDevice}) {
+      auto model = engine::Model::Load(path, {.device = device});
+      ASSERT_TRUE(model.ok()) << model.status();
+      auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 16});
+      ASSERT_TRUE(session.ok()) << session.status();
+      std::vector<int32_t> prompt(21);
+      for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i * 13 % 200);
+      ASSERT_TRUE((*session)->Decode(prompt).ok());
+      for (int32_t token : {7, 8}) ASSERT_TRUE((*session)->Decode({&token, 1}).ok());
+      logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+    }
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < logits[0].size(); ++i) {
+      error += std::pow(double{logits[0][i]} - logits[1][i], 2);
+      norm += std::pow(double{logits[0][i]}, 2);
+    }
+    EXPECT_LE(error, (type == Type::kQ8_0 ? 1e-3 : 1e-6) * norm) << quant::Name(type);
+  }
+}
+
+}  // namespace
+}  // namespace bantam::cuda

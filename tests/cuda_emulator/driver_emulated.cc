@@ -1,0 +1,204 @@
+// backends/cuda/driver.h on the emulator: device memory is host memory with a page that cannot be
+// touched right after its end, streams do at once what they are told.
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cuda/driver.h"
+#include "runtime/base/status.h"
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/cuda_emulator/faults.h"
+
+namespace bantam::cuda {
+namespace {
+
+constexpr uint64_t kMemory = uint64_t{4} << 30;
+
+struct Recorded {
+  Grid grid;
+  int threads, shared_bytes;
+  std::function<void()> kernel;
+};
+
+struct EmulatedStream {
+  bool capturing = false;
+  std::vector<Recorded> recorded;
+};
+struct EmulatedGraph {
+  std::vector<Recorded> launches;
+};
+
+struct Mapping {
+  void* base;
+  uint64_t mapped, bytes;
+};
+std::mutex allocations_mutex;
+std::map<void*, Mapping> allocations;
+uint64_t allocated = 0;
+
+bool Strikes(std::atomic<int>& countdown) {
+  int left = countdown.load();
+  while (left > 0 && !countdown.compare_exchange_weak(left, left - 1)) {
+  }
+  return left == 1;
+}
+
+absl::Status LostStatus() {
+  return emulator::TheFaults().lost ? absl::UnavailableError("the CUDA device is lost: injected")
+                                    : absl::OkStatus();
+}
+
+absl::StatusOr<void*> Map(uint64_t bytes) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  std::lock_guard lock(allocations_mutex);
+  if (bytes > kMemory - allocated || Strikes(emulator::TheFaults().allocation_in)) {
+    return absl::ResourceExhaustedError(absl::StrCat("no device memory for ", bytes, " bytes"));
+  }
+  const uint64_t mapped = (bytes + page - 1) / page * page + page;
+  void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return absl::ResourceExhaustedError("no host memory");
+  mprotect(static_cast<std::byte*>(base) + mapped - page, page, PROT_NONE);
+  // Ends at that page, but for the 16 bytes that kernels align to.
+  void* memory = static_cast<std::byte*>(base) + (mapped - page - (bytes + 15) / 16 * 16);
+  std::memset(memory, 0xFF, bytes);
+  allocations[memory] = {base, mapped, bytes};
+  allocated += bytes;
+  return memory;
+}
+
+void Unmap(void* memory) {
+  std::lock_guard lock(allocations_mutex);
+  const auto found = allocations.find(memory);
+  if (found == allocations.end()) return;
+  munmap(found->second.base, found->second.mapped);
+  allocated -= found->second.bytes;
+  allocations.erase(found);
+}
+
+}  // namespace
+
+namespace emulator {
+
+Faults& TheFaults() {
+  static Faults faults;
+  return faults;
+}
+
+uint64_t AllocatedBytes() {
+  std::lock_guard lock(allocations_mutex);
+  return allocated;
+}
+
+void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::function<void()> kernel) {
+  auto* own = static_cast<EmulatedStream*>(stream);
+  if (own == nullptr) return;  // kernels need not be loaded
+  if (own->capturing) {
+    own->recorded.push_back({grid, threads, shared_bytes, std::move(kernel)});
+  } else {
+    Run(grid, threads, shared_bytes, kernel);
+  }
+}
+
+}  // namespace emulator
+
+namespace driver {
+
+absl::string_view BackendName() { return "cuda-emulated"; }
+absl::StatusOr<int> DeviceCount() { return 1; }
+absl::StatusOr<DeviceInfo> Info(int) {
+  DeviceInfo info;
+  info.name = "CUDA emulator of the tests";
+  info.driver = "on the processor";
+  info.capability = 80;
+  info.multiprocessors = 2;
+  info.is_emulated = true;
+  info.memory = kMemory;
+  info.shared_bytes = 64 << 10;
+  return info;
+}
+absl::Status SetDevice(int) { return LostStatus(); }
+void Reset(int) {
+  std::lock_guard lock(allocations_mutex);
+  for (const auto& [memory, mapping] : allocations) munmap(mapping.base, mapping.mapped);
+  allocations.clear();
+  allocated = 0;
+  emulator::TheFaults().lost = false;
+}
+absl::Status MemoryInfo(uint64_t& free, uint64_t& total) {
+  total = kMemory;
+  free = kMemory - emulator::AllocatedBytes();
+  return LostStatus();
+}
+absl::StatusOr<void*> Malloc(uint64_t bytes) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  return Map(bytes);
+}
+void Free(void* memory) { Unmap(memory); }
+absl::StatusOr<void*> MallocHost(uint64_t bytes) { return Malloc(bytes); }
+void FreeHost(void* memory) { Unmap(memory); }
+
+absl::StatusOr<Stream> NewStream() {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  return new EmulatedStream;
+}
+void FreeStream(Stream stream) { delete static_cast<EmulatedStream*>(stream); }
+absl::Status Synchronize(Stream) { return LostStatus(); }
+absl::StatusOr<Event> NewEvent() { return new int(0); }
+void FreeEvent(Event event) { delete static_cast<int*>(event); }
+absl::Status Record(Event, Stream) { return LostStatus(); }
+absl::Status Wait(Event) { return LostStatus(); }
+absl::Status StreamWaits(Stream, Event) { return LostStatus(); }
+absl::StatusOr<double> SecondsBetween(Event, Event) { return 1e-6; }
+
+absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  std::memcpy(to, from, bytes);
+  return absl::OkStatus();
+}
+absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  std::memcpy(to, from, bytes);
+  return absl::OkStatus();
+}
+absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  std::memset(to, byte, bytes);
+  return absl::OkStatus();
+}
+
+absl::Status BeginCapture(Stream stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  auto* own = static_cast<EmulatedStream*>(stream);
+  own->capturing = true;
+  own->recorded.clear();
+  return absl::OkStatus();
+}
+absl::StatusOr<GraphExec> EndCapture(Stream stream) {
+  auto* own = static_cast<EmulatedStream*>(stream);
+  own->capturing = false;
+  return new EmulatedGraph{std::move(own->recorded)};
+}
+absl::Status LaunchGraph(GraphExec graph, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  if (Strikes(emulator::TheFaults().launch_in)) {
+    emulator::TheFaults().lost = true;
+    return LostStatus();
+  }
+  for (const Recorded& launch : static_cast<EmulatedGraph*>(graph)->launches) {
+    emulator::Run(launch.grid, launch.threads, launch.shared_bytes, launch.kernel);
+  }
+  return absl::OkStatus();
+}
+void FreeGraph(GraphExec graph) { delete static_cast<EmulatedGraph*>(graph); }
+absl::Status LaunchStatus() { return LostStatus(); }
+
+}  // namespace driver
+}  // namespace bantam::cuda

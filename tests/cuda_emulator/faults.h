@@ -1,0 +1,21 @@
+// Failures that tests inject into the emulated driver.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace bantam::cuda::emulator {
+
+struct Faults {
+  // Counted down at every allocation and every graph launched; the one that finds 1 fails, 0 never
+  // does.
+  std::atomic<int> allocation_in{0};  // out of device memory
+  std::atomic<int> launch_in{0};      // the device is lost, until `lost` is set to false
+  std::atomic<bool> lost{false};
+};
+Faults& TheFaults();
+
+// Bytes of device and pinned host memory in use, for tests of leaks.
+uint64_t AllocatedBytes();
+
+}  // namespace bantam::cuda::emulator
