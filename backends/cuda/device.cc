@@ -32,6 +32,7 @@ class Device : public device::Device {
     }
     return {total, free};
   }
+  std::string hardware_id() const override { return info_.hardware_id; }
   device::Limits limits() const override { return {info_.memory, 256}; }
   bool Supports(const graph::Graph& graph, const graph::Node& node) const override {
     return CheckSupported(graph, node).ok();

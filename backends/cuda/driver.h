@@ -19,6 +19,7 @@ using GraphExec = void*;
 struct DeviceInfo {
   std::string name;    // "NVIDIA GeForce RTX 3060"
   std::string driver;  // "CUDA 13.0, compute capability 8.6"
+  std::string hardware_id;
   int capability = 0;  // 86
   int multiprocessors = 1;
   bool is_integrated = false;

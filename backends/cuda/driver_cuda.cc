@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/driver.h"
 #include "runtime/base/status.h"
@@ -74,6 +75,8 @@ absl::StatusOr<DeviceInfo> Info(int device) {
   BANTAM_RETURN_IF_ERROR(ToStatus(cudaDriverGetVersion(&version), "asking the driver"));
   DeviceInfo info;
   info.name = properties.name;
+  info.hardware_id = absl::BytesToHexString(
+      absl::string_view(properties.uuid.bytes, sizeof(properties.uuid.bytes)));
   info.capability = 10 * properties.major + properties.minor;
   info.driver = absl::StrCat("CUDA ", version / 1000, ".", version % 1000 / 10,
                              ", compute capability ", properties.major, ".", properties.minor);

@@ -40,6 +40,7 @@ class Device : public device::Device, public device::HasFeatures {
         return device::Kind::kCpu;
     }
   }
+  std::string hardware_id() const override { return traits_.hardware_id; }
   device::MemoryInfo memory() const override {
     const uint64_t allocated = Gpu::AllocatedBytes(physical_);
     return {traits_.heap_bytes, FreeBytes(instance_, physical_, traits_, allocated)};

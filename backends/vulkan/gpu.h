@@ -23,6 +23,7 @@ namespace bantam::vulkan {
 struct Traits {
   std::string name;    // "AMD Radeon ..."
   std::string driver;  // "radv Mesa 22.3.6"
+  std::string hardware_id;
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
   uint32_t queue_family = 0;
   uint32_t subgroup_size = 0;      // 0: subgroup operations are not used

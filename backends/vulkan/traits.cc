@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
@@ -113,6 +114,8 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
                                VK_API_VERSION_MAJOR(base.apiVersion), ".",
                                VK_API_VERSION_MINOR(base.apiVersion), ".",
                                VK_API_VERSION_PATCH(base.apiVersion));
+  traits.hardware_id = absl::BytesToHexString(absl::string_view(
+      reinterpret_cast<const char*>(properties11.deviceUUID), sizeof(properties11.deviceUUID)));
   traits.type = base.deviceType;
   traits.shared_memory = limits.maxComputeSharedMemorySize;
   traits.max_invocations =

@@ -59,7 +59,8 @@ absl::StatusOr<plan::Machine> FindMachine(const Arguments& arguments) {
   device::BackendOptions options;
   options.threads = arguments.threads;
   device::DeviceList list = device::ListDevices(options);
-  std::vector<std::unique_ptr<device::Device>> here = std::move(list.devices);
+  const std::vector<std::unique_ptr<device::Device>> here =
+      device::Distinct(std::move(list.devices));
   const auto profile = [&](device::Device& device) -> absl::StatusOr<schedule::DeviceProfile> {
     BANTAM_ASSIGN_OR_RETURN(schedule::DeviceProfile made,
                             schedule::ProfileDevice(device, kMeasured, schedule::CacheFolder()));

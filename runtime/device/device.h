@@ -69,8 +69,8 @@ class Stream {
 
 // What one kernel took, over all nodes it ran.
 struct KernelTime {
-  std::string kernel;         // as Describe names it, and the size of its weights
-  int64_t runs = 0;           // nodes run
+  std::string kernel;  // as Describe names it, and the size of its weights
+  int64_t runs = 0;    // nodes run
   double seconds = 0;
   uint64_t weight_bytes = 0;  // of the weights of these runs
 };
@@ -116,15 +116,18 @@ struct Speed {
   double int8_ops = 0;    // additions and multiplications of int8 dot products in registers
 };
 
-// A device that is lost (its driver was reset) answers kUnavailable to everything from then on, but
-// for destructors. What a buffer uploads or downloads may run beside programs on other buffers, on
-// another thread.
+// Of a device that is lost (its driver was reset) everything made before answers kUnavailable from
+// then on, but for destructors. What a buffer uploads or downloads may run beside programs on other
+// buffers, on another thread.
 class Device {
  public:
   virtual ~Device() = default;
   virtual std::string name() const = 0;         // "cpu", "vulkan:0": what --device takes
   virtual std::string description() const = 0;  // for people: "AMD EPYC ..., 2 threads"
   virtual Kind kind() const = 0;
+  // The same for two devices of different backends that are one piece of hardware (its UUID, as
+  // CUDA and Vulkan both tell it); "": not known.
+  virtual std::string hardware_id() const { return ""; }
   virtual MemoryInfo memory() const = 0;
   virtual Limits limits() const = 0;
   // Whether this device runs `node` of `graph` (inferred) with these types and shapes.

@@ -111,6 +111,18 @@ DeviceList ListDevices(const BackendOptions& options) {
   return list;
 }
 
+std::vector<std::unique_ptr<Device>> Distinct(std::vector<std::unique_ptr<Device>> devices) {
+  std::vector<std::unique_ptr<Device>> distinct;
+  for (auto& device : devices) {
+    const std::string id = device->hardware_id();
+    const bool is_there =
+        !id.empty() && std::any_of(distinct.begin(), distinct.end(),
+                                   [&](const auto& d) { return d->hardware_id() == id; });
+    if (!is_there) distinct.push_back(std::move(device));
+  }
+  return distinct;
+}
+
 absl::StatusOr<std::unique_ptr<Device>> OpenDevice(absl::string_view name,
                                                    const BackendOptions& options) {
   // Asking only the backend meant spares starting the drivers of the others.

@@ -34,7 +34,7 @@ struct BackendRegistration {
 
 // A plug-in is a shared library bantam_backend_<name>.so with this C entry point. It returns the
 // kPluginAbi it was built with; any other than the host's is refused before Register is called.
-inline constexpr int kPluginAbi = 2;
+inline constexpr int kPluginAbi = 3;
 inline constexpr char kPluginAbiSymbol[] = "bantam_plugin_abi";            // int ()
 inline constexpr char kPluginRegisterSymbol[] = "bantam_plugin_register";  // void ()
 
@@ -51,6 +51,9 @@ struct DeviceList {
 };
 // Loads the default plug-ins (once) and asks every backend.
 DeviceList ListDevices(const BackendOptions& options);
+// Without those that are the same hardware as an earlier one: of an NVIDIA card `cuda:0` stays, and
+// `vulkan:0` goes.
+std::vector<std::unique_ptr<Device>> Distinct(std::vector<std::unique_ptr<Device>> devices);
 
 // The device of that name ("cpu", "vulkan:0"; a backend's name alone means its first device; "auto"
 // the first listed). kNotFound lists the names there are.

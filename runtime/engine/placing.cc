@@ -41,7 +41,7 @@ absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options) {
   if (options.device == "auto") {
     // Every GPU, and the CPU for what they have no room for.
     bool has_host = false;
-    for (auto& device : device::ListDevices(backend).devices) {
+    for (auto& device : device::Distinct(device::ListDevices(backend).devices)) {
       const bool is_host = device->kind() == device::Kind::kCpu;
       if (!is_host || !has_host) devices.push_back(std::move(device));
       has_host |= is_host;

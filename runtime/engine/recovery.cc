@@ -13,12 +13,10 @@
 namespace bantam::engine {
 namespace {
 
-// A lost device answers kUnavailable to everything.
-bool IsLost(device::Device& device) {
-  const auto buffer = device.Allocate(64);
-  if (!buffer.ok()) return absl::IsUnavailable(buffer.status());
+// By a buffer that was there before: what is made after may be of a device that was opened anew.
+bool IsLost(device::Buffer* inputs) {
   const std::byte byte{0};
-  return absl::IsUnavailable((*buffer)->Upload(0, {&byte, 1}));
+  return inputs != nullptr && absl::IsUnavailable(inputs->Upload(0, {&byte, 1}));
 }
 
 // What can still be obeyed without the device.
@@ -49,16 +47,17 @@ LoadOptions Without(const Model& model, size_t lost) {
 
 absl::Status Session::Impl::Recover(const absl::Status& why) {
   const auto& devices = model->devices();
-  const auto lost = std::find_if(devices.begin(), devices.end(),
-                                 [](const auto& device) { return IsLost(*device); });
-  if (lost == devices.end()) return why;
-  const std::string name = (*lost)->name();
+  const auto found = std::find_if(inputs.begin(), inputs.end(),
+                                  [](const auto& buffer) { return IsLost(buffer.get()); });
+  if (found == inputs.end()) return why;
+  const size_t lost = found - inputs.begin();
+  const std::string name = devices[lost]->name();
   if (!options.recover) {
     return Annotate(why, absl::StrCat(name, " was lost, and going on without it is switched off"));
   }
   if (devices.size() == 1)
     return Annotate(why, absl::StrCat(name, " was lost, and it was the only device"));
-  const LoadOptions load = Without(*model, lost - devices.begin());
+  const LoadOptions load = Without(*model, lost);
   if (options.notice) {
     options.notice(absl::StrCat(name, " was lost (", why.message(),
                                 "): the text so far is computed again on ", load.device));

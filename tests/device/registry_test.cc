@@ -52,6 +52,51 @@ TEST(Registry, ListsGpusBeforeCpusAndEveryProblemInOneLine) {
   }
 }
 
+struct Card : Device {
+  Card(std::string card_name, std::string card_id)
+      : card_name(std::move(card_name)), card_id(std::move(card_id)) {}
+  std::string name() const override { return card_name; }
+  std::string hardware_id() const override { return card_id; }
+  std::string description() const override { return ""; }
+  Kind kind() const override { return Kind::kDiscreteGpu; }
+  MemoryInfo memory() const override { return {}; }
+  Limits limits() const override { return {}; }
+  bool Supports(const graph::Graph&, const graph::Node&) const override { return false; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t) override { return Nothing(); }
+  absl::StatusOr<std::unique_ptr<Buffer>> WrapHost(std::span<const std::byte>) override {
+    return Nothing();
+  }
+  uint64_t PackedBytes(quant::Type, const graph::Shape&) const override { return 0; }
+  absl::Status LoadWeight(quant::Type, const graph::Shape&, std::span<const std::byte>,
+                          const Binding&) override {
+    return Nothing();
+  }
+  absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs&) override {
+    return Nothing();
+  }
+  absl::StatusOr<std::unique_ptr<Stream>> NewStream() override { return Nothing(); }
+  static absl::Status Nothing() { return absl::UnimplementedError(""); }
+
+  const std::string card_name, card_id;
+};
+
+TEST(Registry, ACardOfTwoBackendsIsOneDevice) {
+  std::vector<std::unique_ptr<Device>> devices;
+  for (const auto& [name, id] :
+       std::vector<std::pair<const char*, const char*>>{{"cuda:0", "a"},
+                                                        {"cuda:1", "b"},
+                                                        {"vulkan:0", "c"},
+                                                        {"vulkan:1", "b"},
+                                                        {"vulkan:2", "a"},
+                                                        {"cpu", ""},
+                                                        {"reference", ""}}) {
+    devices.push_back(std::make_unique<Card>(name, id));
+  }
+  DeviceList list;
+  list.devices = Distinct(std::move(devices));
+  EXPECT_THAT(Names(list), ElementsAre("cuda:0", "cuda:1", "vulkan:0", "cpu", "reference"));
+}
+
 TEST(Registry, OpensByDeviceNameBackendNameAndAuto) {
   const std::pair<const char*, const char*> cases[] = {
       {"cpu", "cpu"},       {"reference", "reference"}, {"fake:0", "fake:0"},

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <random>
+#include <string_view>
 
 #include "runtime/engine/engine.h"
 #include "runtime/engine/generator.h"
@@ -29,7 +30,9 @@ struct Case {
 
 class Window : public ::testing::TestWithParam<Case> {
  protected:
-  void SetUp() override { model_ = Load("cpu"); }
+  // The device cpu rounds what meets MXFP4 experts to int8, where 1e-7 can become 1e-3.
+  static bool IsRounded() { return std::string_view(GetParam().name) == "gpt_oss"; }
+  void SetUp() override { model_ = Load(IsRounded() ? "reference" : "cpu"); }
 
   static std::shared_ptr<Model> Load(const std::string& device) {
     auto model = Model::Load(absl::StrCat(BANTAM_GOLDEN_DIR, "/models/", GetParam().name, ".gguf"),
@@ -62,6 +65,7 @@ class Window : public ::testing::TestWithParam<Case> {
 constexpr double kTolerance = 2e-6;
 // What is written to f16 cells may then fall on the other side of a rounding.
 constexpr double kToleranceF16 = 1e-3;
+constexpr double kToleranceInt8 = 5e-3;
 
 // Both sessions hold the same text: they go on with the same logits.
 void ExpectSame(Session& ring, Session& full, absl::string_view what) {
@@ -88,7 +92,10 @@ TEST_P(Window, EveryStepEqualsAFullCache) {
         ASSERT_TRUE(full->Decode(rest.first(count), LogitsMode::kAll).ok());
         for (size_t i = 0; i < count; ++i) {
           const double found = NormalizedError(ring->Logits(i), full->Logits(i));
-          EXPECT_LT(found, type == kF32 ? kTolerance : kToleranceF16)
+          const bool is_rounded = IsRounded() && std::string_view(device) == "cpu";
+          EXPECT_LT(found, is_rounded     ? kToleranceInt8
+                           : type == kF32 ? kTolerance
+                                          : kToleranceF16)
               << full->position() - count + i;
           worst = std::max(worst, found);
         }
