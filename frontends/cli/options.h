@@ -17,7 +17,7 @@ struct Options {
   std::string file;                 // -f, --file; "-" is stdin
   int64_t tokens = -1;              // -n, --tokens; -1: no limit
   int64_t context = 0;              // -c, --ctx; 0: not given
-  int threads = 0;                  // -t, --threads; 0: as many as the process may use
+  int threads = 0;                  // -t, --threads; 0: one for each core the process may use
   std::string device = "auto";      // --device
   std::string cpu_isa;              // --cpu-isa; "": the fastest there is
   schedule::Control control;        // --gpu-layers --vram --place --kv-device

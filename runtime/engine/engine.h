@@ -51,7 +51,7 @@ struct LoadOptions {
   // As --device takes it: a name; several, joined by commas, of which the last is the host, which
   // takes what the others have no room for; or "auto": every GPU there is, and the CPU.
   std::string device = "auto";
-  int threads = 0;                // 0: as many as the process may use
+  int threads = 0;                // 0: one for each core the process may use
   std::string cpu_isa;            // instruction set of the device cpu; "": the fastest there is
   bool writable_weights = false;  // for Model::Overwrite; they are copied into memory
   // For several devices: what is to go where, and the sessions to keep room for.

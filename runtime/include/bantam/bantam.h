@@ -88,7 +88,7 @@ typedef struct bantam_model_options {
   size_t size;
   /* Which device computes: "cpu", "vulkan:0", ...; NULL or "auto" chooses. */
   const char* device;
-  /* CPU threads; 0: as many as the process may use. */
+  /* CPU threads; 0: one for each core the process may use. */
   int32_t threads;
   /* Called now and then while loading with the share done, 0 to 1. May be NULL. */
   void (*progress)(double share, void* user_data);

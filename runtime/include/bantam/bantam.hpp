@@ -154,7 +154,7 @@ void Shield(std::exception_ptr& thrown, Function function) {
 
 struct LoadOptions {
   std::string device = "auto";           // "cpu", "vulkan:0", ...
-  int32_t threads = 0;                   // 0: as many as the process may use
+  int32_t threads = 0;                   // 0: one for each core the process may use
   std::function<void(double)> progress;  // the share done, 0 to 1
 };
 
