@@ -177,7 +177,7 @@ TEST(Gemma3, LogitsAreThePeersOnTheSameWeightsInF32) {
   EXPECT_LE(fast.mean_kl, 0.003);
   // Over 1530 tokens 97.5 to 97.8 % agree with the device reference, whichever set of kernels runs
   // (avx2 99.0 % on these 512, avx512vnni 97.1 %): what is rounded turns near ties at random.
-  EXPECT_GE(fast.top1, 0.96);
+  EXPECT_GE(fast.top1, 0.97);
 }
 
 }  // namespace
