@@ -59,21 +59,25 @@ absl::Status Session::Impl::WriteInputs(int64_t rows, int64_t output_rows,
   return absl::OkStatus();
 }
 
-// After a step that failed: cells of the ring may hold what was not computed.
-absl::Status Session::Impl::Settle(const absl::Status& status) {
-  if (status.ok() || ring.size() == 0) return status;
-  ring.Clear(0);
-  computed = 0;
-  return status;
-}
-
-absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
-  BANTAM_RETURN_IF_ERROR(WriteInputs(step.rows, step.output_rows, added, inputs));
-  BANTAM_RETURN_IF_ERROR(Settle(step.program->Run()));
+absl::Status Session::Impl::Finish(const absl::Status& status, std::span<const TokenId> added) {
+  if (!status.ok()) {
+    // Cells of the ring may be said to hold what was not computed.
+    if (ring.size() > 0) {
+      ring.Clear(0);
+      computed = 0;
+    }
+    return status;
+  }
   // What is computed again is in the text already.
   if (computed == position()) tokens.insert(tokens.end(), added.begin(), added.end());
   computed += static_cast<int64_t>(added.size());
   return absl::OkStatus();
+}
+
+absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
+  absl::Status status = WriteInputs(step.rows, step.output_rows, added, inputs);
+  if (status.ok()) status = step.program->Run();
+  return Finish(status, added);
 }
 
 absl::Status Session::Impl::RunTwoAtATime(std::span<const TokenId> added, int64_t count) {
@@ -86,11 +90,7 @@ absl::Status Session::Impl::RunTwoAtATime(std::span<const TokenId> added, int64_
   const absl::Status status =
       RunInPipeline({steps.back().program.get(), second.program.get()}, count, prepare);
   computed = before;
-  BANTAM_RETURN_IF_ERROR(Settle(status));
-  if (computed == position())
-    tokens.insert(tokens.end(), added.begin(), added.begin() + count * rows);
-  computed += count * rows;
-  return absl::OkStatus();
+  return Finish(status, added.first(count * rows));
 }
 
 absl::StatusOr<const Step*> Session::Impl::RunSteps(std::span<const TokenId> added) {

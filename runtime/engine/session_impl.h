@@ -80,6 +80,9 @@ struct Session::Impl {
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
   absl::StatusOr<Buffers> NewInputs(const schedule::Partition& decode);
+  // `sizes` by device, of steps of up to `rows` tokens.
+  absl::StatusOr<Buffers> NewTemps(const std::vector<uint64_t>& sizes, int64_t rows);
+  absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams() const;
   absl::Status AllocateSecond(const schedule::Partition& decode);
   absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
                           bool all_rows, Buffers& buffers);
@@ -93,7 +96,8 @@ struct Session::Impl {
   absl::Status WriteInputs(int64_t rows, int64_t output_rows, std::span<const TokenId> added,
                            const Buffers& to);
   absl::Status RunStep(Step& step, std::span<const TokenId> added);
-  absl::Status Settle(const absl::Status& status);
+  // After steps that were to compute `added` ended with `status`, which it returns.
+  absl::Status Finish(const absl::Status& status, std::span<const TokenId> added);
   // `count` of the largest steps.
   absl::Status RunTwoAtATime(std::span<const TokenId> added, int64_t count);
   // Computes `added` in as few steps as there are to take; the last of them.

@@ -145,6 +145,30 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   return Program::Compile(partition, std::move(places), bind, options.trace);
 }
 
+absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& sizes, int64_t rows) {
+  Buffers made(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) continue;
+    auto buffer = Allocate(d, sizes[d]);
+    if (!buffer.ok()) {
+      return Annotate(buffer.status(),
+                      absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
+                                      "for a smaller ubatch",
+                                      rows, FormatByteSize(sizes[d])));
+    }
+    made[d] = *std::move(buffer);
+  }
+  return made;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewStreams() const {
+  std::vector<std::unique_ptr<device::Stream>> made;
+  for (const auto& device : model->devices()) {
+    BANTAM_ASSIGN_OR_RETURN(made.emplace_back(), device->NewStream());
+  }
+  return made;
+}
+
 absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
                                        const std::vector<int64_t>& row_counts, bool all_rows,
                                        Buffers& buffers) {
@@ -169,18 +193,7 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
     }
     made.push_back(std::move(step));
   }
-  Buffers allocated(sizes.size());
-  for (size_t d = 0; d < sizes.size(); ++d) {
-    if (sizes[d] == 0) continue;
-    auto buffer = Allocate(d, sizes[d]);
-    if (!buffer.ok()) {
-      return Annotate(buffer.status(),
-                      absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
-                                      "for a smaller ubatch",
-                                      row_counts.back(), FormatByteSize(sizes[d])));
-    }
-    allocated[d] = *std::move(buffer);
-  }
+  BANTAM_ASSIGN_OR_RETURN(Buffers allocated, NewTemps(sizes, row_counts.back()));
   for (Step& step : made) {
     BANTAM_ASSIGN_OR_RETURN(step.program, Compile(step.partition, streams, inputs, allocated));
     step.partition = {};
@@ -192,23 +205,17 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
 
 // Without it a session is as good, only slower.
 absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
-  second = {};
   const bool has_several =
       std::any_of(decode.segments.begin(), decode.segments.end(),
                   [&](const auto& segment) { return segment.device != decode.segments[0].device; });
   if (!has_several || !TwoStepsInFlight(options)) return absl::OkStatus();
   Lane lane;
-  for (const auto& device : model->devices()) {
-    BANTAM_ASSIGN_OR_RETURN(lane.streams.emplace_back(), device->NewStream());
-  }
+  BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
-  lane.temp.resize(alignments.size());
-  for (size_t d = 0; d < alignments.size(); ++d) {
-    const auto bytes = static_cast<uint64_t>(partition.plans[d].size);
-    if (bytes == 0) continue;
-    BANTAM_ASSIGN_OR_RETURN(lane.temp[d], Allocate(d, bytes));
-  }
+  std::vector<uint64_t> sizes;
+  for (const auto& plan : partition.plans) sizes.push_back(static_cast<uint64_t>(plan.size));
+  BANTAM_ASSIGN_OR_RETURN(lane.temp, NewTemps(sizes, options.ubatch));
   BANTAM_ASSIGN_OR_RETURN(lane.program, Compile(partition, lane.streams, lane.inputs, lane.temp));
   second = std::move(lane);
   return absl::OkStatus();
@@ -261,9 +268,8 @@ absl::Status Session::Impl::Prepare() {
   moved.reserve(options.context);
   for (const auto& device : model->devices()) {
     alignments.push_back(device->limits().alignment);
-    BANTAM_ASSIGN_OR_RETURN(auto stream, device->NewStream());
-    streams.push_back(std::move(stream));
   }
+  BANTAM_ASSIGN_OR_RETURN(streams, NewStreams());
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
