@@ -18,7 +18,7 @@ SolveFn Find(Type type) {
     case Type::kQ5_0:
       return SolveSingle<LevelRun<Integers<-16, 15, 1350, 1850, 21>, 32>>;
     case Type::kQ8_0:
-      return SolveSingle<LevelRun<Integers<-128, 127, 12600, 12950, 15>, 32>>;
+      return SolveSingle<LevelRun<Integers8, 32>>;
     case Type::kQ4_1:
       return SolveLine<15>;
     case Type::kQ5_1:

@@ -27,6 +27,11 @@ struct Integers {
   static int Code(float q) { return static_cast<int>(q); }
 };
 
+// So many levels that a grid of few may fit among them.
+struct Integers8 : Integers<-128, 127, 12000, 12950, 24> {
+  static constexpr bool kGrid = true;
+};
+
 // Levels that ascend: steps up from the least wherever the middle to the next is passed.
 template <typename Table>
 struct Ascending {

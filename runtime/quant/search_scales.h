@@ -3,6 +3,46 @@
 
 namespace bantam::quant::BANTAM_SEARCH_NAMESPACE {
 
+// The scale that takes most off a run's error, of those tried.
+template <typename R>
+struct BestScale {
+  const Problem& p;
+  int at;
+  float gain = 0, scale = 0;
+
+  // The scale that suits the quants under the one tried, which become those of `scale` if they are
+  // the best so far.
+  bool Try(float tried) {
+    const Sums sums = R::Fit(p, at, tried);
+    if (!(sums.Gain() > gain)) return false;
+    gain = sums.Gain();
+    scale = sums.BestScale();
+    return true;
+  }
+};
+
+// The step of the grid that the elements lie on, as those that once were quants of few bits do; 0
+// where they have more values than such quants.
+inline float GridStep(const float* x, int n) {
+  constexpr int kMost = 16;
+  float values[kMost];
+  int count = 0;
+  for (int i = 0; i < n; ++i) {
+    int j = 0;
+    while (j < count && values[j] != x[i]) ++j;
+    if (j < count) continue;
+    if (count == kMost) return 0;
+    values[count++] = x[i];
+  }
+  if (count < 3) return 0;
+  std::sort(values, values + count);
+  float gap = values[1] - values[0];
+  for (int i = 2; i < count; ++i) gap = std::min(gap, values[i] - values[i - 1]);
+  const float span = values[count - 1] - values[0];
+  const float steps = std::nearbyint(span / gap);
+  return steps < 2 * kMost ? span / steps : 0;
+}
+
 // The scale of a run that is free to have any, from a row of tries and then by turns: quants for
 // the scale, scale for the quants.
 template <typename R>
@@ -10,27 +50,23 @@ float FreeScale(const Problem& p, int at) {
   using L = typename R::Levels;
   const float largest = Largest(p.x + at, R::kElements);
   if (largest == 0) return 0;
-  float best_gain = 0, best = 0;
+  BestScale<R> best{p, at};
   for (int sign = 1; sign >= (L::kBothSigns ? -1 : 1); sign -= 2) {
     for (int k = 0; k < L::kCount; ++k) {
       const float reach =
           L::kFirst + (L::kLast - L::kFirst) * (static_cast<float>(k) / (L::kCount - 1));
-      const Sums sums = R::Fit(p, at, static_cast<float>(sign) * largest / reach);
-      const float gain = sums.Gain();
-      if (gain > best_gain) {
-        best_gain = gain;
-        best = sums.BestScale();
-      }
+      best.Try(static_cast<float>(sign) * largest / reach);
     }
   }
-  for (int turn = 0; turn < 4 && best != 0; ++turn) {
-    const Sums sums = R::Fit(p, at, best);
-    const float gain = sums.Gain();
-    if (!(gain > best_gain)) break;
-    best_gain = gain;
-    best = sums.BestScale();
+  if constexpr (requires { L::kGrid; }) {
+    // Of the scales that divide a grid's step one may come close to all elements at once.
+    if (const float step = GridStep(p.x + at, R::kElements); step > 0) {
+      for (int k = 1; k * largest <= L::kLast * step; ++k) best.Try(step / k);
+    }
   }
-  return best;
+  for (int turn = 0; turn < 4 && best.scale != 0 && best.Try(best.scale); ++turn) {
+  }
+  return best.scale;
 }
 
 // Blocks of one f16 scale.
