@@ -169,15 +169,13 @@ TEST(Gemma3, LogitsAreThePeersOnTheSameWeightsInF32) {
       CompareGemma3("reference", path, "gemma3/wiki512_f32.bin", quant::Type::kF32, kRows);
   EXPECT_LE(exact.mean_kl, 1e-4);
   EXPECT_GE(exact.top1, 0.99);
-  // The fast kernels round activations to 8 bits, in runs of 32. The peer does so too, in runs of
-  // 256, which moves it 0.0034 and 98.05 % away from itself (see the golden data's README): its
-  // quantized run is no measure for ours, what both approximate is.
+  // The fast kernels round activations to 8 bits, in runs of 32, the largest to 16. The peer rounds
+  // to 8, in runs of 256, which moves it 0.0034 and 98.05 % away from itself (see the golden data's
+  // README): its quantized run is no measure for ours, what both approximate is.
   const Agreement fast =
       CompareGemma3("cpu", path, "gemma3/wiki512_f32.bin", quant::Type::kF16, kRows);
-  EXPECT_LE(fast.mean_kl, 0.003);
-  // Over 1530 tokens 97.5 to 97.8 % agree with the device reference, whichever set of kernels runs
-  // (avx2 99.0 % on these 512, avx512vnni 97.1 %): what is rounded turns near ties at random.
-  EXPECT_GE(fast.top1, 0.97);
+  EXPECT_LE(fast.mean_kl, 0.001);
+  EXPECT_GE(fast.top1, 0.98);
 }
 
 }  // namespace

@@ -109,24 +109,27 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
       __m256i weights[kLanes];
       for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
       for (int c = 0; c < kColumns; ++c) {
-        const int64_t i = b * kRuns + run;
-        const __m256i x = Load32(columns[c].quants + i * kRun);
-        const RunOfActivations& info = columns[c].runs[i];
-        __m256i s[kLanes];
-        for (int r = 0; r < kLanes; ++r) s[r] = PairSums<T>(weights[r], x);
-        const __m256i low = JoinFourPairs<T>(s), high = JoinFourPairs<T>(s + 4);
-        const __m256i first = _mm256_permute2x128_si256(low, high, 0x20);
-        const __m256i last = _mm256_permute2x128_si256(low, high, 0x31);
-        if constexpr (T::kGroup == 32) {
-          sum[c] = AddGroup<T>(sum[c], _mm256_add_epi32(first, last), info.sum,
-                               scales + run * kLanes, mins + run * kLanes, info.d, info.total);
-        } else {
-          const float* scale = scales + 2 * run * kLanes;
-          const float* min = mins + 2 * run * kLanes;
-          sum[c] = AddGroup<T>(sum[c], first, info.half[0], scale, min, info.d,
-                               info.d * static_cast<float>(info.half[0]));
-          sum[c] = AddGroup<T>(sum[c], last, info.half[1], scale + kLanes, min + kLanes, info.d,
-                               info.d * static_cast<float>(info.half[1]));
+        // The run, then its rest.
+        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+          const __m256i x = Load32(columns[c].quants + i * kRun);
+          const RunOfActivations& info = columns[c].runs[i];
+          i = info.rest;
+          __m256i s[kLanes];
+          for (int r = 0; r < kLanes; ++r) s[r] = PairSums<T>(weights[r], x);
+          const __m256i low = JoinFourPairs<T>(s), high = JoinFourPairs<T>(s + 4);
+          const __m256i first = _mm256_permute2x128_si256(low, high, 0x20);
+          const __m256i last = _mm256_permute2x128_si256(low, high, 0x31);
+          if constexpr (T::kGroup == 32) {
+            sum[c] = AddGroup<T>(sum[c], _mm256_add_epi32(first, last), info.sum,
+                                 scales + run * kLanes, mins + run * kLanes, info.d, info.total);
+          } else {
+            const float* scale = scales + 2 * run * kLanes;
+            const float* min = mins + 2 * run * kLanes;
+            sum[c] = AddGroup<T>(sum[c], first, info.half[0], scale, min, info.d,
+                                 info.d * static_cast<float>(info.half[0]));
+            sum[c] = AddGroup<T>(sum[c], last, info.half[1], scale + kLanes, min + kLanes, info.d,
+                                 info.d * static_cast<float>(info.half[1]));
+          }
         }
       }
     }
@@ -172,67 +175,79 @@ struct Format {
   static constexpr bool kHasMin = kHasMinOf;
 };
 
+// Adds the products of one run of a panel and a run of each column.
 template <typename T, int kColumns>
-void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
-                   float* const* out) {
+[[gnu::always_inline]] inline void AddRun(const Panel& panel, int64_t run, const int8_t* const* x,
+                                          const RunOfActivations* const* info,
+                                          __m256 (&sum)[2][kColumns]) {
   constexpr int kGroupsPerRun = 32 / T::kGroup;
   constexpr int kSteps = T::kGroup / 4;  // of four elements, in a group
   constexpr int kFits = kPairsThatFit<T>;
   // Sums of pairs that are added in 16 bits.
   constexpr int kChunk = kFits >= kSteps ? kSteps : kFits >= 4 ? 4 : kFits >= 2 ? 2 : 1;
+  for (int g = 0; g < kGroupsPerRun; ++g) {
+    __m256i products[2][kColumns];
+    for (int v = 0; v < 2; ++v) {
+      for (int c = 0; c < kColumns; ++c) products[v][c] = _mm256_setzero_si256();
+    }
+#pragma GCC unroll 8
+    for (int step = 0; step < kSteps; step += kChunk) {
+      __m256i pairs[2][kColumns];
+#pragma GCC unroll 8
+      for (int i = 0; i < kChunk; ++i) {
+        const int j = g * kSteps + step + i;
+        __m256i w[2];
+        for (int v = 0; v < 2; ++v) {
+          w[v] = _mm256_load_si256(
+              reinterpret_cast<const __m256i*>(panel.quants + ((run * 8 + j) * 2 + v) * 32));
+        }
+        for (int c = 0; c < kColumns; ++c) {
+          const __m256i four =
+              _mm256_set1_epi32(LoadAs<int32_t>(reinterpret_cast<const uint8_t*>(x[c] + j * 4)));
+          for (int v = 0; v < 2; ++v) {
+            const __m256i more = PairSums<T>(w[v], four);
+            pairs[v][c] = i == 0 ? more : _mm256_add_epi16(pairs[v][c], more);
+          }
+        }
+      }
+      for (int v = 0; v < 2; ++v) {
+        for (int c = 0; c < kColumns; ++c) {
+          products[v][c] = _mm256_add_epi32(products[v][c], Widen(pairs[v][c]));
+        }
+      }
+    }
+    const float* scale = panel.scales + (run * kGroupsPerRun + g) * kPanelRows;
+    const float* min = panel.mins + (run * kGroupsPerRun + g) * kPanelRows;
+    for (int c = 0; c < kColumns; ++c) {
+      const RunOfActivations& r = *info[c];
+      const int32_t x_sum = kGroupsPerRun == 1 ? r.sum : r.half[g];
+      const float total = kGroupsPerRun == 1 ? r.total : r.d * static_cast<float>(x_sum);
+      for (int v = 0; v < 2; ++v) {
+        sum[v][c] = AddGroup<T>(sum[v][c], products[v][c], x_sum, scale + v * kLanes,
+                                min + v * kLanes, r.d, total);
+      }
+    }
+  }
+}
+
+template <typename T, int kColumns>
+void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
+                   float* const* out) {
   __m256 sum[2][kColumns];
-  const int8_t* x[kColumns];
-  const RunOfActivations* info[kColumns];
   for (int c = 0; c < kColumns; ++c) {
     sum[0][c] = _mm256_loadu_ps(out[c]);
     sum[1][c] = _mm256_loadu_ps(out[c] + kLanes);
-    x[c] = columns[c].quants + first;
-    info[c] = columns[c].runs + first / kRun;
   }
-  const int64_t runs = count / 32;
-  for (int64_t run = 0; run < runs; ++run) {
-    for (int g = 0; g < kGroupsPerRun; ++g) {
-      __m256i products[2][kColumns];
-      for (int v = 0; v < 2; ++v) {
-        for (int c = 0; c < kColumns; ++c) products[v][c] = _mm256_setzero_si256();
-      }
-#pragma GCC unroll 8
-      for (int step = 0; step < kSteps; step += kChunk) {
-        __m256i pairs[2][kColumns];
-#pragma GCC unroll 8
-        for (int i = 0; i < kChunk; ++i) {
-          const int j = g * kSteps + step + i;
-          __m256i w[2];
-          for (int v = 0; v < 2; ++v) {
-            w[v] = _mm256_load_si256(
-                reinterpret_cast<const __m256i*>(panel.quants + ((run * 8 + j) * 2 + v) * 32));
-          }
-          for (int c = 0; c < kColumns; ++c) {
-            const __m256i four = _mm256_set1_epi32(
-                LoadAs<int32_t>(reinterpret_cast<const uint8_t*>(x[c] + run * 32 + j * 4)));
-            for (int v = 0; v < 2; ++v) {
-              const __m256i more = PairSums<T>(w[v], four);
-              pairs[v][c] = i == 0 ? more : _mm256_add_epi16(pairs[v][c], more);
-            }
-          }
-        }
-        for (int v = 0; v < 2; ++v) {
-          for (int c = 0; c < kColumns; ++c) {
-            products[v][c] = _mm256_add_epi32(products[v][c], Widen(pairs[v][c]));
-          }
-        }
-      }
-      const float* scale = panel.scales + (run * kGroupsPerRun + g) * kPanelRows;
-      const float* min = panel.mins + (run * kGroupsPerRun + g) * kPanelRows;
-      for (int c = 0; c < kColumns; ++c) {
-        const RunOfActivations& r = info[c][run];
-        const int32_t x_sum = kGroupsPerRun == 1 ? r.sum : r.half[g];
-        const float total = kGroupsPerRun == 1 ? r.total : r.d * static_cast<float>(x_sum);
-        for (int v = 0; v < 2; ++v) {
-          sum[v][c] = AddGroup<T>(sum[v][c], products[v][c], x_sum, scale + v * kLanes,
-                                  min + v * kLanes, r.d, total);
-        }
-      }
+  for (int64_t run = 0; run < count / kRun; ++run) {
+    const int8_t* x[kColumns];
+    const RunOfActivations* info[kColumns];
+    for (int c = 0; c < kColumns; ++c) {
+      x[c] = columns[c].quants + first + run * kRun;
+      info[c] = columns[c].runs + first / kRun + run;
+    }
+    AddRun<T, kColumns>(panel, run, x, info, sum);
+    if (simd::TakeRests<kColumns>(columns, x, info)) [[unlikely]] {
+      AddRun<T, kColumns>(panel, run, x, info, sum);
     }
   }
   for (int c = 0; c < kColumns; ++c) {

@@ -64,7 +64,6 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
     const BlockOfRows<Block> block(rows, at);
 #pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
-      const int64_t i = b * kRuns + run;
       // As in avx2/matmul_int8.cc: the next rows are one stretch of memory. A little at a time: the
       // processor can wait for a few dozen lines at once.
       constexpr int64_t kShare = kRows * sizeof(Block) / kRuns;
@@ -76,33 +75,38 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
 #pragma GCC unroll 8
       for (int p = 0; p < kPairs; ++p) weights[p] = block.Run(p, run);
       for (int c = 0; c < kColumns; ++c) {
-        const __m512i x = _mm512_broadcast_i64x4(avx2::Load32(columns[c].quants + i * kRun));
-        const RunOfActivations& info = columns[c].runs[i];
-        __m512i s[kPairs];
-        for (int p = 0; p < kPairs; ++p) {
-          s[p] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights[p], x);
-        }
-        const __m512i low = JoinFour(s), high = JoinFour(s + 4);
-        __m512i first = EvenQuarters(low, high), last = OddQuarters(low, high);
-        if constexpr (T::kGroup == 32) {
-          first = _mm512_add_epi32(first, last);
-          if constexpr (T::kBias != 0) {
-            first = _mm512_sub_epi32(first, _mm512_set1_epi32(T::kBias * info.sum));
+        // The run, then its rest.
+        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+          const __m512i x = _mm512_broadcast_i64x4(avx2::Load32(columns[c].quants + i * kRun));
+          const RunOfActivations& info = columns[c].runs[i];
+          i = info.rest;
+          __m512i s[kPairs];
+          for (int p = 0; p < kPairs; ++p) {
+            s[p] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights[p], x);
           }
-          const int g = run * kNarrow;
-          sum[c] = AddGroup<T::kHasMin>(sum[c], first, Join(scales[0] + g, scales[1] + g),
-                                        T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
-                                        info.d, info.total);
-        } else {
-          for (int half = 0; half < 2; ++half) {
-            __m512i products = half == 0 ? first : last;
+          const __m512i low = JoinFour(s), high = JoinFour(s + 4);
+          __m512i first = EvenQuarters(low, high), last = OddQuarters(low, high);
+          if constexpr (T::kGroup == 32) {
+            first = _mm512_add_epi32(first, last);
             if constexpr (T::kBias != 0) {
-              products = _mm512_sub_epi32(products, _mm512_set1_epi32(T::kBias * info.half[half]));
+              first = _mm512_sub_epi32(first, _mm512_set1_epi32(T::kBias * info.sum));
             }
-            const int g = (2 * run + half) * kNarrow;
-            sum[c] = AddGroup<T::kHasMin>(sum[c], products, Join(scales[0] + g, scales[1] + g),
+            const int g = run * kNarrow;
+            sum[c] = AddGroup<T::kHasMin>(sum[c], first, Join(scales[0] + g, scales[1] + g),
                                           T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
-                                          info.d, info.d * static_cast<float>(info.half[half]));
+                                          info.d, info.total);
+          } else {
+            for (int half = 0; half < 2; ++half) {
+              __m512i products = half == 0 ? first : last;
+              if constexpr (T::kBias != 0) {
+                products =
+                    _mm512_sub_epi32(products, _mm512_set1_epi32(T::kBias * info.half[half]));
+              }
+              const int g = (2 * run + half) * kNarrow;
+              sum[c] = AddGroup<T::kHasMin>(sum[c], products, Join(scales[0] + g, scales[1] + g),
+                                            T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
+                                            info.d, info.d * static_cast<float>(info.half[half]));
+            }
           }
         }
       }
@@ -173,55 +177,65 @@ struct Format {
   static constexpr bool kHasMin = kHasMinOf;
 };
 
+// Adds the products of one run of a panel and a run of each column.
+template <typename T, int kColumns>
+[[gnu::always_inline]] inline void AddRun(const Panel& panel, int64_t run, const int8_t* const* x,
+                                          const RunOfActivations* const* info,
+                                          __m512 (&sum)[kGroups][kColumns]) {
+  constexpr int kParts = 32 / T::kGroup;  // of a run
+  constexpr int kSteps = T::kGroup / 4;   // of four elements, in a part
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts; ++part) {
+    __m512i products[kGroups][kColumns];
+    for (int c = 0; c < kColumns; ++c) {
+      const int32_t x_sum = kParts == 1 ? info[c]->sum : info[c]->half[part];
+      for (int v = 0; v < kGroups; ++v) products[v][c] = _mm512_set1_epi32(-T::kBias * x_sum);
+    }
+    const int8_t* const quants = panel.quants + (run * 8 + part * kSteps) * kGroups * 64;
+#pragma GCC unroll 8
+    for (int step = 0; step < kSteps; ++step) {
+      __m512i w[kGroups];
+      for (int v = 0; v < kGroups; ++v)
+        w[v] = _mm512_load_si512(quants + (step * kGroups + v) * 64);
+      for (int c = 0; c < kColumns; ++c) {
+        const __m512i four = _mm512_set1_epi32(avx2::LoadAs<int32_t>(
+            reinterpret_cast<const uint8_t*>(x[c] + (part * kSteps + step) * 4)));
+        for (int v = 0; v < kGroups; ++v) {
+          products[v][c] = _mm512_dpbusd_epi32(products[v][c], w[v], four);
+        }
+      }
+    }
+    const float* const scale = panel.scales + (run * kParts + part) * Isa::kPanelRows;
+    const float* const min = panel.mins + (run * kParts + part) * Isa::kPanelRows;
+    for (int c = 0; c < kColumns; ++c) {
+      const RunOfActivations& r = *info[c];
+      const float total = kParts == 1 ? r.total : r.d * static_cast<float>(r.half[part]);
+      for (int v = 0; v < kGroups; ++v) {
+        sum[v][c] = AddGroup<T::kHasMin>(
+            sum[v][c], products[v][c], _mm512_load_ps(scale + v * kRows),
+            T::kHasMin ? _mm512_load_ps(min + v * kRows) : sum[v][c], r.d, total);
+      }
+    }
+  }
+}
+
 template <typename T, int kColumns>
 void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
                    float* const* out) {
-  constexpr int kParts = 32 / T::kGroup;  // of a run
-  constexpr int kSteps = T::kGroup / 4;   // of four elements, in a part
   __m512 sum[kGroups][kColumns];
-  const int8_t* x[kColumns];
-  const RunOfActivations* info[kColumns];
   for (int c = 0; c < kColumns; ++c) {
     for (int v = 0; v < kGroups; ++v) sum[v][c] = _mm512_loadu_ps(out[c] + v * kRows);
-    x[c] = columns[c].quants + first;
-    info[c] = columns[c].runs + first / kRun;
   }
-  const int64_t runs = count / 32;
-  const int8_t* quants = panel.quants;
-  const float *scale = panel.scales, *min = panel.mins;
-  for (int64_t run = 0; run < runs; ++run) {
-#pragma GCC unroll 2
-    for (int part = 0; part < kParts; ++part) {
-      __m512i products[kGroups][kColumns];
-      for (int c = 0; c < kColumns; ++c) {
-        const RunOfActivations& r = info[c][run];
-        const int32_t x_sum = kParts == 1 ? r.sum : r.half[part];
-        for (int v = 0; v < kGroups; ++v) products[v][c] = _mm512_set1_epi32(-T::kBias * x_sum);
-      }
-#pragma GCC unroll 8
-      for (int step = 0; step < kSteps; ++step) {
-        __m512i w[kGroups];
-        for (int v = 0; v < kGroups; ++v) w[v] = _mm512_load_si512(quants + v * 64);
-        quants += kGroups * 64;
-        for (int c = 0; c < kColumns; ++c) {
-          const __m512i four = _mm512_set1_epi32(avx2::LoadAs<int32_t>(
-              reinterpret_cast<const uint8_t*>(x[c] + run * 32 + (part * kSteps + step) * 4)));
-          for (int v = 0; v < kGroups; ++v) {
-            products[v][c] = _mm512_dpbusd_epi32(products[v][c], w[v], four);
-          }
-        }
-      }
-      for (int c = 0; c < kColumns; ++c) {
-        const RunOfActivations& r = info[c][run];
-        const float total = kParts == 1 ? r.total : r.d * static_cast<float>(r.half[part]);
-        for (int v = 0; v < kGroups; ++v) {
-          sum[v][c] = AddGroup<T::kHasMin>(
-              sum[v][c], products[v][c], _mm512_load_ps(scale + v * kRows),
-              T::kHasMin ? _mm512_load_ps(min + v * kRows) : sum[v][c], r.d, total);
-        }
-      }
-      scale += Isa::kPanelRows;
-      min += Isa::kPanelRows;
+  for (int64_t run = 0; run < count / kRun; ++run) {
+    const int8_t* x[kColumns];
+    const RunOfActivations* info[kColumns];
+    for (int c = 0; c < kColumns; ++c) {
+      x[c] = columns[c].quants + first + run * kRun;
+      info[c] = columns[c].runs + first / kRun + run;
+    }
+    AddRun<T, kColumns>(panel, run, x, info, sum);
+    if (simd::TakeRests<kColumns>(columns, x, info)) [[unlikely]] {
+      AddRun<T, kColumns>(panel, run, x, info, sum);
     }
   }
   for (int c = 0; c < kColumns; ++c) {
