@@ -7,6 +7,7 @@
 #ifdef BANTAM_CPU_X86
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/kernels.h"
+#include "backends/cpu/avxvnni/kernels.h"
 #endif
 
 namespace bantam::cpu {
@@ -18,6 +19,7 @@ std::vector<const KernelSet*> All() {
       &reference::kKernels,
 #ifdef BANTAM_CPU_X86
       &avx2::Kernels(),
+      &avxvnni::Kernels(),
       &avx512::Kernels(),
 #endif
   };

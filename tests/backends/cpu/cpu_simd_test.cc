@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "tests/backends/cpu/compiled.h"
 #include "tests/support/allocation_counter.h"
 
@@ -18,7 +21,7 @@ using conformance::ValueId;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr const char* kVectorSets[] = {"avx2", "avx512vnni"};
+constexpr const char* kVectorSets[] = {"avx2", "avxvnni", "avx512vnni"};
 
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> names = {"portable"};
@@ -235,8 +238,9 @@ class VectorSet : public ::testing::TestWithParam<const char*> {
 
 TEST_P(VectorSet, SaysWhatItRuns) {
   const std::string name = GetParam();
-  EXPECT_THAT(Open(name, 1)->description(),
-              HasSubstr(name == "avx2" ? ", AVX2+FMA, 1 thread" : ", AVX-512 VNNI, 1 thread"));
+  const std::map<std::string, std::string> isa = {
+      {"avx2", "AVX2+FMA"}, {"avxvnni", "AVX-VNNI"}, {"avx512vnni", "AVX-512 VNNI"}};
+  EXPECT_THAT(Open(name, 1)->description(), HasSubstr(", " + isa.at(name) + ", 1 thread"));
   const std::pair<Type, const char*> kernels[] = {
       {Type::kQ4_K, "Q4_K"}, {Type::kF64, "F64 decoded to F32"}, {Type::kTQ1_0, "TQ1_0"}};
   for (const auto& [type, text] : kernels) {
