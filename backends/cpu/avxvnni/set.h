@@ -8,6 +8,7 @@ namespace bantam::cpu::avxvnni {
 // Products with quantized weights; the rest is AVX2's.
 struct Isa : avx2::Isa {
   static constexpr absl::string_view kName = "avxvnni";
+  static constexpr int kPanelColumns = 3;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
 };
 
