@@ -150,7 +150,8 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
   std::unique_ptr<Executable> executable(new Executable(gpu));
   const Resolver resolver(graph, args, *gpu);
-  Lowering lowering(gpu->info());
+  BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
+  Lowering lowering(gpu->info(), settings);
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
     if (node.op == Op::kReshape || node.op == Op::kView) continue;

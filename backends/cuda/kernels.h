@@ -74,14 +74,21 @@ void Decode(const DecodeParams& params, Stream stream);
 
 // Matrix products: out[column][i] = activation(w[i] . x[column] + bias[i]).
 
-// The columns of x rounded to int8, by runs of 32 elements. One allocation of QuantizedBytes.
+// The columns of x rounded to two planes of int8, by runs of 32 elements: x is scale * (kFine *
+// high
+// + low), so that high alone is int8 as usual, and both are 16 bits. One allocation of
+// QuantizedBytes.
 struct QuantizedX {
-  int8_t* quants = nullptr;  // [columns][k]
+  int8_t* quants = nullptr;  // [columns][chunks][plane, half of a run][32 runs][16]
   float* scales = nullptr;   // [columns][k / 32]
   float* sums = nullptr;     // [columns][k / 16], of x itself, before rounding
+  // Of 32 runs, as many as a warp has lanes: neighbours read neighbouring words of 16 bytes.
+  int32_t chunks = 0;
 };
+inline constexpr int kFine = 254, kPlanes = 2, kChunkBytes = kPlanes * 1024;
+inline int64_t Chunks(int64_t k) { return (k + 1023) / 1024; }
 inline int64_t QuantizedBytes(int64_t k, int64_t columns) {
-  return columns * (k + k / 32 * 12 + 48);
+  return columns * (Chunks(k) * kChunkBytes + k / 32 * 12 + 48);
 }
 QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns);
 // x's rows are the columns of the product.
@@ -101,9 +108,10 @@ struct MatMulParams {
   int64_t w_stride = 0;  // bytes from row to row
   quant::Type type = quant::Type::kF32;
   int32_t k = 0, m = 0, columns = 0;
-  View x;                // where the type is plain
-  QuantizedX quantized;  // where it is not
-  HalvedX halved;        // TileHalf
+  View x;                    // where the type is plain
+  QuantizedX quantized;      // where it is not
+  int32_t planes = kPlanes;  // of x that TileInt8 multiplies: the high one, or both
+  HalvedX halved;            // TileHalf
   float* out = nullptr;
   int64_t out_stride = 0;  // elements from column to column
   const float* bias = nullptr;

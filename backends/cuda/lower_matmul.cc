@@ -54,6 +54,7 @@ void Lowering::MatMul(const graph::Node& node, Inputs inputs, const Tensor& outp
     p.k = static_cast<int32_t>(k);
     p.m = static_cast<int32_t>(m);
     p.columns = static_cast<int32_t>(columns);
+    p.planes = settings_.planes;
     p.x = x.view();
     p.out = reinterpret_cast<float*>(output.data) + first;
     p.out_stride = output.shape[0];
@@ -101,6 +102,7 @@ void Lowering::MatMulExpert(Inputs inputs, const Tensor& output) {
   p.k = static_cast<int32_t>(k);
   p.m = static_cast<int32_t>(m);
   p.columns = static_cast<int32_t>(columns);
+  p.planes = settings_.planes;
   p.x = x.view();
   p.out = out;
   p.out_stride = m;

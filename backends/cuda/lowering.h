@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "backends/cuda/gpu.h"
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/settings.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::cuda {
@@ -42,7 +43,8 @@ struct KernelLaunch {
 
 class Lowering {
  public:
-  explicit Lowering(const driver::DeviceInfo& info) : info_(info) {}
+  Lowering(const driver::DeviceInfo& info, const Settings& settings)
+      : info_(info), settings_(settings) {}
 
   // Appends the launches of a node. `inputs` and `output` are its values resolved.
   absl::Status Lower(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
@@ -72,6 +74,7 @@ class Lowering {
   uint64_t Scratch(uint64_t bytes);  // makes room; returns 0, where it begins
 
   const driver::DeviceInfo& info_;
+  const Settings settings_;
   std::vector<KernelLaunch> launches_;
   std::vector<double> constants_;
   uint64_t scratch_bytes_ = 0;

@@ -176,6 +176,11 @@ inline int AtomicAdd(int* at, int value) {
 inline int RoundToInt(float x) {
   return std::isfinite(x) ? static_cast<int>(std::nearbyint(x)) : 0;
 }
+inline float BitsToFloat(int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 inline void SineCosineOfHalfTurns(float x, float& sine, float& cosine) {
   sine = static_cast<float>(std::sin(x * std::numbers::pi));
   cosine = static_cast<float>(std::cos(x * std::numbers::pi));

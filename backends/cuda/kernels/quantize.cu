@@ -1,5 +1,5 @@
-// What products of quantized weights need prepared: columns rounded to int8, columns grouped by
-// expert.
+// What products of quantized weights need prepared: columns rounded to two planes of int8, columns
+// grouped by expert.
 
 #include "backends/cuda/kernels/common.h"
 #include "backends/cuda/kernels/matmul_int8.h"
@@ -31,17 +31,25 @@ BANTAM_KERNEL(kThreads, 1) QuantizeKernel(View x, QuantizedX out, int columns, i
     const float whole_sum = sum + ShuffleXor(sum, kRunLanes / 2);
     if (first >= k) continue;
     // fmaxf drops a NaN, and an infinity has no quant: either is to be seen in the result.
-    const float scale = fabsf(whole_sum) < INFINITY ? peak / 127.0f : NAN;
+    const float scale = fabsf(whole_sum) < INFINITY ? peak / (127.0f * kFine) : NAN;
     const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
-    uint32_t word = 0;
+    uint32_t words[kPlanes] = {};
     BANTAM_UNROLL
     for (int i = 0; i < kLaneElements; ++i) {
-      word |= (static_cast<uint32_t>(RoundToInt(value[i] * inverse)) & 0xFFu) << 8 * i;
+      const float scaled = value[i] * inverse;
+      const int high = RoundToInt(scaled);
+      const int low = RoundToInt((scaled - static_cast<float>(high)) * kFine);
+      words[0] |= (static_cast<uint32_t>(high) & 0xFFu) << 8 * i;
+      words[1] |= (static_cast<uint32_t>(low) & 0xFFu) << 8 * i;
+    }
+    BANTAM_UNROLL
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      int8_t* const to = HalfRun(out, column, first / kRun, plane, first % kRun / kHalfRun);
+      *reinterpret_cast<uint32_t*>(to + first % kHalfRun) = words[plane];
     }
     const int64_t row = int64_t{column} * k;
-    *reinterpret_cast<uint32_t*>(out.quants + row + first) = word;
     if (first % kRun == 0) out.scales[(row + first) / kRun] = scale;
-    if (first % (kRun / 2) == 0) out.sums[(row + first) / (kRun / 2)] = sum;
+    if (first % kHalfRun == 0) out.sums[(row + first) / kHalfRun] = sum;
   }
 }
 
@@ -86,8 +94,9 @@ QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns) {
   auto* bytes = static_cast<unsigned char*>(memory);
   QuantizedX x;
   x.quants = reinterpret_cast<int8_t*>(bytes);
-  x.scales = reinterpret_cast<float*>(bytes + columns * k);
+  x.scales = reinterpret_cast<float*>(bytes + columns * Chunks(k) * kChunkBytes);
   x.sums = x.scales + columns * (k / kRun);
+  x.chunks = static_cast<int32_t>(Chunks(k));
   return x;
 }
 

@@ -143,6 +143,7 @@ BANTAM_DEVICE int AtomicAdd(int* at, int value) { return atomicAdd(at, value); }
 
 // To the nearest, ties to even.
 BANTAM_DEVICE int RoundToInt(float x) { return __float2int_rn(x); }
+BANTAM_DEVICE float BitsToFloat(int bits) { return __int_as_float(bits); }
 // Sine and cosine of x half turns.
 BANTAM_DEVICE void SineCosineOfHalfTurns(float x, float& sine, float& cosine) {
   sincospif(x, &sine, &cosine);

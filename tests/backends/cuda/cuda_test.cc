@@ -111,6 +111,32 @@ TEST_F(Cuda, TilesOfEveryTypeInEveryDirection) {
   }
 }
 
+// Both planes of x are 16 bits of it; one, where it is chosen for prompts, is 8.
+TEST_F(Cuda, PlanesOfInt8) {
+  constexpr conformance::Tolerance kTwoPlanes = {0, 1e-9}, kOnePlane = {0, 1e-4};
+  for (Type type : {Type::kQ4_K, Type::kQ6_K, Type::kQ8_0, Type::kQ2_K, Type::kIQ4_XS}) {
+    for (int64_t columns : {1, 7, 70}) {
+      for (const char* planes : {"2", "1"}) {
+        SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", columns, " columns, planes ", planes));
+        Case c;
+        const ValueId w = c.Weight(type, {1280, 66, 1, 1});
+        const ValueId x = c.Input({1280, columns, 1, 1});
+        c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+        setenv("BANTAM_CUDA_PLANES", planes, 1);
+        const bool both = columns <= 8 || *planes == '2';
+        Check(kDevice, c, both ? kTwoPlanes : kOnePlane);
+        unsetenv("BANTAM_CUDA_PLANES");
+      }
+    }
+  }
+  setenv("BANTAM_CUDA_PLANES", "3", 1);
+  Case c;
+  c.Output(Op::kScale, {c.Input({4, 1, 1, 1})}, graph::ScaleAttrs{});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  EXPECT_EQ(Runner(kDevice, c).Run().code(), absl::StatusCode::kInvalidArgument);
+  unsetenv("BANTAM_CUDA_PLANES");
+}
+
 // On tensor cores; columns that f16 could not hold as they are, and one of zeros.
 TEST_F(Cuda, HalvesOfAnySize) {
   for (double limit : {1e-6, 1.0, 1e6}) {
