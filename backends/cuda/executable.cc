@@ -152,22 +152,22 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   const Resolver resolver(graph, args, *gpu);
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
   Lowering lowering(gpu->info(), settings);
+  std::vector<Step> steps;
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
     if (node.op == Op::kReshape || node.op == Op::kView) continue;
     // An empty output needs no work; a KV write's is the cache, and its work is x.
     const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
     if (graph::ElementCount(graph.value(work).shape) == 0) continue;
-    std::vector<Tensor> inputs;
+    Step step{&node};
     for (ValueId id : node.inputs) {
       BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
-      inputs.push_back(input);
+      step.inputs.push_back(input);
     }
-    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(lowering.Lower(node, inputs, output),
-                 absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));
+    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
+    steps.push_back(std::move(step));
   }
+  lowering.Lower(steps);
 
   executable->launches_ = std::move(lowering.launches());
   if (!lowering.constants().empty()) {

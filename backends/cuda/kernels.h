@@ -37,15 +37,13 @@ struct RowParams {
   View x;
   void* out;
 };
-void Norm(const RowParams& rows, graph::NormKind kind, float epsilon, const float* weight,
-          const float* bias, Stream stream);
 void Softmax(const RowParams& rows, float scale, Stream stream);
 void TopK(const RowParams& rows, int k, Stream stream);
 
 // cache.cu
 
 struct RopeParams {
-  View x;  // {head_dim, heads, tokens}
+  View x;  // {head_dim, heads, tokens}; no data: nothing to turn
   float* out;
   const int32_t* positions;
   const float* factors;  // or null
@@ -54,13 +52,17 @@ struct RopeParams {
   float magnitude;
   bool neox;
 };
-void Rope(const RopeParams& params, Stream stream);
 struct KvWriteParams {
-  View cache, x;
+  View cache, x;  // no data: nothing to write
   const int32_t* slots;
-  quant::Type type;  // kF32, kF16, kQ8_0 or kQ4_0
 };
-void KvWrite(const KvWriteParams& params, Stream stream);
+// Q turned; K turned, and written; V written. Each may be missing, or be what the others are not.
+struct CacheParams {
+  RopeParams q, k;
+  KvWriteParams write_k, write_v;  // write_k.x is k.out, where there is that
+  quant::Type cache_type;          // kF32, kF16, kQ8_0 or kQ4_0
+};
+void Cache(const CacheParams& params, Stream stream);
 
 // decode.cu: values of any type to f32. With `ids`, rows of a table of ids.
 struct DecodeParams {
@@ -94,6 +96,29 @@ QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns);
 // x's rows are the columns of the product.
 void Quantize(const View& x, const QuantizedX& out, Stream stream);
 
+// rows.cu: out = norm(x), or sum = x + y and out = norm(sum), and out rounded where `rounded` is
+// given. A block to a row; sum and out are contiguous.
+struct NormParams {
+  View x, y;
+  float* sum;  // null: no y
+  float* out;
+  bool layer;
+  float epsilon;
+  const float *weight, *bias;  // or null
+  QuantizedX rounded;
+};
+void Norm(const NormParams& params, Stream stream);
+
+// quantize.cu: out = activation(gate) * up, as elementwise.cu has it, and out rounded.
+struct GatedParams {
+  View gate, up;
+  float* out;  // contiguous
+  graph::Activation activation;
+  float limit, up_offset;
+  QuantizedX rounded;
+};
+void Gated(const GatedParams& params, Stream stream);
+
 // The columns of x rounded to f16 after division by a scale each.
 struct HalvedX {
   uint16_t* halves = nullptr;  // [columns][k, padded with zeros]
@@ -115,6 +140,15 @@ struct MatMulParams {
   float* out = nullptr;
   int64_t out_stride = 0;  // elements from column to column
   const float* bias = nullptr;
+  // Further matrices, stacked below w in the rows of the product: the one of a row is the last
+  // whose first row is not past it.
+  struct Part {
+    const unsigned char* w = nullptr;
+    const float* bias = nullptr;
+    int32_t first = INT32_MAX;
+  };
+  static constexpr int kMore = 2;
+  Part more[kMore];
   graph::Activation activation = graph::Activation::kNone;
   // Experts: column c is of expert ids[c] (zeros where that is none) and of row
   // min(c % top_k, x_rows - 1) of the x_rows rows of token c / top_k.

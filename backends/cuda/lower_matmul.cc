@@ -15,19 +15,13 @@ uint64_t Aligned(int64_t bytes) { return (static_cast<uint64_t>(bytes) + 255) / 
 
 bool IsQuantized(Type type) { return quant::Traits(type).is_quantized; }
 
-bool SameMemory(const Tensor& a, const Tensor& b) {
-  return a.data == b.data && a.shape == b.shape && a.strides == b.strides;
-}
-
 }  // namespace
 
 void Lowering::Prepare(const Tensor& x, Rounding rounding) {
   const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
   const bool half = rounding == Rounding::kHalf;
-  Scratch(static_cast<uint64_t>(half ? HalvedBytes(k, columns) : QuantizedBytes(k, columns)));
   if (SameMemory(x, prepared_) && rounding == prepared_rounding_) return;
-  prepared_ = x;
-  prepared_rounding_ = rounding;
+  MarkPrepared(x, rounding);
   const View view = x.view();
   Add(half ? "halve" : "quantize", [=](const OwnMemory& own, Stream stream) {
     if (half) {
@@ -43,11 +37,23 @@ void Lowering::MatMul(const graph::Node& node, Inputs inputs, const Tensor& outp
   const Tensor& x = inputs[attrs.parts];
   const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
   int64_t first = 0;  // row of the output
-  for (int32_t part = 0; part < attrs.parts; ++part) {
+  // Parts in a row that are alike are stacked in one launch.
+  for (int32_t part = 0, end = 0; part < attrs.parts; part = end) {
     const Tensor& w = inputs[part];
-    const int64_t m = w.shape[1];
-    if (m == 0) continue;
+    int64_t m = w.shape[1];
     MatMulParams p;
+    const auto bias = [&](int32_t of) -> const float* {
+      return attrs.has_bias ? Floats(inputs[attrs.parts + 1 + of]) : nullptr;
+    };
+    int stacked = 0;
+    for (end = part + 1; end < attrs.parts && stacked < MatMulParams::kMore && m > 0; ++end) {
+      const Tensor& next = inputs[end];
+      if (next.type != w.type || next.strides[1] != w.strides[1] || next.shape[1] == 0) break;
+      p.more[stacked++] = {reinterpret_cast<const unsigned char*>(next.data), bias(end),
+                           static_cast<int32_t>(m)};
+      m += next.shape[1];
+    }
+    if (m == 0) continue;
     p.w = reinterpret_cast<const unsigned char*>(w.data);
     p.w_stride = w.strides[1];
     p.type = w.type;
@@ -56,11 +62,9 @@ void Lowering::MatMul(const graph::Node& node, Inputs inputs, const Tensor& outp
     p.columns = static_cast<int32_t>(columns);
     p.planes = settings_.planes;
     p.x = x.view();
-    p.out = reinterpret_cast<float*>(output.data) + first;
+    p.out = Floats(output) + first;
     p.out_stride = output.shape[0];
-    if (attrs.has_bias) {
-      p.bias = reinterpret_cast<const float*>(inputs[attrs.parts + 1 + part].data);
-    }
+    p.bias = bias(part);
     p.activation = attrs.activation;
     first += m;
     const bool quantized = IsQuantized(w.type) && k > 0, tiled = columns > kVectorColumns;

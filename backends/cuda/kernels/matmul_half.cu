@@ -54,7 +54,7 @@ BANTAM_KERNEL(kThreads, 4) HalfTileKernel(MatMulParams p, int padded) {
       uint32_t* w = stage.w[at] + 4 * piece;
       uint32_t* x = stage.x[at] + 4 * piece;
       if (first_row + at < p.m && k < p.k) {
-        CopyAsync16(w, p.w + (first_row + at) * p.w_stride + 2 * k);
+        CopyAsync16(w, WeightRow(p, first_row + at) + 2 * k);
       } else {
         zero(w);
       }
@@ -106,9 +106,8 @@ BANTAM_KERNEL(kThreads, 4) HalfTileKernel(MatMulParams p, int padded) {
         const int row = first_row + warp_row + 16 * i + g + 8 * (j / 2);
         const int column = first_column + warp_column + 8 * n + 2 * t + j % 2;
         if (row >= p.m || column >= p.columns) continue;
-        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
         p.out[column * p.out_stride + row] =
-            Activate(p.activation, sums[i][n][j] * p.halved.scales[column] + bias);
+            Activate(p.activation, sums[i][n][j] * p.halved.scales[column] + BiasOf(p, row));
       }
     }
   }
@@ -126,8 +125,7 @@ HalvedX HalvedAt(void* memory, int64_t k, int64_t columns) {
 }
 
 bool CanTileHalf(const MatMulParams& p) {
-  return p.type == quant::Type::kF16 && p.k > 0 && p.k % 8 == 0 && p.w_stride % 16 == 0 &&
-         reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
+  return p.type == quant::Type::kF16 && p.k > 0 && p.k % 8 == 0 && AreWords16(p);
 }
 
 void Halve(const View& x, const HalvedX& out, Stream stream) {

@@ -44,12 +44,12 @@ TileKernel(MatMulParams p) {
   auto* out_of = x_of + kTileColumns;
 
   const int first_row = BlockX() * kTileRows;
-  const unsigned char* w = p.w;
+  int64_t expert = 0;
   int first = BlockY() * kTileColumns, count = p.columns - first;
   if (p.tiles != nullptr) {
     const int32_t* tile = p.tiles + 3 * BlockY();
     if (tile[2] == 0) return;
-    w += tile[0] * p.expert_stride;
+    expert = tile[0] * p.expert_stride;
     first = tile[1];
     count = tile[2];
   }
@@ -104,7 +104,7 @@ TileKernel(MatMulParams p) {
       int32_t* to = &stage.w[row][in_step * kRunWords];
       if (first_row + row < p.m && run < runs) {
         constexpr int kBlockRuns = Block::kElements / kRun;
-        const auto* blocks = reinterpret_cast<const Block*>(w + (first_row + row) * p.w_stride);
+        const auto* blocks = reinterpret_cast<const Block*>(WeightRow(p, first_row + row) + expert);
         const Block& block = blocks[run / kBlockRuns];
         const int in_block = run % kBlockRuns;
         int q[kRunWords];
@@ -203,8 +203,7 @@ TileKernel(MatMulParams p) {
         const int row = first_row + warp_row + 16 * i + g + 8 * (j / 2);
         const int column = out_of[warp_column + 8 * n + 2 * t + j % 2];
         if (row >= p.m || column < 0) continue;
-        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-        p.out[column * p.out_stride + row] = Activate(p.activation, sums[i][n][j] + bias);
+        p.out[column * p.out_stride + row] = Activate(p.activation, sums[i][n][j] + BiasOf(p, row));
       }
     }
   }

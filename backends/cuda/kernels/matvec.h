@@ -37,7 +37,7 @@ VectorKernel(MatMulParams p) {
   const int warp = ThreadX() / kWarp, lane = ThreadX() % kWarp;
   const int first_row = (BlockX() * kVectorWarps + warp) * kWarpRows;
   int column = BlockY() * kColumns, x_column = column;
-  const unsigned char* w = p.w;
+  int64_t expert = 0;
   if (p.ids != nullptr) {  // kColumns is 1: a column has an expert of its own
     const int id = p.ids[column];
     if (id < 0 || id >= p.experts) {
@@ -46,7 +46,7 @@ VectorKernel(MatMulParams p) {
       }
       return;  // the whole block does
     }
-    w += id * p.expert_stride;
+    expert = id * p.expert_stride;
     const int in_token = column % p.top_k < p.x_rows ? column % p.top_k : p.x_rows - 1;
     x_column = column / p.top_k * p.x_rows + in_token;
   }
@@ -55,7 +55,7 @@ VectorKernel(MatMulParams p) {
   BANTAM_UNROLL
   for (int r = 0; r < kWarpRows; ++r) {
     const int row = first_row + r < p.m ? first_row + r : p.m - 1;
-    rows[r] = w + row * p.w_stride;
+    rows[r] = WeightRow(p, row) + expert;
   }
   const int runs = p.k / kRun, chunks = (runs + kWarp - 1) / kWarp;
   auto stage = [&](int chunk) {
@@ -143,8 +143,7 @@ VectorKernel(MatMulParams p) {
       const float sum = WarpSum(sums[r][c]);
       const int row = first_row + r;
       if (lane == 0 && row < p.m) {
-        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-        p.out[(column + c) * p.out_stride + row] = Activate(p.activation, sum + bias);
+        p.out[(column + c) * p.out_stride + row] = Activate(p.activation, sum + BiasOf(p, row));
       }
     }
   }
