@@ -84,11 +84,12 @@ size_t Lowering::Norm(std::span<const Step> rest) {
     MarkPrepared(norm.output, Rounding::kInt8);
   }
   const int64_t k = norm.output.shape[0], columns = graph::RowCount(norm.output.shape);
-  Add(kernel, [=](const OwnMemory& own, Stream stream) {
-    NormParams params = p;
-    if (rounds) params.rounded = QuantizedAt(own.scratch, k, columns);
-    cuda::Norm(params, stream);
-  });
+  Add(kernel, rounds ? Scratches::kWrites : Scratches::kNo,
+      [=](const OwnMemory& own, Stream stream) {
+        NormParams params = p;
+        if (rounds) params.rounded = QuantizedAt(own.scratch, k, columns);
+        cuda::Norm(params, stream);
+      });
   return used;
 }
 
@@ -108,7 +109,7 @@ size_t Lowering::Gated(std::span<const Step> rest) {
   MarkPrepared(step.output, Rounding::kInt8);
   const int64_t k = step.output.shape[0], columns = graph::RowCount(step.output.shape);
   Add(absl::StrCat("gated ", graph::ActivationName(attrs.activation), ", quantize"),
-      [=](const OwnMemory& own, Stream stream) {
+      Scratches::kWrites, [=](const OwnMemory& own, Stream stream) {
         GatedParams params = p;
         params.rounded = QuantizedAt(own.scratch, k, columns);
         cuda::Gated(params, stream);
@@ -179,7 +180,7 @@ size_t Lowering::Cache(std::span<const Step> rest) {
     absl::StrAppend(&kernel, kernel.empty() ? "" : ", ", "kv_write ", quant::Name(p.cache_type));
   }
   for (size_t i = 0; i < used; ++i) Forget(rest[i].output);
-  Add(kernel, [=](const OwnMemory& own, Stream stream) {
+  Add(kernel, Scratches::kNo, [=](const OwnMemory& own, Stream stream) {
     CacheParams params = p;
     const auto* turns = reinterpret_cast<const double*>(own.constants);
     params.q.turns = turns + q_turns;

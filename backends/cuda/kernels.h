@@ -119,14 +119,15 @@ struct GatedParams {
 };
 void Gated(const GatedParams& params, Stream stream);
 
-// The columns of x rounded to f16 after division by a scale each.
+// The columns of x in 16 bits: F16 after division by a scale each, or BF16, whose 8 bits are too
+// few, in two planes, of which the second is what the first leaves.
 struct HalvedX {
-  uint16_t* halves = nullptr;  // [columns][k, padded with zeros]
+  uint16_t* halves = nullptr;  // [columns][planes][k, padded with zeros]
   float* scales = nullptr;     // [columns]
 };
-int64_t HalvedBytes(int64_t k, int64_t columns);
-HalvedX HalvedAt(void* memory, int64_t k, int64_t columns);
-void Halve(const View& x, const HalvedX& out, Stream stream);
+int64_t HalvedBytes(quant::Type type, int64_t k, int64_t columns);
+HalvedX HalvedAt(quant::Type type, void* memory, int64_t k, int64_t columns);
+void Halve(quant::Type type, const View& x, const HalvedX& out, Stream stream);
 
 struct MatMulParams {
   const unsigned char* w = nullptr;
@@ -176,10 +177,11 @@ void VectorFloat(const MatMulParams& params, Stream stream);  // matmul_float.cu
 void TileInt8(const MatMulParams& params, Stream stream);     // matmul_*.cu
 void TileFloat(const MatMulParams& params, Stream stream);    // matmul_float.cu
 void TileHalf(const MatMulParams& params, Stream stream);     // matmul_half.cu
-bool CanTileHalf(const MatMulParams& params);                 // F16, in whole 16-byte words
-void Zero(float* out, int64_t count, Stream stream);          // elementwise.cu
+// F16, and BF16 from compute capability 8.0 on, in whole 16-byte words.
+bool CanTileHalf(const MatMulParams& p, int capability);
+void Zero(float* out, int64_t count, Stream stream);  // elementwise.cu
 
-// attention.cu
+// attention.cu, and attention_tile.cu for many pairs.
 
 struct AttentionParams {
   View q, k, v;  // {head_dim, heads, n}, {head_dim, kv_heads, context}, {v_dim, kv_heads, context}
@@ -203,5 +205,8 @@ inline int64_t PartElements(int64_t v_dim, int64_t heads, int64_t n, int64_t spl
 // How many (query, head) pairs of one KV head a block works on.
 int AttentionPairs(const AttentionParams& params);
 void Attention(const AttentionParams& params, Stream stream);
+bool CanTileAttention(const AttentionParams& params);
+int AttentionTilePairs(const AttentionParams& params);
+void AttentionTile(const AttentionParams& params, Stream stream);
 
 }  // namespace bantam::cuda

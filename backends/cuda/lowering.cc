@@ -89,8 +89,10 @@ uint64_t Lowering::Scratch(uint64_t bytes) {
 
 void Lowering::MarkPrepared(const Tensor& x, Rounding rounding) {
   const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
-  Scratch(static_cast<uint64_t>(rounding == Rounding::kHalf ? HalvedBytes(k, columns)
-                                                            : QuantizedBytes(k, columns)));
+  Scratch(static_cast<uint64_t>(
+      rounding == Rounding::kInt8
+          ? QuantizedBytes(k, columns)
+          : HalvedBytes(rounding == Rounding::kHalf ? Type::kF16 : Type::kBF16, k, columns)));
   prepared_ = x;
   prepared_rounding_ = rounding;
 }
@@ -99,8 +101,26 @@ void Lowering::Forget(const Tensor& written) {
   if (prepared_.data != nullptr && Overlap(prepared_, written)) prepared_ = {};
 }
 
+bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
+  using Scratch = KernelLaunch::Scratch;
+  if (earlier.scratch != Scratch::kNo && later.scratch != Scratch::kNo &&
+      (earlier.scratch == Scratch::kWrites || later.scratch == Scratch::kWrites)) {
+    return false;
+  }
+  if (earlier.product != 0 && earlier.product == later.product) return true;
+  const auto apart = [](const std::vector<Tensor>& some, const std::vector<Tensor>& others) {
+    return std::none_of(some.begin(), some.end(), [&](const Tensor& a) {
+      return std::any_of(others.begin(), others.end(),
+                         [&](const Tensor& b) { return Overlap(a, b); });
+    });
+  };
+  return apart(earlier.writes, later.writes) && apart(earlier.writes, later.reads) &&
+         apart(earlier.reads, later.writes);
+}
+
 void Lowering::Lower(std::span<const Step> steps) {
   while (!steps.empty()) {
+    const size_t first = launches_.size();
     size_t used = Norm(steps);
     if (used == 0) used = Gated(steps);
     if (used == 0) used = Cache(steps);
@@ -108,6 +128,12 @@ void Lowering::Lower(std::span<const Step> steps) {
       Forget(steps.front().output);
       LowerOne(steps.front());
       used = 1;
+    }
+    for (KernelLaunch& launch : std::span(launches_).subspan(first)) {
+      for (const Step& step : steps.first(used)) {
+        launch.reads.insert(launch.reads.end(), step.inputs.begin(), step.inputs.end());
+        launch.writes.push_back(step.output);
+      }
     }
     steps = steps.subspan(used);
   }
@@ -129,12 +155,14 @@ void Lowering::LowerOne(const Step& step) {
       break;
     case Op::kSoftmax: {
       const float scale = std::get<graph::SoftmaxAttrs>(node.attrs).scale;
-      Add("softmax", [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
+      Add("softmax", Scratches::kNo,
+          [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
       break;
     }
     case Op::kTopK: {
       const auto k = static_cast<int>(output.shape[0]);
-      Add("top_k", [=](const OwnMemory&, Stream stream) { cuda::TopK(rows, k, stream); });
+      Add("top_k", Scratches::kNo,
+          [=](const OwnMemory&, Stream stream) { cuda::TopK(rows, k, stream); });
       break;
     }
     case Op::kGatherRows:
@@ -174,7 +202,8 @@ void Lowering::Elementwise(const graph::Node& node, Inputs inputs, const Tensor&
     from.shape[0] = static_cast<int32_t>(bytes / unit);
     from.strides[0] = unit;
     void* const to = output.data;
-    return Add(kernel, [=](const OwnMemory&, Stream stream) { Pack(from, to, unit, stream); });
+    return Add(kernel, Scratches::kNo,
+               [=](const OwnMemory&, Stream stream) { Pack(from, to, unit, stream); });
   }
   ElementwiseParams p{};
   p.a = inputs[0].view();
@@ -211,7 +240,8 @@ void Lowering::Elementwise(const graph::Node& node, Inputs inputs, const Tensor&
       p.op = ElementOp::kGather;
       p.a.strides[2] = p.a.strides[3] = 0;
   }
-  Add(kernel, [p](const OwnMemory&, Stream stream) { cuda::Elementwise(p, stream); });
+  Add(kernel, Scratches::kNo,
+      [p](const OwnMemory&, Stream stream) { cuda::Elementwise(p, stream); });
 }
 
 RopeParams Lowering::RopeOf(const Step& step, size_t& turns) {
@@ -244,7 +274,7 @@ void Lowering::Decode(const graph::Node& node, Inputs inputs, const Tensor& outp
     p.ids = Ints(inputs[1]);
     p.id_count = static_cast<int32_t>(inputs[1].shape[0]);
   }
-  Add(absl::StrCat(graph::OpName(node.op), " ", quant::Name(p.type)),
+  Add(absl::StrCat(graph::OpName(node.op), " ", quant::Name(p.type)), Scratches::kNo,
       [p](const OwnMemory&, Stream stream) { cuda::Decode(p, stream); });
 }
 
@@ -278,8 +308,9 @@ void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& o
     Scratch(4 * static_cast<uint64_t>(PartElements(p.v.shape[0], heads, n, p.splits)));
     prepared_ = {};
   }
-  Add(absl::StrCat("attention ", quant::Name(p.k_type), p.splits > 1 ? " split" : ""),
-      [p](const OwnMemory& own, Stream stream) {
+  Add(absl::StrCat("attention ", CanTileAttention(p) ? "tiles " : "", quant::Name(p.k_type),
+                   p.splits > 1 ? " split" : ""),
+      p.splits > 1 ? Scratches::kWrites : Scratches::kNo, [p](const OwnMemory& own, Stream stream) {
         AttentionParams params = p;
         params.parts = reinterpret_cast<float*>(own.scratch);
         cuda::Attention(params, stream);

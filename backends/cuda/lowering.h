@@ -50,7 +50,13 @@ struct KernelLaunch {
   std::string kernel;  // for people
   uint64_t weight_bytes = 0;
   std::function<void(const OwnMemory&, Stream)> launch;
+  // What it touches. Launches of one product, of parts of its output, have its number.
+  enum class Scratch : uint8_t { kNo, kReads, kWrites } scratch = Scratch::kNo;
+  int product = 0;  // 0: none
+  std::vector<Tensor> reads, writes;
 };
+// Whether `later` may begin before `earlier` has ended.
+bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later);
 
 class Lowering {
  public:
@@ -85,15 +91,18 @@ class Lowering {
   void Attention(const graph::Node& node, Inputs inputs, const Tensor& output);
 
   // What columns of x are rounded to for a product.
-  enum class Rounding { kInt8, kHalf };
+  enum class Rounding { kInt8, kHalf, kBFloat16 };
   // Rounds them at the start of scratch, unless that is what is there.
   void Prepare(const Tensor& x, Rounding rounding);
   // What another launch rounds x to is there from then on; until its memory is written.
   void MarkPrepared(const Tensor& x, Rounding rounding);
   void Forget(const Tensor& written);
-  void Add(std::string kernel, std::function<void(const OwnMemory&, Stream)> launch,
-           uint64_t weight_bytes = 0) {
-    launches_.push_back({std::move(kernel), weight_bytes, std::move(launch)});
+  using Scratches = KernelLaunch::Scratch;
+  void Add(std::string kernel, Scratches scratch,
+           std::function<void(const OwnMemory&, Stream)> launch, uint64_t weight_bytes = 0,
+           int product = 0) {
+    launches_.push_back(
+        {std::move(kernel), weight_bytes, std::move(launch), scratch, product, {}, {}});
   }
   uint64_t Scratch(uint64_t bytes);  // makes room; returns 0, where it begins
 
@@ -102,6 +111,7 @@ class Lowering {
   std::vector<KernelLaunch> launches_;
   std::vector<double> constants_;
   uint64_t scratch_bytes_ = 0;
+  int products_ = 0;
   // The x whose rounded columns are at the start of scratch; data is null when none's are.
   Tensor prepared_;
   Rounding prepared_rounding_ = Rounding::kInt8;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -25,15 +26,20 @@ struct Recorded {
   Grid grid;
   int threads, shared_bytes;
   std::function<void()> kernel;
+  std::vector<size_t> after;  // the launches it comes after
 };
 
-struct EmulatedStream {
-  bool capturing = false;
-  std::vector<Recorded> recorded;
-};
 struct EmulatedGraph {
+  bool capturing = true;
   std::vector<Recorded> launches;
 };
+// A stream that is captured, and an event recorded there: what comes next on it comes after `last`.
+struct EmulatedStream {
+  std::shared_ptr<EmulatedGraph> graph;
+  std::vector<size_t> last;
+  bool IsCaptured() const { return graph != nullptr && graph->capturing; }
+};
+using EmulatedEvent = EmulatedStream;
 
 struct Mapping {
   void* base;
@@ -100,8 +106,9 @@ uint64_t AllocatedBytes() {
 void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::function<void()> kernel) {
   auto* own = static_cast<EmulatedStream*>(stream);
   if (own == nullptr) return;  // kernels need not be loaded
-  if (own->capturing) {
-    own->recorded.push_back({grid, threads, shared_bytes, std::move(kernel)});
+  if (own->IsCaptured()) {
+    own->graph->launches.push_back({grid, threads, shared_bytes, std::move(kernel), own->last});
+    own->last = {own->graph->launches.size() - 1};
   } else {
     Run(grid, threads, shared_bytes, kernel);
   }
@@ -151,11 +158,22 @@ absl::StatusOr<Stream> NewStream() {
 }
 void FreeStream(Stream stream) { delete static_cast<EmulatedStream*>(stream); }
 absl::Status Synchronize(Stream) { return LostStatus(); }
-absl::StatusOr<Event> NewEvent() { return new int(0); }
-void FreeEvent(Event event) { delete static_cast<int*>(event); }
-absl::Status Record(Event, Stream) { return LostStatus(); }
+absl::StatusOr<Event> NewEvent() { return new EmulatedEvent; }
+void FreeEvent(Event event) { delete static_cast<EmulatedEvent*>(event); }
+absl::Status Record(Event event, Stream stream) {
+  *static_cast<EmulatedEvent*>(event) = *static_cast<EmulatedStream*>(stream);
+  return LostStatus();
+}
 absl::Status Wait(Event) { return LostStatus(); }
-absl::Status StreamWaits(Stream, Event) { return LostStatus(); }
+absl::Status StreamWaits(Stream stream, Event event) {
+  auto* own = static_cast<EmulatedStream*>(stream);
+  const auto* other = static_cast<EmulatedEvent*>(event);
+  if (other->IsCaptured()) {
+    if (!own->IsCaptured()) *own = {other->graph, {}};
+    own->last.insert(own->last.end(), other->last.begin(), other->last.end());
+  }
+  return LostStatus();
+}
 absl::StatusOr<double> SecondsBetween(Event, Event) { return 1e-6; }
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream) {
@@ -176,15 +194,21 @@ absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
 
 absl::Status BeginCapture(Stream stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
-  auto* own = static_cast<EmulatedStream*>(stream);
-  own->capturing = true;
-  own->recorded.clear();
+  *static_cast<EmulatedStream*>(stream) = {std::make_shared<EmulatedGraph>(), {}};
   return absl::OkStatus();
 }
 absl::StatusOr<GraphExec> EndCapture(Stream stream) {
   auto* own = static_cast<EmulatedStream*>(stream);
-  own->capturing = false;
-  return new EmulatedGraph{std::move(own->recorded)};
+  own->graph->capturing = false;
+  // Everything must come before what the stream did last, or CUDA takes no such graph.
+  std::vector<Recorded>& launches = own->graph->launches;
+  std::vector<bool> joined(launches.size());
+  for (size_t i : own->last) joined[i] = true;
+  for (size_t i = launches.size(); i-- > 0;) {
+    if (!joined[i]) return absl::InternalError("a captured stream was not joined");
+    for (size_t before : launches[i].after) joined[before] = true;
+  }
+  return new EmulatedGraph{false, std::move(launches)};
 }
 absl::Status LaunchGraph(GraphExec graph, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
@@ -192,8 +216,25 @@ absl::Status LaunchGraph(GraphExec graph, Stream) {
     emulator::TheFaults().lost = true;
     return LostStatus();
   }
-  for (const Recorded& launch : static_cast<EmulatedGraph*>(graph)->launches) {
+  // In an order the graph allows: of what can run, the first and the last in turn.
+  const std::vector<Recorded>& launches = static_cast<EmulatedGraph*>(graph)->launches;
+  std::vector<bool> done(launches.size());
+  const auto can_run = [&](size_t i) {
+    return !done[i] && std::all_of(launches[i].after.begin(), launches[i].after.end(),
+                                   [&](size_t before) { return done[before]; });
+  };
+  static unsigned runs = 0;
+  const bool last_first = ++runs % 2 == 0;
+  for (size_t count = 0, from = 0; count < launches.size(); ++count) {
+    while (done[from]) ++from;
+    // Launches side by side are near each other.
+    size_t next = from;
+    for (size_t i = from; i < std::min(launches.size(), from + 16); ++i) {
+      if (can_run(i) && (last_first || !can_run(next))) next = i;
+    }
+    const Recorded& launch = launches[next];
     emulator::Run(launch.grid, launch.threads, launch.shared_bytes, launch.kernel);
+    done[next] = true;
   }
   return absl::OkStatus();
 }

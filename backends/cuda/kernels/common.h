@@ -64,6 +64,27 @@ BANTAM_DEVICE int8_t* HalfRun(const QuantizedX& x, int64_t column, int run, int 
 inline constexpr int kDotStart = 0x4B400000;
 BANTAM_DEVICE float DotToFloat(int dot) { return BitsToFloat(dot) - 12582912.0f; }
 
+// A power of two to divide by, so that the largest of some numbers becomes 2^14 to 2^15, which f16
+// holds. What is no number, or none but zeros, is left as it is.
+BANTAM_DEVICE float HalfScale(float peak) {
+  if (!(peak > 0 && peak < INFINITY)) return 1;
+  int exponent;
+  frexpf(peak, &exponent);
+  return ldexpf(1.0f, (exponent < -100 ? -100 : exponent) - 15);
+}
+
+// What sums of attention are multiplied by in the end, when exp(score - top) add up to `sum`. The
+// sink, if there is one, is as a cell of no value.
+BANTAM_DEVICE float FinalScale(float top, float sum, const float* sink) {
+  float keep = 1;
+  if (sink != nullptr) {
+    const float now = fmaxf(top, *sink);
+    keep = top == -INFINITY ? 0.0f : expf(top - now);
+    sum = sum * keep + expf(*sink - now);
+  }
+  return sum == 0 ? 0.0f : keep / sum;
+}
+
 // One element of graph::Op::kGated.
 BANTAM_DEVICE float Gate(graph::Activation activation, float limit, float up_offset, float gate,
                          float up) {
