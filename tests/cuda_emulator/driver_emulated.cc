@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -48,6 +49,20 @@ struct Mapping {
 std::mutex allocations_mutex;
 std::map<void*, Mapping> allocations;
 uint64_t allocated = 0;
+std::map<const std::byte*, uint64_t> registered;
+
+// Whether memory lies in one pinned allocation, or in what is registered.
+bool IsPinned(const std::byte* memory, uint64_t bytes) {
+  std::lock_guard lock(allocations_mutex);
+  for (const auto& [at, mapping] : allocations) {
+    const auto* begin = static_cast<const std::byte*>(at);
+    if (begin <= memory && memory + bytes <= begin + mapping.bytes) return true;
+  }
+  for (const auto& [begin, size] : registered) {
+    if (begin <= memory && memory + bytes <= begin + size) return true;
+  }
+  return false;
+}
 
 bool Strikes(std::atomic<int>& countdown) {
   int left = countdown.load();
@@ -119,7 +134,10 @@ void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::functi
 namespace driver {
 
 absl::string_view BackendName() { return "cuda-emulated"; }
-absl::StatusOr<int> DeviceCount() { return 1; }
+absl::StatusOr<int> DeviceCount() {
+  const char* count = std::getenv("BANTAM_CUDA_EMULATED_DEVICES");
+  return count != nullptr ? std::atoi(count) : 1;
+}
 absl::StatusOr<DeviceInfo> Info(int) {
   DeviceInfo info;
   info.name = "CUDA emulator of the tests";
@@ -152,6 +170,19 @@ void Free(void* memory) { Unmap(memory); }
 absl::StatusOr<void*> MallocHost(uint64_t bytes) { return Malloc(bytes); }
 void FreeHost(void* memory) { Unmap(memory); }
 
+absl::Status RegisterHost(const void* memory, uint64_t bytes) {
+  if ((reinterpret_cast<uintptr_t>(memory) | bytes) % 4096 != 0) {
+    return absl::InternalError("registers what is not whole pages");
+  }
+  std::lock_guard lock(allocations_mutex);
+  registered[static_cast<const std::byte*>(memory)] = bytes;
+  return absl::OkStatus();
+}
+void UnregisterHost(const void* memory) {
+  std::lock_guard lock(allocations_mutex);
+  registered.erase(static_cast<const std::byte*>(memory));
+}
+
 absl::StatusOr<Stream> NewStream() {
   BANTAM_RETURN_IF_ERROR(LostStatus());
   return new EmulatedStream;
@@ -178,6 +209,13 @@ absl::StatusOr<double> SecondsBetween(Event, Event) { return 1e-6; }
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
+  if (!IsPinned(static_cast<const std::byte*>(from), bytes)) {
+    return absl::InternalError("an asynchronous copy from memory that is not pinned");
+  }
+  const auto* at = static_cast<const std::byte*>(from);
+  for (const auto& [begin, size] : registered) {
+    if (begin <= at && at < begin + size) emulator::TheFaults().registered_bytes += bytes;
+  }
   std::memcpy(to, from, bytes);
   return absl::OkStatus();
 }
@@ -186,6 +224,13 @@ absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream) {
   std::memcpy(to, from, bytes);
   return absl::OkStatus();
 }
+absl::Status CopyBetween(void* to, int, const void* from, int, uint64_t bytes, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  std::memcpy(to, from, bytes);
+  emulator::TheFaults().peer_bytes += bytes;
+  return absl::OkStatus();
+}
+void ReachPeer(int) {}
 absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
   std::memset(to, byte, bytes);

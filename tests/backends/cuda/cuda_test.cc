@@ -575,6 +575,100 @@ TEST_F(Cuda, LargeCopiesKeepEveryByte) {
   EXPECT_EQ(back, data);
 }
 
+// Whole pages of it are copied as they lie, what is around them through the ring.
+TEST_F(Cuda, RegisteredMemoryIsNotStaged) {
+  auto device = Open();
+  ASSERT_TRUE(device.ok());
+  std::vector<std::byte> data(100'000);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 31 + (i >> 10));
+  auto buffer = (*device)->Allocate(data.size());
+  ASSERT_TRUE(buffer.ok());
+  const auto upload = [&] {
+    TheFaults().registered_bytes = 0;
+    ASSERT_TRUE((*buffer)->Upload(0, data).ok());
+    std::vector<std::byte> back(data.size());
+    ASSERT_TRUE((*buffer)->Download(0, back).ok());
+    ASSERT_EQ(back, data);
+    ASSERT_TRUE((*buffer)->Upload(0, std::vector<std::byte>(data.size())).ok());
+  };
+  {
+    const auto part = std::span(data).subspan(9'000, 80'000);
+    auto registration = (*device)->RegisterHost(part);
+    ASSERT_TRUE(registration.ok()) << registration.status();
+    upload();
+    EXPECT_GE(TheFaults().registered_bytes, 80'000u - 2 * 4096);
+    EXPECT_LE(TheFaults().registered_bytes, 80'000u);
+    for (auto again : {part, std::span(data), std::span(data).subspan(50'000, 9'000)}) {
+      EXPECT_EQ((*device)->RegisterHost(again).status().code(), absl::StatusCode::kAlreadyExists);
+    }
+  }
+  upload();
+  EXPECT_EQ(TheFaults().registered_bytes, 0u);
+  EXPECT_TRUE((*device)->RegisterHost(data).ok());
+  EXPECT_TRUE((*device)->RegisterHost(std::span(data).first(5)).ok());  // no page
+}
+
+TEST_F(Cuda, BuffersOfTwoGpusAreCopiedWithoutTheHost) {
+  setenv("BANTAM_CUDA_EMULATED_DEVICES", "2", 1);
+  auto first = Open();
+  auto second = device::OpenDevice("cuda-emulated:1", {});
+  unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
+  ASSERT_TRUE(first.ok() && second.ok()) << second.status();
+  std::vector<std::byte> data(1000);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i);
+  auto from = (*first)->Allocate(data.size());
+  auto to = (*second)->Allocate(600);
+  ASSERT_TRUE(from.ok() && to.ok());
+  ASSERT_TRUE((*from)->Upload(0, data).ok());
+  TheFaults().peer_bytes = 0;
+  ASSERT_TRUE((*to)->CopyFrom(100, **from, 300, 500).ok());
+  EXPECT_EQ(TheFaults().peer_bytes, 500u);
+  std::vector<std::byte> back(500);
+  ASSERT_TRUE((*to)->Download(100, back).ok());
+  EXPECT_TRUE(std::equal(back.begin(), back.end(), data.begin() + 300));
+  EXPECT_EQ((*to)->CopyFrom(200, **from, 0, 500).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ((*to)->CopyFrom(0, **from, 600, 500).code(), absl::StatusCode::kOutOfRange);
+  auto reference = device::OpenDevice("reference", {});
+  ASSERT_TRUE(reference.ok());
+  auto host = (*reference)->Allocate(100);
+  ASSERT_TRUE(host.ok());
+  EXPECT_EQ((*to)->CopyFrom(0, **host, 0, 100).code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ((*host)->CopyFrom(0, **to, 0, 100).code(), absl::StatusCode::kUnimplemented);
+}
+
+// A model in halves: the values between them go from one to the other.
+TEST_F(Cuda, AModelOnTwoGpus) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path, {.weight_type = Type::kQ8_0});
+  const std::vector<int32_t> prompt = {1, 2, 3, 4, 5};
+  std::vector<float> logits[2];
+  setenv("BANTAM_CUDA_EMULATED_DEVICES", "2", 1);
+  for (int i = 0; i < 2; ++i) {
+    engine::LoadOptions options;
+    options.device = i == 0 ? "reference" : "cuda-emulated:0,cuda-emulated:1,reference";
+    if (i == 1) {
+      options.control.place = {"blk\\.0\\.=cuda-emulated:0", "blk\\.1\\.=cuda-emulated:1"};
+      options.profiles.resize(3);
+      for (int d = 0; d < 2; ++d) {
+        options.profiles[d].bandwidth = 1e12;
+        options.profiles[d].operations = 1e14;
+        options.profiles[d].transfer_bandwidth = 1e11;
+      }
+    }
+    auto model = engine::Model::Load(path, options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    TheFaults().peer_bytes = 0;
+    ASSERT_TRUE((*session)->Decode(prompt).ok());
+    logits[i].assign((*session)->Logits().begin(), (*session)->Logits().end());
+    EXPECT_EQ(TheFaults().peer_bytes > 0, i == 1);
+  }
+  unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
+  EXPECT_LE(Error(logits[0], logits[1]), 1e-6);
+}
+
 // A GPU that is lost is opened anew by the next load; what was made before says so and no more.
 TEST_F(Cuda, ALostDeviceIsAStatusAndTheNextLoadWorks) {
   testing::TempDir folder;
