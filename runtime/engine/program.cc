@@ -97,6 +97,9 @@ absl::Status Program::Move(const Copy& copy) {
   if (!target.empty()) {
     return copy.from.buffer->Download(copy.from.offset, target.subspan(copy.to.offset, copy.bytes));
   }
+  const absl::Status direct =
+      copy.to.buffer->CopyFrom(copy.to.offset, *copy.from.buffer, copy.from.offset, copy.bytes);
+  if (!absl::IsUnimplemented(direct)) return direct;
   const std::span<std::byte> between = std::span(staging_).first(copy.bytes);
   BANTAM_RETURN_IF_ERROR(copy.from.buffer->Download(copy.from.offset, between));
   return copy.to.buffer->Upload(copy.to.offset, between);
