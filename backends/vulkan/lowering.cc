@@ -19,6 +19,9 @@ namespace {
 // Invocations in a workgroup of the simple shaders; a row's workgroup is as wide.
 constexpr uint32_t kLocal = 128;
 
+// The largest element of a row as long is found by several workgroups.
+constexpr int64_t kLongRow = 4096;
+
 bool IsKvType(Type type) {
   return type == Type::kF32 || type == Type::kF16 || type == Type::kQ8_0 || type == Type::kQ4_0;
 }
@@ -163,9 +166,11 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     case Op::kTransfer:
     case Op::kGatherElements:
       return Elementwise(node, inputs, output);
+    case Op::kTopK:
+      if (output.shape[0] == 1 && inputs[0].shape[0] >= kLongRow) return ArgMax(inputs, output);
+      return Rows(node, inputs, output);
     case Op::kNorm:
     case Op::kSoftmax:
-    case Op::kTopK:
       return Rows(node, inputs, output);
     case Op::kRope:
       return Rope(node, inputs, output);
@@ -297,6 +302,39 @@ absl::Status Lowering::Rows(const graph::Node& node, std::span<const Tensor> inp
     builder.Push(scale);
     builder.Push(static_cast<uint32_t>(out.shape[0]));
     builder.Finish(static_cast<uint64_t>(graph::RowCount(x.shape)));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Lowering::ArgMax(std::span<const Tensor> inputs, const Tensor& output) {
+  const auto parts =
+      std::min<int64_t>(inputs[0].shape[0] / (kLongRow / 2), traits_.is_processor() ? 4 : 64);
+  return ForFitting({inputs[0], output}, 1, [&](const Tensors& t) {
+    const Tensor& x = t[0];
+    const int64_t rows = x.shape[1];
+    Tensor found;  // pairs of key and index
+    found.own = Own::kScratch;
+    found.shape = {2 * parts, rows, 1, 1};
+    found.strides = graph::ContiguousStrides(Type::kF32, found.shape);
+    scratch_bytes_ = std::max(scratch_bytes_, found.SpanBytes());
+    for (bool join : {false, true}) {
+      Builder builder(*this, Shader::kArgMax, join ? "argmax of parts" : "argmax");
+      builder.Constants({kLocal, join});
+      uint32_t x_at = 0, out_at = 0;
+      if (join) {
+        builder.BindCodebooks();
+      } else {
+        x_at = builder.BindWords(x);
+      }
+      builder.Bind(found, !join);
+      if (join) {
+        out_at = builder.BindWords(t[1], true);
+      } else {
+        builder.BindCodebooks();
+      }
+      builder.PushAll({x.shape[0], rows, x.strides[1] / 4, x_at, out_at, parts});
+      builder.Finish(join ? rows : rows * parts);
+    }
     return absl::OkStatus();
   });
 }

@@ -48,6 +48,7 @@ class Lowering {
   absl::Status Elementwise(const graph::Node& node, std::span<const Tensor> inputs,
                            const Tensor& output);
   absl::Status Rows(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
+  absl::Status ArgMax(std::span<const Tensor> inputs, const Tensor& output);
   absl::Status Rope(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
   absl::Status Decode(const graph::Node& node, std::span<const Tensor> inputs,
                       const Tensor& output);

@@ -18,6 +18,7 @@ namespace bantam::vulkan {
 
 // The compute shaders of shaders/, by file name.
 enum class Shader : uint8_t {
+  kArgMax,
   kAttention,
   kAttentionMerge,
   kDecode,

@@ -64,6 +64,7 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   }
   BANTAM_ASSIGN_OR_RETURN(auto rest, Model::Load(model->file().path(), load));
   logits = {};
+  likeliest.clear();
   observed = nullptr;
   second = {};
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();

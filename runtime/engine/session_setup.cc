@@ -180,11 +180,17 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
     step.output_rows = all_rows ? rows : 1;
     BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
     const graph::Graph& graph = step.partition.graph;
-    const graph::ValueId logits_id = graph.outputs()[0];
-    const graph::ValueId root = graph.RootOf(logits_id);
-    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
-    step.logits_offset =
-        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    const auto output = [&](size_t index) -> Step::Output {
+      const graph::Value& value = graph.value(graph.outputs()[index]);
+      const graph::ValueId root = graph.RootOf(graph.outputs()[index]);
+      const int d = step.partition.device_of_node[graph.value(root).producer];
+      return {d, step.partition.plans[d].offsets[root] + static_cast<uint64_t>(value.byte_offset)};
+    };
+    step.logits = output(0);
+    if (options.likeliest) {
+      step.likeliest = output(1);
+      step.largest_logits = output(2);
+    }
     for (size_t d = 0; d < sizes.size(); ++d) {
       sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
     }
@@ -273,7 +279,10 @@ absl::Status Session::Impl::Prepare() {
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
-  if (temp[steps[0].logits_device]->host().empty()) {
+  if (options.likeliest) {
+    likeliest.reserve(options.ubatch);
+    largest_logits.reserve(options.ubatch);
+  } else if (temp[steps[0].logits.device]->host().empty()) {
     downloaded_logits.resize(std::max<int64_t>(1, options.verify_rows) * output_width());
   }
   return absl::OkStatus();
