@@ -23,6 +23,7 @@ struct Tensor {
   graph::Shape shape = {1, 1, 1, 1};
   graph::Strides strides = {4, 4, 4, 4};  // bytes
 
+  bool operator==(const Tensor&) const = default;
   bool empty() const { return graph::ElementCount(shape) == 0; }
   // Bytes from element 0 to one past the last.
   uint64_t SpanBytes() const;
@@ -37,6 +38,10 @@ struct Bound {
   uint64_t begin = 0, end = 0;
   bool written = false;
 };
+
+inline bool Overlap(const Bound& a, const Bound& b) {
+  return a.buffer == b.buffer && a.own == b.own && a.begin < b.end && b.begin < a.end;
+}
 
 struct Dispatch {
   PipelineKey key;

@@ -57,7 +57,7 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(Instance& instance, VkPhysicalDev
   std::lock_guard lock(opened.mutex);
   opened.allocated[physical];
   std::shared_ptr<Gpu>& gpu = opened.gpus[physical];
-  if (gpu == nullptr || gpu->lost()) {
+  if (gpu == nullptr || gpu->lost() || !(gpu->settings() == settings)) {
     std::shared_ptr<Gpu> made(new Gpu(instance, physical, settings));
     BANTAM_RETURN_IF_ERROR(made->Create());
     gpu = std::move(made);
@@ -89,10 +89,11 @@ absl::Status Gpu::Create() {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
   features13.subgroupSizeControl = traits_.subgroup_size != 0;
   features13.computeFullSubgroups = traits_.subgroup_size != 0;
+  features13.shaderIntegerDotProduct = traits_.integer_dot;
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
-  if (traits_.subgroup_size != 0) features12.pNext = &features13;
+  if (traits_.subgroup_size != 0 || traits_.integer_dot) features12.pNext = &features13;
   VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features12};
   std::vector<const char*> extensions;
   if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);

@@ -29,6 +29,7 @@ struct Traits {
   uint32_t subgroup_size = 0;      // 0: subgroup operations are not used
   uint32_t shared_memory = 16384;  // bytes for a workgroup
   uint32_t max_invocations = 128;  // in a workgroup
+  bool integer_dot = false;        // int8 dot products
   bool memory_budget = false;
   std::vector<std::string> unused;  // there, but no shader has a use for it
   uint64_t binding_limit = 0;       // bytes
@@ -63,7 +64,7 @@ struct Memory {
 
 class Gpu : public std::enable_shared_from_this<Gpu> {
  public:
-  // The GPU, opened once for the process; again after it was lost.
+  // The GPU, opened once for the process; again after it was lost, or with other settings.
   static absl::StatusOr<std::shared_ptr<Gpu>> Open(Instance& instance, VkPhysicalDevice physical,
                                                    const Settings& settings);
   // Bytes allocated by us on `physical`.

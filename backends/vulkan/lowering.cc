@@ -118,6 +118,36 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
   }
 }
 
+void Lowering::Add(Dispatch dispatch) {
+  for (int i = 0; i < dispatch.key.bindings; ++i) {
+    const Bound& bound = dispatch.bindings[i];
+    if (!bound.written) continue;
+    for (Derived* derived : {&planes_, &lists_}) {
+      if (Overlap(bound, derived->from) || Overlap(bound, derived->to)) derived->kind = 0;
+    }
+  }
+  dispatches_.push_back(std::move(dispatch));
+}
+
+Tensor Lowering::Scratch(const graph::Shape& shape, uint64_t offset) {
+  Tensor tensor;
+  tensor.own = Own::kScratch;
+  tensor.offset = offset;
+  tensor.type = Type::kI32;
+  tensor.shape = shape;
+  tensor.strides = graph::ContiguousStrides(tensor.type, shape);
+  scratch_bytes_ = std::max(scratch_bytes_, offset + tensor.SpanBytes());
+  return tensor;
+}
+
+void Lowering::Keep(Derived& derived, const Tensor& source, const Tensor& tensor,
+                    uint32_t kind) const {
+  auto range = [](const Tensor& t) {
+    return Bound{t.buffer, t.own, t.offset, t.offset + t.SpanBytes(), false};
+  };
+  derived = {source, range(source), range(tensor), tensor, kind};
+}
+
 bool Lowering::Fits(const Tensor& tensor) const {
   return tensor.SpanBytes() + traits_.offset_alignment <= traits_.binding_limit;
 }
@@ -312,11 +342,7 @@ absl::Status Lowering::ArgMax(std::span<const Tensor> inputs, const Tensor& outp
   return ForFitting({inputs[0], output}, 1, [&](const Tensors& t) {
     const Tensor& x = t[0];
     const int64_t rows = x.shape[1];
-    Tensor found;  // pairs of key and index
-    found.own = Own::kScratch;
-    found.shape = {2 * parts, rows, 1, 1};
-    found.strides = graph::ContiguousStrides(Type::kF32, found.shape);
-    scratch_bytes_ = std::max(scratch_bytes_, found.SpanBytes());
+    const Tensor found = Scratch({2 * parts, rows, 1, 1});  // pairs of key and index
     for (bool join : {false, true}) {
       Builder builder(*this, Shader::kArgMax, join ? "argmax of parts" : "argmax");
       builder.Constants({kLocal, join});

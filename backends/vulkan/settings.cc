@@ -32,14 +32,15 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.barriers = value != 0;
     } else if (is_number && name == "tile") {
       settings.matmul_tile_only = value != 0;
+    } else if (is_number && name == "dot") {
+      settings.integer_dot = value != 0;
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
       return absl::InvalidArgumentError(
           absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
                        "'; expected name=number of binding, allocation, staging, subgroups, "
-                       "budget, barriers, tile, "
-                       "splits"));
+                       "budget, barriers, tile, dot, splits"));
     }
   }
   return settings;

@@ -141,6 +141,12 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
     traits.subgroup_size =
         std::clamp<uint32_t>(32, properties13.minSubgroupSize, properties13.maxSubgroupSize);
   }
+  traits.integer_dot =
+      is_13 && features13.shaderIntegerDotProduct &&
+      settings.integer_dot.value_or(properties13.integerDotProduct4x8BitPackedSignedAccelerated);
+  if (features13.shaderIntegerDotProduct && !traits.integer_dot) {
+    traits.unused.emplace_back("integer dot product (it is no faster here)");
+  }
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
@@ -155,7 +161,6 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   note_unused(features12.shaderFloat16, "f16 arithmetic");
   note_unused(features12.shaderInt8, "int8 arithmetic");
   note_unused(features12.bufferDeviceAddress, "buffer device address");
-  note_unused(features13.shaderIntegerDotProduct, "integer dot product");
   note_unused(HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"), "cooperative matrix");
   traits.memory_budget =
       settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -173,6 +178,8 @@ std::vector<std::string> Features(const Traits& traits) {
                       ? absl::StrCat("subgroup operations of ", traits.subgroup_size,
                                      " invocations, size controlled: used")
                       : "subgroup operations: not used; sums go through shared memory");
+  lines.push_back(traits.integer_dot ? "integer dot product: used for products of many columns"
+                                     : "integer dot product: not used; such products are in f32");
   lines.push_back("timeline semaphores: used");
   lines.push_back(traits.memory_budget
                       ? "memory budget: used"
