@@ -24,6 +24,8 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.allocation_limit = value;
     } else if (is_number && name == "staging") {
       settings.staging = value != 0;
+    } else if (is_number && name == "transfer") {
+      settings.transfer_queue = value != 0;
     } else if (is_number && name == "subgroups") {
       settings.subgroups = value != 0;
     } else if (is_number && name == "budget") {
@@ -37,10 +39,10 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
-      return absl::InvalidArgumentError(
-          absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
-                       "'; expected name=number of binding, allocation, staging, subgroups, "
-                       "budget, barriers, tile, dot, splits"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "BANTAM_VULKAN_TEST holds '", item,
+          "'; expected name=number of binding, allocation, staging, transfer, subgroups, "
+          "budget, barriers, tile, dot, splits"));
     }
   }
   return settings;

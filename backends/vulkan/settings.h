@@ -14,6 +14,7 @@ struct Settings {
   uint64_t binding_limit = UINT64_MAX;     // bytes in one storage-buffer binding
   uint64_t allocation_limit = UINT64_MAX;  // bytes in one allocation
   bool staging = false;                    // as if the host could not address device memory
+  std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
   bool budget = true;
   bool barriers = true;             // without, the validation layer must object
@@ -24,7 +25,7 @@ struct Settings {
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// subgroups, budget, barriers, tile, dot, splits. kInvalidArgument for anything else.
+// transfer, subgroups, budget, barriers, tile, dot, splits. kInvalidArgument for anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

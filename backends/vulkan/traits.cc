@@ -70,18 +70,33 @@ absl::Status ChooseMemory(const VkPhysicalDeviceMemoryProperties& memory, const 
   return absl::OkStatus();
 }
 
-absl::Status ChooseQueue(const Instance& instance, VkPhysicalDevice gpu, Traits& traits) {
+absl::Status ChooseQueues(const Instance& instance, VkPhysicalDevice gpu, const Settings& settings,
+                          Traits& traits) {
   uint32_t count = 0;
   instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, nullptr);
   std::vector<VkQueueFamilyProperties> families(count);
   instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families.data());
+  bool found = false;
   for (uint32_t i = 0; i < count; ++i) {
-    if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
+    constexpr VkQueueFlags kComputes = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT;
+    if (!found && (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
       traits.queue_family = i;
-      return absl::OkStatus();
+      found = true;
+    }
+    // One that does nothing else is an engine of its own, which copies while shaders run.
+    if ((families[i].queueFlags & VK_QUEUE_TRANSFER_BIT) != 0 &&
+        (families[i].queueFlags & kComputes) == 0 && traits.transfer_family == UINT32_MAX) {
+      traits.transfer_family = i;
     }
   }
-  return absl::FailedPreconditionError(absl::StrCat(traits.name, ": no compute queue"));
+  if (!found) {
+    return absl::FailedPreconditionError(absl::StrCat(traits.name, ": no compute queue"));
+  }
+  if (settings.transfer_queue == false) traits.transfer_family = UINT32_MAX;
+  if (settings.transfer_queue == true && traits.transfer_family == UINT32_MAX) {
+    traits.transfer_family = traits.queue_family;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -165,10 +180,11 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   traits.memory_budget =
       settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 
-  BANTAM_RETURN_IF_ERROR(ChooseQueue(instance, gpu, traits));
+  BANTAM_RETURN_IF_ERROR(ChooseQueues(instance, gpu, settings, traits));
   VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
   vk.GetPhysicalDeviceMemoryProperties2(gpu, &memory);
   BANTAM_RETURN_IF_ERROR(ChooseMemory(memory.memoryProperties, settings, traits));
+  if (traits.host_writes) traits.transfer_family = UINT32_MAX;  // nothing is uploaded
   return traits;
 }
 
@@ -189,6 +205,11 @@ std::vector<std::string> Features(const Traits& traits) {
                   : traits.mapped_memory != UINT32_MAX
                       ? "memory: the GPU's, through staging; small buffers are written directly"
                       : "memory: the GPU's, through staging");
+  if (!traits.host_writes) {
+    lines.push_back(traits.transfer_family == UINT32_MAX
+                        ? "transfer queue: not there; uploads take turns with shaders"
+                        : "transfer queue: used for uploads");
+  }
   lines.push_back(absl::StrCat("limits: ", FormatByteSize(traits.binding_limit), " in a binding, ",
                                FormatByteSize(traits.allocation_limit), " in an allocation, ",
                                FormatByteSize(traits.shared_memory), " shared by a workgroup"));

@@ -306,7 +306,7 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
   std::vector<schedule::DeviceMemory> memory(s.alignments.size());
   for (size_t d = 0; d < memory.size(); ++d) {
     memory[d].weights = s.model->weights()[d].allocated_bytes();
-    memory[d].kv_cache = size(s.kv, d);
+    for (const auto& buffer : s.kv[d]) memory[d].kv_cache += buffer->size();
     memory[d].inputs = size(s.inputs, d) + size(s.second.inputs, d);
     memory[d].compute =
         size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);

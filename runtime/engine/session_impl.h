@@ -35,7 +35,7 @@ struct Step {
   std::unique_ptr<Program> program;
 };
 
-// One for each device; null where nothing is on it.
+// Usually one for each device; null where nothing is on it.
 using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
 
 struct Session::Impl {
@@ -46,7 +46,7 @@ struct Session::Impl {
   std::vector<std::unique_ptr<device::Stream>> streams;
   std::vector<uint64_t> alignments;  // by device
   int refusing = -1;                 // the device that last failed to allocate
-  Buffers kv;
+  std::vector<Buffers> kv;           // by device: as many buffers as its limits ask for
   Buffers inputs;
   Buffers temp;                 // of every step in `steps`
   Buffers all_temp;             // of every step in `all_steps`

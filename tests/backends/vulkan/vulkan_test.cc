@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "backends/vulkan/device.h"
@@ -326,6 +327,74 @@ TEST_F(Vulkan, AllocationFailuresAreStatuses) {
     EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
   }
   EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
+}
+
+// Weights, and a cache of 2 MiB, larger than what the GPU allocates in one piece, and a layer's K
+// or V larger than it binds at a time.
+TEST_F(Vulkan, ACacheLargerThanAnAllocation) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path, {.layers = 4, .context = 2048});
+  const std::vector<int32_t> prompt = {1, 2, 3, 4, 5};
+  std::vector<std::vector<float>> logits;
+  for (const char* settings :
+       {"", "allocation=600000,binding=65536", "staging=1,transfer=1,allocation=600000"}) {
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.ubatch = 4, .kv_type = quant::Type::kF32});
+    ASSERT_TRUE(session.ok()) << session.status();
+    EXPECT_EQ((*session)->memory().kv_cache, 4 * 2 * 2 * 16 * 2048 * 4);
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE((*session)->Decode(prompt).ok());
+    logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+  }
+  for (size_t i = 0; i < logits[0].size(); ++i) {
+    // Parts of the cache are summed apart.
+    ASSERT_NEAR(logits[1][i], logits[0][i], 1e-5) << i;
+    ASSERT_EQ(logits[2][i], logits[0][i]) << i;
+  }
+  setenv("BANTAM_VULKAN_TEST", "allocation=200000", 1);
+  auto model = engine::Model::Load(path, {.device = "vulkan"});
+  unsetenv("BANTAM_VULKAN_TEST");
+  ASSERT_TRUE(model.ok()) << model.status();
+  const absl::Status status =
+      engine::Session::Create(*model, {.ubatch = 4, .kv_type = quant::Type::kF32}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a KV cache of 2048 tokens needs 2.00 MiB"));
+}
+
+// Uploads have a queue of their own (here the same one in another role), and may run beside a
+// program; what they wrote is seen by the next.
+TEST_F(Vulkan, UploadsBesidePrograms) {
+  setenv("BANTAM_VULKAN_TEST", "staging=1,transfer=1", 1);
+  auto device = device::OpenDevice("vulkan:0", {});
+  unsetenv("BANTAM_VULKAN_TEST");
+  ASSERT_TRUE(device.ok()) << device.status();
+  // Larger than both halves of the staging memory.
+  constexpr int64_t kWidth = 5 << 20;
+  graph::Graph graph;
+  const ValueId x = graph.AddInput("x", Type::kF32, {kWidth, 1, 1, 1});
+  const ValueId out = graph.Add(Op::kScale, {x}, "out", graph::ScaleAttrs{2, 1});
+  graph.AddOutput(out);
+  Compiled compiled;
+  ASSERT_TRUE(compiled.Make(**device, graph).ok());
+  auto other = (*device)->Allocate(kWidth * sizeof(float));
+  ASSERT_TRUE(other.ok());
+  std::vector<float> values(kWidth), read(kWidth);
+  for (int round = 0; round < 3; ++round) {
+    for (int64_t i = 0; i < kWidth; ++i) values[i] = static_cast<float>(i % 1001 + round);
+    ASSERT_TRUE(compiled.Set(x, values).ok());
+    absl::Status uploaded;
+    std::thread thread([&] { uploaded = (*other)->Upload(0, std::as_bytes(std::span(values))); });
+    const absl::Status ran = compiled.Run();
+    thread.join();
+    ASSERT_TRUE(ran.ok() && uploaded.ok());
+    const std::vector<float> found = compiled.Get(out, kWidth);
+    ASSERT_TRUE((*other)->Download(0, std::as_writable_bytes(std::span(read))).ok());
+    EXPECT_EQ(read, values);
+    for (int64_t i = 0; i < kWidth; ++i) ASSERT_EQ(found[i], 2 * values[i] + 1) << i;
+  }
 }
 
 TEST_F(Vulkan, MemoryIsCountedExactly) {
