@@ -101,8 +101,12 @@ absl::Status Gpu::Create() {
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
+  features12.storageBuffer8BitAccess = traits_.small_storage;
   if (traits_.subgroup_size != 0 || traits_.integer_dot) features12.pNext = &features13;
-  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features12};
+  VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                              &features12};
+  features11.storageBuffer16BitAccess = traits_.small_storage;
+  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   std::vector<const char*> extensions;
   if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &features};
@@ -123,8 +127,8 @@ absl::Status Gpu::Create() {
     BANTAM_RETURN_IF_ERROR(Make(transfers_, traits_.transfer_family));
     BANTAM_RETURN_IF_ERROR(Make(uploader_, transfers_, traits_.transfer_family));
   }
-  pipelines_ =
-      std::make_unique<Pipelines>(vk_, device_, absl::StrCat(traits_.name, "; ", traits_.driver));
+  pipelines_ = std::make_unique<Pipelines>(
+      vk_, device_, absl::StrCat(traits_.name, "; ", traits_.driver), traits_.small_storage);
   return absl::OkStatus();
 }
 

@@ -31,6 +31,7 @@ struct Traits {
   uint32_t shared_memory = 16384;         // bytes for a workgroup
   uint32_t max_invocations = 128;         // in a workgroup
   bool integer_dot = false;               // int8 dot products
+  bool small_storage = false;             // 8-bit and 16-bit storage
   bool memory_budget = false;
   std::vector<std::string> unused;  // there, but no shader has a use for it
   uint64_t binding_limit = 0;       // bytes

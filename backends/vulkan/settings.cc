@@ -28,6 +28,8 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.transfer_queue = value != 0;
     } else if (is_number && name == "subgroups") {
       settings.subgroups = value != 0;
+    } else if (is_number && name == "bytes") {
+      settings.small_storage = value != 0;
     } else if (is_number && name == "budget") {
       settings.budget = value != 0;
     } else if (is_number && name == "barriers") {
@@ -41,7 +43,7 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
     } else {
       return absl::InvalidArgumentError(absl::StrCat(
           "BANTAM_VULKAN_TEST holds '", item,
-          "'; expected name=number of binding, allocation, staging, transfer, subgroups, "
+          "'; expected name=number of binding, allocation, staging, transfer, subgroups, bytes, "
           "budget, barriers, tile, dot, splits"));
     }
   }

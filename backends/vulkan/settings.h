@@ -16,6 +16,7 @@ struct Settings {
   bool staging = false;                    // as if the host could not address device memory
   std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
+  bool small_storage = true;
   bool budget = true;
   bool barriers = true;             // without, the validation layer must object
   bool matmul_tile_only = false;    // the tiled product for any number of columns
@@ -25,7 +26,8 @@ struct Settings {
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// transfer, subgroups, budget, barriers, tile, dot, splits. kInvalidArgument for anything else.
+// transfer, subgroups, bytes, budget, barriers, tile, dot, splits. kInvalidArgument for anything
+// else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

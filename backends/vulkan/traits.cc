@@ -171,8 +171,8 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   auto note_unused = [&](bool there, const char* what) {
     if (there) traits.unused.emplace_back(what);
   };
-  note_unused(features11.storageBuffer16BitAccess, "16-bit storage");
-  note_unused(features12.storageBuffer8BitAccess, "8-bit storage");
+  traits.small_storage = features11.storageBuffer16BitAccess &&
+                         features12.storageBuffer8BitAccess && settings.small_storage;
   note_unused(features12.shaderFloat16, "f16 arithmetic");
   note_unused(features12.shaderInt8, "int8 arithmetic");
   note_unused(features12.bufferDeviceAddress, "buffer device address");
@@ -196,6 +196,9 @@ std::vector<std::string> Features(const Traits& traits) {
                       : "subgroup operations: not used; sums go through shared memory");
   lines.push_back(traits.integer_dot ? "integer dot product: used for products of many columns"
                                      : "integer dot product: not used; such products are in f32");
+  lines.push_back(traits.small_storage
+                      ? "8-bit and 16-bit storage: used for weights and the KV cache"
+                      : "8-bit and 16-bit storage: not used; words are taken apart");
   lines.push_back("timeline semaphores: used");
   lines.push_back(traits.memory_budget
                       ? "memory budget: used"
