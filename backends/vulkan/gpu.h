@@ -25,6 +25,7 @@ struct Traits {
   std::string driver;  // "radv Mesa 22.3.6"
   std::string hardware_id;
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
+  bool is_processor = false;  // kernels are shaped for vector registers and few cores
   uint32_t queue_family = 0;
   uint32_t transfer_family = UINT32_MAX;  // of a queue for uploads; UINT32_MAX: the other's are
   uint32_t subgroup_size = 0;             // 0: subgroup operations are not used
@@ -33,7 +34,7 @@ struct Traits {
   bool integer_dot = false;               // int8 dot products
   bool small_storage = false;             // 8-bit and 16-bit storage
   bool memory_budget = false;
-  std::vector<std::string> unused;  // there, but no shader has a use for it
+  std::vector<std::string> unused;  // lines about what no shader has a use for
   uint64_t binding_limit = 0;       // bytes
   uint64_t allocation_limit = 0;
   uint64_t offset_alignment = 16;  // of a binding
@@ -45,8 +46,6 @@ struct Traits {
   bool host_writes = false;              // device_memory is mapped
   uint64_t heap_bytes = 0;               // of the heap of device_memory
   uint32_t heap = 0;
-
-  bool is_processor() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
 };
 absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
                                    const Settings& settings);

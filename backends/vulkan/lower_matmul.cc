@@ -21,14 +21,14 @@ VectorShape VectorShapeOf(const Traits& traits, uint32_t columns, quant::Type ty
   const bool odd = type == quant::Type::kF64 || type == quant::Type::kI64;
   // A processor keeps a team in one vector register, and starts a workgroup under a lock: few large
   // ones.
-  if (traits.is_processor()) return {std::min(traits.max_invocations, 256u), 8, odd ? 1u : 2u};
+  if (traits.is_processor) return {std::min(traits.max_invocations, 256u), 8, odd ? 1u : 2u};
   const uint32_t team = traits.subgroup_size != 0 ? traits.subgroup_size : 32;
   return {std::max(team, 128u), team, odd || columns > 4 ? 1u : 2u};
 }
 // Columns of a workgroup: few variants, for a shader is compiled for each.
 uint32_t VectorColumns(const Traits& traits, int64_t columns) {
   if (columns == 1) return 1;
-  return columns <= 4 || traits.is_processor() ? 4 : 8;
+  return columns <= 4 || traits.is_processor ? 4 : 8;
 }
 
 // How matmul.comp is cut.
@@ -39,7 +39,7 @@ struct TileShape {
   uint32_t shared_bytes() const { return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4; }
 };
 TileShape TileShapeOf(const Traits& traits, int64_t columns) {
-  if (traits.is_processor()) {
+  if (traits.is_processor) {
     return columns > 16 ? TileShape{64, 32, 8, 8} : TileShape{64, 16, 8, 4};
   }
   constexpr TileShape kWide{64, 64, 4, 4};

@@ -338,7 +338,7 @@ absl::Status Lowering::Rows(const graph::Node& node, std::span<const Tensor> inp
 
 absl::Status Lowering::ArgMax(std::span<const Tensor> inputs, const Tensor& output) {
   const auto parts =
-      std::min<int64_t>(inputs[0].shape[0] / (kLongRow / 2), traits_.is_processor() ? 4 : 64);
+      std::min<int64_t>(inputs[0].shape[0] / (kLongRow / 2), traits_.is_processor ? 4 : 64);
   return ForFitting({inputs[0], output}, 1, [&](const Tensors& t) {
     const Tensor& x = t[0];
     const int64_t rows = x.shape[1];
@@ -490,12 +490,12 @@ absl::Status Lowering::Attention(const graph::Node& node, std::span<const Tensor
   while (4 * query_width < head_dim) query_width *= 2;
   auto shared = [&](uint32_t p) { return p * (query_width * 16 + kBlock * 4 + 8 * 4) + 64; };
   if (shared(1) > traits_.shared_memory) query_width = static_cast<uint32_t>(head_dim + 3) / 4;
-  const uint32_t most_pairs = traits_.is_processor() ? 4 : 8;
+  const uint32_t most_pairs = traits_.is_processor ? 4 : 8;
   uint32_t pairs = all_pairs == 1 ? 1 : most_pairs;
   while (pairs > 1 && shared(pairs) > traits_.shared_memory) pairs /= 2;
   const auto groups_in_all = static_cast<int64_t>(Groups(all_pairs, pairs)) * kv_heads;
   const auto blocks = static_cast<int64_t>(Groups(window, kBlock));
-  const int64_t wanted = traits_.is_processor() ? 4 : 128;  // workgroups
+  const int64_t wanted = traits_.is_processor ? 4 : 128;  // workgroups
   int64_t splits = std::clamp<int64_t>(wanted / groups_in_all, 1, std::max<int64_t>(1, blocks / 4));
   if (settings_.kv_splits > 0) splits = settings_.kv_splits;
   const int64_t all_splits = splits * windows;

@@ -30,6 +30,8 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.subgroups = value != 0;
     } else if (is_number && name == "bytes") {
       settings.small_storage = value != 0;
+    } else if (is_number && name == "gpu") {
+      settings.like_gpu = value != 0;
     } else if (is_number && name == "budget") {
       settings.budget = value != 0;
     } else if (is_number && name == "barriers") {
@@ -41,10 +43,11 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "BANTAM_VULKAN_TEST holds '", item,
-          "'; expected name=number of binding, allocation, staging, transfer, subgroups, bytes, "
-          "budget, barriers, tile, dot, splits"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
+                       "'; expected name=number of binding, allocation, staging, transfer, "
+                       "subgroups, bytes, gpu, "
+                       "budget, barriers, tile, dot, splits"));
     }
   }
   return settings;

@@ -17,6 +17,7 @@ struct Settings {
   std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
   bool small_storage = true;
+  bool like_gpu = false;  // shapes of kernels as for a GPU, on a processor too
   bool budget = true;
   bool barriers = true;             // without, the validation layer must object
   bool matmul_tile_only = false;    // the tiled product for any number of columns
@@ -26,8 +27,8 @@ struct Settings {
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// transfer, subgroups, bytes, budget, barriers, tile, dot, splits. kInvalidArgument for anything
-// else.
+// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, splits. kInvalidArgument for
+// anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

@@ -6,7 +6,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
@@ -132,6 +131,7 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   traits.hardware_id = absl::BytesToHexString(absl::string_view(
       reinterpret_cast<const char*>(properties11.deviceUUID), sizeof(properties11.deviceUUID)));
   traits.type = base.deviceType;
+  traits.is_processor = traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU && !settings.like_gpu;
   traits.shared_memory = limits.maxComputeSharedMemorySize;
   traits.max_invocations =
       std::min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]);
@@ -159,24 +159,27 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   traits.integer_dot =
       is_13 && features13.shaderIntegerDotProduct &&
       settings.integer_dot.value_or(properties13.integerDotProduct4x8BitPackedSignedAccelerated);
-  if (features13.shaderIntegerDotProduct && !traits.integer_dot) {
-    traits.unused.emplace_back("integer dot product (it is no faster here)");
-  }
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                               &features12};
   VkPhysicalDeviceFeatures2 more{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   vk.GetPhysicalDeviceFeatures2(gpu, &more);
-  auto note_unused = [&](bool there, const char* what) {
-    if (there) traits.unused.emplace_back(what);
-  };
   traits.small_storage = features11.storageBuffer16BitAccess &&
                          features12.storageBuffer8BitAccess && settings.small_storage;
-  note_unused(features12.shaderFloat16, "f16 arithmetic");
-  note_unused(features12.shaderInt8, "int8 arithmetic");
-  note_unused(features12.bufferDeviceAddress, "buffer device address");
-  note_unused(HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"), "cooperative matrix");
+  auto unused = [&](absl::string_view what, bool there, absl::string_view why) {
+    traits.unused.push_back(there ? absl::StrCat(what, ": there and not used; ", why)
+                                  : absl::StrCat(what, ": not there"));
+  };
+  unused("f16 arithmetic", features12.shaderFloat16, "sums are in f32");
+  unused("int8 arithmetic", features12.shaderInt8, "four bytes are a word to shaders");
+  unused("buffer device address", features12.bufferDeviceAddress,
+         "what does not fit a binding is cut");
+  unused("cooperative matrix", HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"),
+         "no shader for it yet");
+  if (!traits.integer_dot) {
+    unused("integer dot product", features13.shaderIntegerDotProduct, "it is no faster here");
+  }
   traits.memory_budget =
       settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 
@@ -194,8 +197,9 @@ std::vector<std::string> Features(const Traits& traits) {
                       ? absl::StrCat("subgroup operations of ", traits.subgroup_size,
                                      " invocations, size controlled: used")
                       : "subgroup operations: not used; sums go through shared memory");
-  lines.push_back(traits.integer_dot ? "integer dot product: used for products of many columns"
-                                     : "integer dot product: not used; such products are in f32");
+  if (traits.integer_dot) {
+    lines.emplace_back("integer dot product: used for products of many columns");
+  }
   lines.push_back(traits.small_storage
                       ? "8-bit and 16-bit storage: used for weights and the KV cache"
                       : "8-bit and 16-bit storage: not used; words are taken apart");
@@ -216,9 +220,7 @@ std::vector<std::string> Features(const Traits& traits) {
   lines.push_back(absl::StrCat("limits: ", FormatByteSize(traits.binding_limit), " in a binding, ",
                                FormatByteSize(traits.allocation_limit), " in an allocation, ",
                                FormatByteSize(traits.shared_memory), " shared by a workgroup"));
-  if (!traits.unused.empty()) {
-    lines.push_back(absl::StrCat("there and not used: ", absl::StrJoin(traits.unused, ", ")));
-  }
+  lines.insert(lines.end(), traits.unused.begin(), traits.unused.end());
   return lines;
 }
 
