@@ -11,12 +11,15 @@
 
 namespace bantam::vulkan {
 
+class Buffer;
+
 // Memory an executable brings itself, whose buffers are made after lowering.
 enum class Own : uint8_t { kNone, kConstants, kScratch };
 
 // A value resolved to memory: element 0 is at byte `offset` of the buffer.
 struct Tensor {
   VkBuffer buffer = VK_NULL_HANDLE;
+  const Buffer* in_pieces = nullptr;  // in place of `buffer`: which one depends on the offset
   Own own = Own::kNone;
   uint64_t offset = 0;
   quant::Type type = quant::Type::kF32;

@@ -68,9 +68,8 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
     for (size_t part = 0; part < parts; ++part) {
       const Tensor& weight = inputs[part];
       const int64_t m = weight.shape[1];
-      BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(weight, 1));
-      for (int64_t first = 0; first < m; first += rows) {
-        const int64_t count = std::min(rows, m - first);
+      for (int64_t first = 0, count = 0; first < m; first += count) {
+        BANTAM_ASSIGN_OR_RETURN(count, FittingCount(weight, 1, first));
         const Tensor w = weight.Slice(1, first, count);
         Tensor out = t[1];
         out.offset += (part_row + first) * 4;
@@ -175,16 +174,9 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
   ids.shape = {inputs[2].shape[0], 1, inputs[2].shape[1], 1};
   ids.strides = {4, 4 * ids.shape[0], 4 * ids.shape[0], 4 * ids.shape[0]};
   const int64_t all_experts = weights.shape[2];
-  // As many whole experts at a time as fit; when not even one does, parts of its rows.
-  int64_t experts = 1, rows = weights.shape[1];
-  if (Fits(weights.Slice(2, 0, 1))) {
-    BANTAM_ASSIGN_OR_RETURN(experts, FittingCount(weights, 2));
-  } else {
-    BANTAM_ASSIGN_OR_RETURN(rows, FittingCount(weights.Slice(2, 0, 1), 1));
-  }
   const bool subgroups = traits_.subgroup_size != 0;
   const VectorShape vector = VectorShapeOf(traits_, 1, weights.type);
-  return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) {
+  return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) -> absl::Status {
     const Tensor& x = t[0];
     const int64_t slots = t[2].shape[1], tokens = t[2].shape[2], pairs = slots * tokens;
     // Many tokens: the pairs of an expert together, so that its weights are read once for all.
@@ -198,11 +190,16 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
       const uint64_t alignment = traits_.offset_alignment;
       if (int8) multiplied = Planes(x, (lists.SpanBytes() + alignment - 1) / alignment * alignment);
     }
-    for (int64_t first = 0; first < all_experts; first += experts) {
-      for (int64_t row = 0; row < weights.shape[1]; row += rows) {
-        const int64_t count = std::min(rows, weights.shape[1] - row);
-        const int64_t here = std::min(experts, all_experts - first);
-        const Tensor w = weights.Slice(2, first, here).Slice(1, row, count);
+    for (int64_t first = 0, here = 0; first < all_experts; first += here) {
+      // As many whole experts at a time as fit; when not even one does, parts of its rows.
+      here = 1;
+      if (Fits(weights.Slice(2, first, 1))) {
+        BANTAM_ASSIGN_OR_RETURN(here, FittingCount(weights, 2, first));
+      }
+      const Tensor of_experts = weights.Slice(2, first, here);
+      for (int64_t row = 0, count = 0; row < weights.shape[1]; row += count) {
+        BANTAM_ASSIGN_OR_RETURN(count, FittingCount(of_experts, 1, row));
+        const Tensor w = of_experts.Slice(1, row, count);
         Tensor out = t[2];
         out.offset += row * 4;
         out.shape[0] = count;

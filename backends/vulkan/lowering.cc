@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
+#include "backends/vulkan/buffer.h"
 #include "backends/vulkan/builder.h"
 #include "backends/vulkan/rope_table.h"
 #include "runtime/base/byte_size.h"
@@ -61,11 +62,16 @@ uint32_t Lowering::Builder::Bind(const Tensor& tensor, bool written) {
   Bound& bound = dispatch_.bindings[dispatch_.key.bindings++];
   bound.buffer = tensor.buffer;
   bound.own = tensor.own;
-  bound.begin =
-      tensor.offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
-  bound.end = (tensor.offset + tensor.SpanBytes() + 3) / 4 * 4;
+  uint64_t offset = tensor.offset;
+  if (tensor.in_pieces != nullptr) {
+    const Buffer::Piece piece = tensor.in_pieces->PieceAt(offset);
+    bound.buffer = piece.buffer;
+    offset -= piece.begin;
+  }
+  bound.begin = offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
+  bound.end = (offset + tensor.SpanBytes() + 3) / 4 * 4;
   bound.written = written;
-  return static_cast<uint32_t>(tensor.offset - bound.begin);
+  return static_cast<uint32_t>(offset - bound.begin);
 }
 
 void Lowering::Builder::BindCodebooks() {
@@ -148,9 +154,15 @@ void Lowering::Keep(Derived& derived, const Tensor& source, const Tensor& tensor
   derived = {source, range(source), range(tensor), tensor, kind};
 }
 
-bool Lowering::Fits(const Tensor& tensor) const {
-  return tensor.SpanBytes() + traits_.offset_alignment <= traits_.binding_limit;
+uint64_t Lowering::RoomAt(const Tensor& tensor) const {
+  uint64_t room = traits_.binding_limit - traits_.offset_alignment;
+  if (tensor.in_pieces != nullptr && !tensor.empty()) {
+    room = std::min(room, tensor.in_pieces->PieceAt(tensor.offset).end - tensor.offset);
+  }
+  return room;
 }
+
+bool Lowering::Fits(const Tensor& tensor) const { return tensor.SpanBytes() <= RoomAt(tensor); }
 
 absl::Status Lowering::ForFitting(const Tensors& tensors, int least, const LowerTensors& lower) {
   if (std::all_of(tensors.begin(), tensors.end(), [&](const Tensor& t) { return Fits(t); })) {
@@ -173,11 +185,12 @@ absl::Status Lowering::ForFitting(const Tensors& tensors, int least, const Lower
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> Lowering::FittingCount(const Tensor& tensor, int dimension) const {
-  if (Fits(tensor)) return tensor.shape[dimension];
-  const Tensor one = tensor.Slice(dimension, 0, 1);
-  const int64_t room = static_cast<int64_t>(traits_.binding_limit - traits_.offset_alignment) -
-                       static_cast<int64_t>(one.SpanBytes());
+absl::StatusOr<int64_t> Lowering::FittingCount(const Tensor& tensor, int dimension,
+                                               int64_t first) const {
+  const int64_t left = tensor.shape[dimension] - first;
+  if (Fits(tensor.Slice(dimension, first, left))) return left;
+  const Tensor one = tensor.Slice(dimension, first, 1);
+  const int64_t room = static_cast<int64_t>(RoomAt(one)) - static_cast<int64_t>(one.SpanBytes());
   if (room < 0) {
     return absl::ResourceExhaustedError(absl::StrCat("a row does not fit the ",
                                                      FormatByteSize(traits_.binding_limit),
@@ -433,12 +446,13 @@ absl::Status Lowering::Decode(const graph::Node& node, std::span<const Tensor> i
       return absl::OkStatus();
     });
   }
-  BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(source, 1));
-  return ForFitting({Along(inputs[1], 1), output}, 1, [&](const Tensors& t) {
-    for (int64_t row = 0; row < std::max<int64_t>(source.shape[1], 1); row += rows) {
-      lower(source.Slice(1, row, std::min(rows, source.shape[1] - row)), &t[0], t[1], row);
-      if (rows == 0) break;  // a table without rows
-    }
+  return ForFitting({Along(inputs[1], 1), output}, 1, [&](const Tensors& t) -> absl::Status {
+    int64_t row = 0;
+    do {  // once for a table without rows, too
+      BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(source, 1, row));
+      lower(source.Slice(1, row, rows), &t[0], t[1], row);
+      row += rows;
+    } while (row < source.shape[1]);
     return absl::OkStatus();
   });
 }

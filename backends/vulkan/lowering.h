@@ -49,9 +49,12 @@ class Lowering {
   // Calls `lower` for pieces of `tensors` that fit; the last one is the output. Cuts dimensions
   // 3 down to `least`.
   absl::Status ForFitting(const Tensors& tensors, int least, const LowerTensors& lower);
-  // Pieces of a dimension of `tensor` that fit a binding: how many elements of it at a time.
-  absl::StatusOr<int64_t> FittingCount(const Tensor& tensor, int dimension) const;
+  // How many elements of a dimension of `tensor`, from `first` on, can be bound at a time.
+  absl::StatusOr<int64_t> FittingCount(const Tensor& tensor, int dimension,
+                                       int64_t first = 0) const;
+  // Whether a tensor can be bound: in one binding, and one piece of memory.
   bool Fits(const Tensor& tensor) const;
+  uint64_t RoomAt(const Tensor& tensor) const;
   void Add(Dispatch dispatch);
   // `shape` of 32-bit words in scratch memory, at byte `offset`.
   Tensor Scratch(const graph::Shape& shape, uint64_t offset = 0);

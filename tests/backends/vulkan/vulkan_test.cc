@@ -76,7 +76,9 @@ class Compiled {
         bindings[id] = {temp_.get(), static_cast<uint64_t>(plan.offsets[id])};
         continue;
       }
-      BANTAM_ASSIGN_OR_RETURN(buffers_[id], device.Allocate(value.SpanBytes()));
+      const bool is_weight = value.storage == graph::Storage::kWeight;
+      BANTAM_ASSIGN_OR_RETURN(buffers_[id], is_weight ? device.AllocateWeights(value.SpanBytes())
+                                                      : device.Allocate(value.SpanBytes()));
       bindings[id] = {buffers_[id].get(), 0};
     }
     bindings_ = bindings;
@@ -329,8 +331,75 @@ TEST_F(Vulkan, AllocationFailuresAreStatuses) {
   EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
 }
 
-// Weights, and a cache of 2 MiB, larger than what the GPU allocates in one piece, and a layer's K
-// or V larger than it binds at a time.
+// Weights larger than the GPU allocates in one piece: their rows, and their experts, lie across the
+// borders of pieces.
+TEST_F(Vulkan, AWeightLargerThanAnAllocation) {
+  constexpr int64_t kWidth = 36, kRows = 50, kExperts = 7, kTokens = 20;
+  std::mt19937 random(3);
+  std::vector<float> weights(kWidth * kRows * kExperts), x(kWidth * kTokens);
+  for (std::vector<float>* values : {&weights, &x}) {
+    for (float& v : *values) v = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+  }
+  std::vector<int32_t> experts(2 * kTokens), rows(40);
+  for (size_t i = 0; i < experts.size(); ++i) experts[i] = static_cast<int32_t>(i * i % 9) - 1;
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(9 * i) - 1;
+  std::vector<std::vector<float>> found;
+  for (const char* settings : {"", "allocation=20000", "allocation=20000,staging=1,transfer=1",
+                               "allocation=16000", "allocation=16000,binding=4096,tile=1"}) {
+    SCOPED_TRACE(settings);
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto device = device::OpenDevice("vulkan:0", {});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(device.ok()) << device.status();
+    graph::Graph graph;
+    const ValueId w = graph.AddWeight("w", Type::kF32, {kWidth, kRows, kExperts, 1});
+    const ValueId flat = graph.AddWeight("flat", Type::kF32, {kWidth, kRows * kExperts, 1, 1});
+    const ValueId input = graph.AddInput("x", Type::kF32, {kWidth, 1, kTokens, 1});
+    const ValueId one = graph.AddInput("one", Type::kF32, {kWidth, 1, 1, 1});
+    const ValueId ids = graph.AddInput("ids", Type::kI32, {2, kTokens, 1, 1});
+    const ValueId wanted = graph.AddInput("wanted", Type::kI32, {40, 1, 1, 1});
+    const ValueId outs[] = {graph.Add(Op::kMatMulExpert, {w, input, ids}, "experts"),
+                            graph.Add(Op::kMatMul, {flat, one}, "product", graph::MatMulAttrs{}),
+                            graph.Add(Op::kGatherRows, {flat, wanted}, "rows")};
+    for (ValueId out : outs) graph.AddOutput(out);
+    Compiled compiled;
+    const absl::Status status = compiled.Make(**device, graph);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_TRUE(compiled.Set(w, weights).ok() && compiled.Set(flat, weights).ok() &&
+                compiled.Set(input, x).ok() && compiled.Set(ids, experts).ok() &&
+                compiled.Set(wanted, rows).ok());
+    ASSERT_TRUE(compiled.Set(one, std::vector<float>(x.begin(), x.begin() + kWidth)).ok());
+    ASSERT_EQ(compiled.Get(w, weights.size()), weights);  // read back across pieces
+    ASSERT_TRUE(compiled.Run().ok());
+    std::vector<float>& all = found.emplace_back();
+    const size_t counts[] = {kRows * 2 * kTokens, kRows * kExperts, kWidth * 40};
+    for (int i = 0; i < 3; ++i) {
+      const std::vector<float> values = compiled.Get(outs[i], counts[i]);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    ASSERT_EQ(all.size(), found[0].size());
+    for (size_t i = 0; i < all.size(); ++i) ASSERT_NEAR(all[i], found[0][i], 1e-5) << i;
+  }
+  // A whole model.
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path);
+  std::vector<std::vector<float>> logits;
+  for (const char* settings : {"", "allocation=40000"}) {
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    ASSERT_TRUE((*session)->Decode(std::vector<int32_t>{5, 200, 17}).ok());
+    logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
+// A cache of 2 MiB, larger than what the GPU allocates in one piece, and K or V of a layer larger
+// than it binds at a time.
 TEST_F(Vulkan, ACacheLargerThanAnAllocation) {
   testing::TempDir folder;
   const std::string path = folder.File("model.gguf");
