@@ -147,6 +147,11 @@ class Device {
 
   // Zero-filled. kResourceExhausted when out of memory: the caller can go on.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) = 0;
+  // The same for weights, which programs only read: a device may give more than max_allocation, in
+  // several pieces.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateWeights(uint64_t bytes) {
+    return Allocate(bytes);
+  }
   // A read-only buffer over host memory without a copy (mapped weights); the memory must outlive
   // it. kUnimplemented where the device cannot address host memory.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> WrapHost(std::span<const std::byte> data) = 0;

@@ -1,5 +1,6 @@
 // Making a session: the graphs of its steps, the memory of all it holds, and compiling.
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -41,32 +42,40 @@ absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
   struct State {
     const graph::Value* value;
     int device;
+    size_t buffer;
     uint64_t offset;
     bool has_window;
   };
   std::vector<State> states;
-  std::vector<uint64_t> bytes(alignments.size(), 0);
+  std::vector<std::vector<uint64_t>> sizes(alignments.size());  // of the buffers of a device
   for (size_t v = 0; v < device_of.size(); ++v) {
     const graph::Value& value = graph.values()[v];
     if (value.storage != graph::Storage::kState || device_of[v] < 0) continue;
     if (value.base != graph::kNone) continue;
     const int d = device_of[v];
-    states.push_back({&value, d, bytes[d], has_window[v]});
-    bytes[d] = AlignUp(bytes[d] + value.SpanBytes(), alignments[d]);
-  }
-  kv.resize(bytes.size());
-  for (size_t d = 0; d < bytes.size(); ++d) {
-    if (bytes[d] == 0) continue;
-    auto buffer = Allocate(d, bytes[d]);
-    if (!buffer.ok()) {
-      return Annotate(buffer.status(),
-                      absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
-                                      options.context, FormatByteSize(bytes[d])));
+    const uint64_t room = AlignUp(value.SpanBytes(), alignments[d]);
+    if (sizes[d].empty() || sizes[d].back() + room > device(d).limits().max_allocation) {
+      sizes[d].push_back(0);
     }
-    kv[d] = *std::move(buffer);
+    states.push_back({&value, d, sizes[d].size() - 1, sizes[d].back(), has_window[v]});
+    sizes[d].back() += room;
+  }
+  kv.resize(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    for (const uint64_t bytes : sizes[d]) {
+      auto buffer = Allocate(d, bytes);
+      if (!buffer.ok()) {
+        const uint64_t all = std::accumulate(sizes[d].begin(), sizes[d].end(), uint64_t{0});
+        return Annotate(
+            buffer.status(),
+            absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
+                            options.context, FormatByteSize(all)));
+      }
+      kv[d].push_back(*std::move(buffer));
+    }
   }
   for (const State& state : states) {
-    const device::Binding where{kv[state.device].get(), state.offset};
+    const device::Binding where{kv[state.device][state.buffer].get(), state.offset};
     kv_states[state.value->name] = where;
     kv_parts.push_back({where, static_cast<uint64_t>(state.value->strides[2]), state.has_window});
   }
@@ -180,11 +189,17 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
     step.output_rows = all_rows ? rows : 1;
     BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
     const graph::Graph& graph = step.partition.graph;
-    const graph::ValueId logits_id = graph.outputs()[0];
-    const graph::ValueId root = graph.RootOf(logits_id);
-    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
-    step.logits_offset =
-        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    const auto output = [&](size_t index) -> Step::Output {
+      const graph::Value& value = graph.value(graph.outputs()[index]);
+      const graph::ValueId root = graph.RootOf(graph.outputs()[index]);
+      const int d = step.partition.device_of_node[graph.value(root).producer];
+      return {d, step.partition.plans[d].offsets[root] + static_cast<uint64_t>(value.byte_offset)};
+    };
+    step.logits = output(0);
+    if (options.likeliest) {
+      step.likeliest = output(1);
+      step.largest_logits = output(2);
+    }
     for (size_t d = 0; d < sizes.size(); ++d) {
       sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
     }
@@ -226,7 +241,8 @@ absl::Status Session::Impl::AllocateAll() {
   second = {};
   kv_states.clear();
   kv_parts.clear();
-  for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
+  inputs.clear();
+  kv.clear();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
@@ -273,7 +289,10 @@ absl::Status Session::Impl::Prepare() {
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
-  if (temp[steps[0].logits_device]->host().empty()) {
+  if (options.likeliest) {
+    likeliest.reserve(options.ubatch);
+    largest_logits.reserve(options.ubatch);
+  } else if (temp[steps[0].logits.device]->host().empty()) {
     downloaded_logits.resize(std::max<int64_t>(1, options.verify_rows) * output_width());
   }
   return absl::OkStatus();
