@@ -15,6 +15,7 @@
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/plan/loss.h"
+#include "runtime/schedule/cache.h"
 #include "runtime/schedule/measure.h"
 
 namespace bantam::cli {

@@ -44,6 +44,11 @@ uint64_t InputBytes(const Graph& graph, uint64_t alignment) {
   return bytes;
 }
 
+int64_t RowsOf(const Graph& graph) {
+  const ValueId tokens = graph.Find(model::kInputTokens);
+  return tokens == graph::kNone ? 1 : graph.value(tokens).shape[0];
+}
+
 class Placer {
  public:
   Placer(const PlacementRequest& request, std::span<const DeviceProfile> devices)
@@ -57,6 +62,17 @@ class Placer {
         return absl::InternalError("steps of one model differ in their tensor groups");
       }
       groupings_.push_back(std::move(grouping));
+    }
+    for (const bool is_prompt : {false, true}) {
+      const size_t s = is_prompt ? request_.steps.size() - 1 : 0;
+      const int64_t depth = DepthInStep(request_.depth, RowsOf(request_.steps[s]));
+      std::vector<std::vector<double>>& seconds = is_prompt ? prompt_seconds_ : decode_seconds_;
+      for (int g = 0; g < static_cast<int>(groupings_[s].groups.size()); ++g) {
+        std::vector<double>& by_device = seconds.emplace_back();
+        for (const DeviceProfile& device : devices_) {
+          by_device.push_back(GroupSeconds(request_.steps[s], groupings_[s], g, depth, device));
+        }
+      }
     }
     return absl::OkStatus();
   }
@@ -104,17 +120,17 @@ class Placer {
         second[d] = static_cast<uint64_t>(partition.plans[d].size);
         result.memory[d].compute = std::max(result.memory[d].compute, second[d]);
       }
-      const double seconds = Seconds(partition);
-      if (s == 0) result.decode_seconds = seconds;
-      if (s + 1 == request_.steps.size()) result.prompt_seconds = seconds;
+      if (s == 0) result.decode_seconds = TimesOf(partition, result, decode_seconds_).sum;
+      if (s + 1 == request_.steps.size()) {
+        const Times times = TimesOf(partition, result, prompt_seconds_);
+        result.prompt_seconds =
+            IsDoubled(result) ? std::max(times.busiest, times.sum / 2) : times.sum;
+      }
     }
     const std::vector<int> of_node = DevicesOf(groupings_.back(), result.device);
     const Graph& graph = request_.steps.back();
-    const bool is_doubled =
-        request_.two_in_flight &&
-        std::any_of(of_node.begin(), of_node.end(), [&](int d) { return d != of_node[0]; });
-    const ValueId tokens = graph.Find(model::kInputTokens);
-    if (tokens != graph::kNone) result.prompt_rows = graph.value(tokens).shape[0];
+    const bool is_doubled = IsDoubled(result);
+    result.prompt_rows = RowsOf(graph);
     for (size_t d = 0; d < devices_.size(); ++d) {
       DeviceMemory& memory = result.memory[d];
       const int device = static_cast<int>(d);
@@ -158,21 +174,37 @@ class Placer {
     return request_.allowed.empty() || request_.allowed[group][d];
   }
 
-  double Seconds(const Partition& partition) const {
-    double seconds = 0;
+  bool IsDoubled(const Placement& placement) const {
+    return request_.two_in_flight && std::any_of(placement.device.begin(), placement.device.end(),
+                                                 [&](int d) { return d != placement.device[0]; });
+  }
+
+  // Of one step: all that it does, and what the busiest device does of that. While two steps are
+  // under way each device works on one of them, but for those that are the same processor.
+  struct Times {
+    double sum = 0;
+    double busiest = 0;
+  };
+  Times TimesOf(const Partition& partition, const Placement& placement,
+                const std::vector<std::vector<double>>& of_group) const {
+    Times times;
+    std::vector<double> busy(devices_.size(), 0);
+    double processor = 0;
+    for (size_t g = 0; g < of_group.size(); ++g) {
+      const int d = placement.device[g];
+      (devices_[d].is_processor ? processor : busy[d]) += of_group[g][d];
+      times.sum += of_group[g][d];
+    }
+    times.busiest = std::max(processor, *std::max_element(busy.begin(), busy.end()));
     for (size_t n = 0; n < partition.graph.nodes().size(); ++n) {
       const Node& node = partition.graph.nodes()[n];
-      const DeviceProfile& device = devices_[partition.device_of_node[n]];
-      if (node.op == graph::Op::kTransfer) {
-        const ValueId root = partition.graph.RootOf(node.inputs[0]);
-        const int from = partition.device_of_node[partition.graph.value(root).producer];
-        seconds +=
-            TransferSeconds(partition.graph.value(node.output).SpanBytes(), devices_[from], device);
-      } else {
-        seconds += NodeSeconds(partition.graph, node, request_.depth, device);
-      }
+      if (node.op != graph::Op::kTransfer) continue;
+      const ValueId root = partition.graph.RootOf(node.inputs[0]);
+      const int from = partition.device_of_node[partition.graph.value(root).producer];
+      times.sum += TransferSeconds(partition.graph.value(node.output).SpanBytes(), devices_[from],
+                                   devices_[partition.device_of_node[n]]);
     }
-    return seconds;
+    return times;
   }
 
   // Times of one step, bytes of all. The capacities lack what every used device holds: inputs, and
@@ -187,7 +219,7 @@ class Placer {
     problem.items.resize(grouping.groups.size());
     for (size_t g = 0; g < problem.items.size(); ++g) {
       problem.items[g].bytes.assign(count, 0);
-      problem.items[g].seconds.assign(count, 0);
+      problem.items[g].seconds = is_prompt ? prompt_seconds_[g] : decode_seconds_[g];
       for (size_t d = 0; d < count; ++d) {
         if (!Allowed(g, d)) problem.items[g].seconds[d] = kImpossible;
       }
@@ -200,9 +232,6 @@ class Placer {
           const device::Device* device = devices_[d].device;
           if (device != nullptr && !device->Supports(any, any.nodes()[n])) {
             item.seconds[d] = kImpossible;
-          }
-          if (s == step) {
-            item.seconds[d] += NodeSeconds(any, any.nodes()[n], request_.depth, devices_[d]);
           }
         }
       }
@@ -309,6 +338,8 @@ class Placer {
   const PlacementRequest& request_;
   const std::span<const DeviceProfile> devices_;
   std::vector<Grouping> groupings_;  // by step
+  // Of the smallest and the largest step, by group and device.
+  std::vector<std::vector<double>> decode_seconds_, prompt_seconds_;
 };
 
 }  // namespace

@@ -34,8 +34,10 @@ struct Placement {
   std::vector<int> device;           // by group
   std::vector<DeviceMemory> memory;  // by device: exactly what is to be allocated
   double decode_seconds = 0;         // predicted, of a step of one token
-  double prompt_seconds = 0;         // of the largest step
-  int64_t prompt_rows = 0;           // its tokens
+  // Of the largest step, in the middle of a prompt; with two in flight the time from the end of one
+  // to the end of the next.
+  double prompt_seconds = 0;
+  int64_t prompt_rows = 0;  // its tokens
 
   int DeviceOf(const Group& group) const;  // -1: no such group
 };
@@ -44,7 +46,7 @@ struct PlacementRequest {
   // The graph of each shape class, optimised: first that of one token, last the largest.
   std::span<const graph::Graph> steps;
   Prefer prefer = Prefer::kGenerate;
-  int64_t depth = 1024;      // tokens in the KV cache that times are predicted for
+  int64_t depth = 1024;      // tokens of the prompt that times are predicted for
   uint64_t input_bytes = 0;  // to allocate on each device; 0: what the largest step's inputs take
   // On several devices, room for a second of the largest step, to run while the first does.
   bool two_in_flight = false;
