@@ -70,9 +70,12 @@ absl::Status Run(int argc, char** argv) {
   load.expected.ubatch = kUbatch;
   std::vector<Split> splits;
   for (int i = 5; i < argc; ++i) splits.emplace_back().layers = argv[i];
-  for (int layers = 0; splits.empty() || argc <= 5; layers += 5) {
-    load.control.gpu_layers = absl::StrCat(layers);
-    if (layers > 0 && !engine::Model::Load(argv[1], load).ok()) break;
+  for (int64_t layers = 0, all = 0; argc <= 5 && layers <= all; layers += 5) {
+    load.control.gpu_layers = "0";
+    if (layers == 0) {
+      BANTAM_ASSIGN_OR_RETURN(const auto model, engine::Model::Load(argv[1], load));
+      all = model->config().block_count;
+    }
     splits.emplace_back().layers = absl::StrCat(layers);
   }
   for (Split& split : splits) {

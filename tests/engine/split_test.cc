@@ -191,6 +191,49 @@ TEST_F(SplitTest, RandomPlacementsGiveTheSameText) {
   }
 }
 
+// Mixtures of experts, with shared experts, biases and sinks: router, experts and the rest of a
+// layer anywhere. Both devices are the reference, so that every bit is the same.
+TEST_F(SplitTest, RandomPlacementsOfExpertsGiveTheSameBits) {
+  std::mt19937 random(2);
+  int apart = 0;  // a layer's experts from what routes to them
+  for (const char* name : {"mixtral", "qwen2moe", "qwen3moe", "gpt_oss", "granitemoe"}) {
+    const std::string path = absl::StrCat(BANTAM_GOLDEN_DIR, "/models/", name, ".gguf");
+    LoadOptions alone = Options();
+    alone.device = "reference";
+    auto reference = Open(path, alone);
+    ASSERT_NE(reference, nullptr);
+    const Text expected = Generate(*reference, 6);
+    const int layers = reference->model().config().block_count;
+    for (int i = 0; i < 40; ++i) {
+      SCOPED_TRACE(absl::StrCat(name, " ", i));
+      LoadOptions options = Options();
+      options.device = "capped,reference";
+      const auto place = [&](absl::string_view what) {
+        options.control.place.push_back(
+            absl::StrCat(what, "=", random() % 2 == 0 ? "capped" : "reference"));
+      };
+      place("^output_norm");
+      for (int l = 0; l < layers; ++l) {
+        for (const char* one :
+             {"attn_output.weight", "kv_cache", "ffn_gate_inp.weight", "ffn_down_exps.weight"}) {
+          place(absl::StrCat("^blk[.]", l, "[.]", one));
+        }
+      }
+      auto session = Open(path, options);
+      ASSERT_NE(session, nullptr);
+      const Text found = Generate(*session, 6);
+      ASSERT_EQ(found.tokens, expected.tokens);
+      ASSERT_EQ(found.logits, expected.logits);
+      const schedule::Placement& placement = session->model().placement();
+      for (int l = 0; l < layers; ++l) {
+        apart += placement.DeviceOf({schedule::Part::kExperts, l}) !=
+                 placement.DeviceOf({schedule::Part::kFeedForward, l});
+      }
+    }
+  }
+  EXPECT_GT(apart, 150);
+}
+
 // A prompt of several steps, two of them at a time and one after the other: the same bits.
 TEST_F(SplitTest, TwoStepsAtATimeComputeTheSame) {
   for (const bool has_window : {false, true}) {
