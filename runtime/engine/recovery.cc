@@ -66,6 +66,7 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   logits = {};
   observed = nullptr;
   second = {};
+  unit_buffers = {};
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
   for (Buffers* buffers : {&kv, &inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
   streams.clear();

@@ -242,8 +242,7 @@ absl::Status Calibrate(device::Device& device, std::span<const Graph> steps, int
   if (!kept.is_object()) kept = nlohmann::json::object();
   for (const Graph& step : steps) {
     BANTAM_ASSIGN_OR_RETURN(const Grouping grouping, FindGroups(step));
-    const ValueId tokens = step.Find(model::kInputTokens);
-    const int64_t rows = tokens == kNone ? 1 : step.value(tokens).shape[0];
+    const int64_t rows = RowsOf(step);
     const int64_t at = DepthInStep(depth, rows);
     std::vector<Sample> samples = Choose(device, step, grouping, rows, at);
     bool all_known = true;

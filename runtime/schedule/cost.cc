@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/model/architecture.h"
 
 namespace bantam::schedule {
 namespace {
@@ -80,6 +81,11 @@ double NodeSeconds(const Graph& graph, const Node& node, int64_t depth,
   if (work.bytes == 0) return 0;
   return profile.node_seconds +
          std::max(work.bytes / profile.bandwidth, work.operations / profile.operations);
+}
+
+int64_t RowsOf(const Graph& graph) {
+  const ValueId tokens = graph.Find(model::kInputTokens);
+  return tokens == graph::kNone ? 1 : graph.value(tokens).shape[0];
 }
 
 int64_t DepthInStep(int64_t depth, int64_t rows) {
