@@ -88,5 +88,46 @@ TEST(VulkanSplit, EverySplitOfSmolLm2GivesTheSameGreedyText) {
   EXPECT_LT(furthest, 2e-3);
 }
 
+// Weights that have no room there are brought to Vulkan for the steps of a prompt.
+TEST(VulkanSplit, WeightsComeForPrompts) {
+  const testing::TempDir dir;
+  const std::string path = dir.File("model.gguf");
+  testing::WriteTinyLlama(path,
+                          {.layers = 6, .feed_forward = 256, .weight_type = quant::Type::kQ8_0});
+  std::vector<TokenId> prompt(90);
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<TokenId>(i * 37 + 11) % 256;
+  std::vector<std::vector<float>> logits;
+  for (const char* device : {"reference", "vulkan,reference"}) {
+    engine::LoadOptions load;
+    load.device = device;
+    load.expected = {.context = 128, .ubatch = 32};
+    load.profiles.resize(2);
+    load.profiles[0].bandwidth = load.profiles[0].operations = 1e14;
+    load.profiles[0].transfer_bandwidth = 1e12;
+    engine::Trace trace;
+    load.expected.trace = &trace;
+    const bool has_card = load.device != "reference";
+    if (has_card) load.control.vram = {"400KiB"};
+    auto model = engine::Model::Load(path, load);
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = Session::Create(*model, load.expected);
+    ASSERT_TRUE(session.ok()) << session.status();
+    ASSERT_TRUE((*session)->Decode(prompt).ok());
+    logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+    if (!has_card) continue;
+    EXPECT_GT((*model)->placement().streaming.rows, 0);
+    const auto predicted = (*model)->placement().memory[0];
+    EXPECT_GT(predicted.streamed, 0);
+    EXPECT_EQ((*session)->device_memory()[0].total(), predicted.total());
+    EXPECT_LE(predicted.total(), 400 << 10);
+    // A step of 32 tokens moves values of 8 KiB, and matrices of 17 or 34.
+    const std::vector<engine::Trace::Span> spans = trace.spans();
+    EXPECT_TRUE(std::any_of(spans.begin(), spans.end(), [](const auto& span) {
+      return span.is_transfer && span.device == 0 && span.bytes > 16'000;
+    }));
+  }
+  EXPECT_LT(testing::NormalizedError(logits[1], logits[0]), 1e-4);
+}
+
 }  // namespace
 }  // namespace bantam
