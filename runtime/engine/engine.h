@@ -42,6 +42,9 @@ struct SessionOptions {
   // On several devices: a prompt's steps run two at a time, one on each, which takes a second set
   // of inputs and intermediate values.
   bool pipeline = true;
+  // Weights in system memory may be copied to a card for each large step of a prompt, where that is
+  // said to be faster.
+  bool stream_weights = true;
   // When a device is lost while others are left: loads the model on those, computes the text again
   // and goes on. Otherwise Decode returns kUnavailable.
   bool recover = true;

@@ -67,6 +67,7 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   likeliest.clear();
   observed = nullptr;
   second = {};
+  unit_buffers = {};
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
   for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
   kv.clear();

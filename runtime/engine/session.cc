@@ -308,6 +308,11 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
     memory[d].weights = s.model->weights()[d].allocated_bytes();
     for (const auto& buffer : s.kv[d]) memory[d].kv_cache += buffer->size();
     memory[d].inputs = size(s.inputs, d) + size(s.second.inputs, d);
+    if (static_cast<int>(d) == s.placement.streaming.device) {
+      for (const auto& buffer : s.unit_buffers) {
+        if (buffer != nullptr) memory[d].streamed += buffer->size();
+      }
+    }
     memory[d].compute =
         size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
   }
@@ -333,7 +338,7 @@ MemoryUse Session::memory() const {
   use.compute = s.staging.size() + s.downloaded_logits.size() * sizeof(float);
   for (const schedule::DeviceMemory& memory : device_memory()) {
     use.kv_cache += memory.kv_cache;
-    use.compute += memory.inputs + memory.compute;
+    use.compute += memory.inputs + memory.compute + memory.streamed;
   }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();

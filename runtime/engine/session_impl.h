@@ -2,6 +2,7 @@
 // session_save.cc writes it to a file.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -63,6 +64,8 @@ struct Session::Impl {
     Buffers inputs, temp;
     std::unique_ptr<Program> program;
   } second;
+  // For weights that come for a step (schedule/stream.h); both on one device.
+  std::array<std::unique_ptr<device::Buffer>, 2> unit_buffers;
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
   std::vector<TokenId> likeliest;  // by row of the last Decode; room for ubatch
@@ -90,6 +93,9 @@ struct Session::Impl {
   absl::StatusOr<Buffers> NewTemps(const std::vector<uint64_t>& sizes, int64_t rows);
   absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams() const;
   absl::Status AllocateSecond(const schedule::Partition& decode);
+  absl::Status AllocateUnits();
+  // Whether the largest step is given weights, or would be with all memory there is.
+  bool Streams() const { return placement.streaming.In(options.ubatch); }
   absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
                           bool all_rows, Buffers& buffers);
   absl::StatusOr<std::unique_ptr<Program>> Compile(

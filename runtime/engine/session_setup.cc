@@ -17,9 +17,9 @@ absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t o
   BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
                           BuildStep(model->architecture(), options, rows, output_rows));
   if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
-                          schedule::DevicesOfNodes(graph, placement));
-  return schedule::Split(graph, of_node, alignments);
+  BANTAM_ASSIGN_OR_RETURN(const schedule::NodePlaces places,
+                          schedule::PlacesInStep(graph, placement));
+  return schedule::Split(graph, places.device, alignments, places.unit);
 }
 
 absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
@@ -103,11 +103,13 @@ absl::StatusOr<Buffers> Session::Impl::NewInputs(const schedule::Partition& deco
   std::vector<int32_t> cells(2 * options.context, 0);
   for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
   Buffers made(alignments.size());
-  for (const schedule::Segment& segment : decode.segments) {
-    std::unique_ptr<device::Buffer>& buffer = made[segment.device];
-    if (buffer != nullptr) continue;
-    BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
-    BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  std::vector<int> devices;
+  for (const schedule::Segment& segment : decode.segments) devices.push_back(segment.device);
+  if (Streams()) devices.push_back(placement.streaming.device);
+  for (const int d : devices) {
+    if (made[d] != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(made[d], Allocate(d, layout.size));
+    BANTAM_RETURN_IF_ERROR(made[d]->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
   }
   return made;
 }
@@ -151,7 +153,14 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   const auto bind = [&](const graph::Value& value, int device) {
     return Bind(value, device, from);
   };
-  return Program::Compile(partition, std::move(places), bind, options.trace);
+  Program::Units units;
+  for (size_t i = 0; i < 2; ++i) units.buffers[i] = unit_buffers[i].get();
+  units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
+    const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
+    if (tensor != nullptr) return tensor->data;
+    return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
+  };
+  return Program::Compile(partition, std::move(places), bind, units, options.trace);
 }
 
 absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& sizes, int64_t rows) {
@@ -223,7 +232,7 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   const bool has_several =
       std::any_of(decode.segments.begin(), decode.segments.end(),
                   [&](const auto& segment) { return segment.device != decode.segments[0].device; });
-  if (!has_several || !TwoStepsInFlight(options)) return absl::OkStatus();
+  if (!has_several || !TwoStepsInFlight(options) || Streams()) return absl::OkStatus();
   Lane lane;
   BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
@@ -236,6 +245,32 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   return absl::OkStatus();
 }
 
+absl::Status Session::Impl::AllocateUnits() {
+  unit_buffers = {};
+  if (!Streams()) return absl::OkStatus();
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
+  const int d = placement.streaming.device;
+  schedule::DeviceProfile profile;
+  profile.device = &device(d);
+  profile.alignment = alignments[d];
+  for (auto& buffer : unit_buffers) {
+    auto allocated = Allocate(d, schedule::UnitBytes(partition, profile));
+    if (allocated.ok()) {
+      buffer = *std::move(allocated);
+      continue;
+    }
+    if (!absl::IsResourceExhausted(allocated.status())) return allocated.status();
+    if (options.notice) {
+      options.notice(absl::StrCat(device(d).name(),
+                                  " is short of memory: no weights are brought there for prompts"));
+    }
+    unit_buffers = {};
+    placement.streaming = {};
+    return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Session::Impl::AllocateAll() {
   refusing = -1;
   second = {};
@@ -244,6 +279,7 @@ absl::Status Session::Impl::AllocateAll() {
   inputs.clear();
   kv.clear();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateUnits());
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
@@ -280,6 +316,7 @@ bool Session::Impl::MoveKvFrom(int device) {
 
 absl::Status Session::Impl::Prepare() {
   placement = model->placement();
+  if (!options.stream_weights || options.keep_matmul_inputs) placement.streaming = {};
   tokens.reserve(options.context);
   moved.reserve(options.context);
   for (const auto& device : model->devices()) {
