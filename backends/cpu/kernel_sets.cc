@@ -7,6 +7,8 @@
 #ifdef BANTAM_CPU_X86
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/kernels.h"
+#elif defined(BANTAM_CPU_ARM64)
+#include "backends/cpu/neon/kernels.h"
 #endif
 
 namespace bantam::cpu {
@@ -19,6 +21,9 @@ std::vector<const KernelSet*> All() {
 #ifdef BANTAM_CPU_X86
       &avx2::Kernels(),
       &avx512::Kernels(),
+#elif defined(BANTAM_CPU_ARM64)
+      &neon::Kernels(),
+      &neon::KernelsI8mm(),
 #endif
   };
 }
