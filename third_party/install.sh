@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Bantam needs and this machine lacks.
 #
-#   third_party/install.sh build|test|fuzz
+#   third_party/install.sh build|test|fuzz|arm64
 #
-# build: to build and run it; test: also for the tests; fuzz: also for the fuzzers. Does nothing
-# when all are there. README.md beside this file says what each is for.
+# build: to build and run it; test: also for the tests; fuzz: also for the fuzzers; arm64: to build it
+# for arm64 and run its tests in QEMU. Does nothing when all are there. README.md beside this file says what each is for.
 set -euo pipefail
 
 packages=(cmake ninja-build g++ python3 python3-pip libabsl-dev libcli11-dev libpcre2-dev
@@ -13,8 +13,9 @@ case "${1:-}" in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev pkg-config mesa-vulkan-drivers vulkan-validationlayers) ;;
   fuzz) packages+=(libgtest-dev libgmock-dev pkg-config clang) ;;
+  arm64) packages=(cmake ninja-build g++-aarch64-linux-gnu qemu-user) ;;
   *)
-    echo "usage: install.sh build|test|fuzz" >&2
+    echo "usage: install.sh build|test|fuzz|arm64" >&2
     exit 2
     ;;
 esac

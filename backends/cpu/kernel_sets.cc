@@ -8,6 +8,8 @@
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/kernels.h"
 #include "backends/cpu/avxvnni/kernels.h"
+#elif defined(BANTAM_CPU_ARM64)
+#include "backends/cpu/neon/kernels.h"
 #endif
 
 namespace bantam::cpu {
@@ -21,6 +23,9 @@ std::vector<const KernelSet*> All() {
       &avx2::Kernels(),
       &avxvnni::Kernels(),
       &avx512::Kernels(),
+#elif defined(BANTAM_CPU_ARM64)
+      &neon::Kernels(),
+      &neon::KernelsI8mm(),
 #endif
   };
 }

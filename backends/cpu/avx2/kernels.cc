@@ -3,6 +3,7 @@
 #include "backends/cpu/avx2/set.h"
 #include "backends/cpu/reference/kernels.h"
 #include "backends/cpu/simd/attention.h"
+#include "backends/cpu/simd/elementwise.h"
 #include "backends/cpu/simd/matmul.h"
 
 namespace bantam::cpu::avx2 {
@@ -20,11 +21,11 @@ KernelSet MakeKernels() {
   };
   use(graph::Op::kMatMul, &simd::MatMul<Isa>::Prepare);
   use(graph::Op::kMatMulExpert, &simd::MatMul<Isa>::PrepareExpert);
-  use(graph::Op::kNorm, &PrepareNorm);
-  use(graph::Op::kRope, &PrepareRope);
+  use(graph::Op::kNorm, &simd::Elementwise<Isa>::PrepareNorm);
+  use(graph::Op::kRope, &simd::Elementwise<Isa>::PrepareRope);
   use(graph::Op::kAttention, &simd::Attention<Isa>::Prepare);
-  use(graph::Op::kKvWrite, &PrepareKvWrite);
-  use(graph::Op::kGated, &PrepareGated);
+  use(graph::Op::kKvWrite, &simd::Elementwise<Isa>::PrepareKvWrite);
+  use(graph::Op::kGated, &simd::Elementwise<Isa>::PrepareGated);
   return set;
 }
 

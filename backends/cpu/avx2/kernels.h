@@ -6,11 +6,6 @@
 
 namespace bantam::cpu::avx2 {
 
-void PrepareNorm(Step& step);
-void PrepareRope(Step& step);
-void PrepareKvWrite(Step& step);
-void PrepareGated(Step& step);
-
 // What the processor can do at best: the inner step of the products, on registers alone.
 int64_t Int8Dots(int64_t iterations);
 

@@ -45,10 +45,16 @@ struct Isa {
 
   // The rest of vector_ops.h.
   static constexpr auto ActivationOf = &avx2::ActivationOf;
+  static constexpr auto Multiply = &avx2::Multiply;
+  static constexpr auto SumOfSquares = &avx2::SumOfSquares;
   static constexpr auto ScaleBy = &avx2::ScaleBy;
+  static constexpr auto FloatsToHalves = &avx2::FloatsToHalves;
   static constexpr auto DecodeCacheRow = &avx2::DecodeCacheRow;
   static constexpr auto Exponentials = &avx2::Exponentials;
   static constexpr auto ScaleAndMax = &avx2::ScaleAndMax;
+  static constexpr auto Angles = &avx2::Angles;
+  static constexpr auto RotateHalves = &avx2::RotateHalves;
+  static constexpr auto RotateNeighbours = &avx2::RotateNeighbours;
 };
 
 }  // namespace bantam::cpu::avx2

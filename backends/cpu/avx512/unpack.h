@@ -52,11 +52,9 @@ inline __m512i Shifted2(__m512i bytes) { return _mm512_slli_epi16(bytes, 2); }
 inline __m512i Shifted4(__m512i bytes) { return _mm512_slli_epi16(bytes, 4); }
 inline __m512i SwapMiddle(__m512i bytes) { return _mm512_permutex_epi64(bytes, 0xD8); }
 
-using avx2::kLevelsE2M1;
-using avx2::kLevelsIQ4;
 using From = TwoRows;
 using Quants = __m512i;
-#include "backends/cpu/avx2/runs.inc"
+#include "backends/cpu/simd/runs.inc"
 
 template <typename Block>
 concept HasRuns = requires(TwoRows p) {

@@ -1,4 +1,5 @@
-// The elementary functions of the AVX2 kernels, against double precision.
+// The elementary functions that sets of kernels share, against double precision: as AVX2's, or
+// NEON's.
 
 #include <gtest/gtest.h>
 
@@ -9,16 +10,26 @@
 
 #if defined(__x86_64__)
 #include "backends/cpu/avx2/vector_ops.h"
+namespace set = bantam::cpu::avx2;
+#elif defined(__aarch64__)
+#include "backends/cpu/neon/vector_ops.h"
+namespace set = bantam::cpu::neon;
+#endif
 
-namespace bantam::cpu::avx2 {
+#if defined(__x86_64__) || defined(__aarch64__)
+namespace bantam::cpu {
 namespace {
+
+using namespace set;  // NOLINT: the names of one set
 
 class VectorMath : public ::testing::Test {
  protected:
   void SetUp() override {
+#if defined(__x86_64__)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
       GTEST_SKIP() << "this processor has no AVX2";
     }
+#endif
   }
 };
 
@@ -92,5 +103,5 @@ TEST_F(VectorMath, ActivationsOfEveryLength) {
 }
 
 }  // namespace
-}  // namespace bantam::cpu::avx2
+}  // namespace bantam::cpu
 #endif

@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-namespace bantam::cpu::avx2 {
+namespace bantam::cpu::simd {
 
 extern const std::array<uint64_t, 256> kPointsIQ2_XXS;
 extern const std::array<uint64_t, 512> kPointsIQ2_XS;
@@ -15,4 +15,4 @@ extern const std::array<uint32_t, 512> kPointsIQ3_S;
 // -1, 0, 1 in eighths, shifted by an eighth up, plus 9: 2, 10, 18. Shifted down they are less by 2.
 extern const std::array<uint64_t, 2048> kPointsIQ1;
 
-}  // namespace bantam::cpu::avx2
+}  // namespace bantam::cpu::simd

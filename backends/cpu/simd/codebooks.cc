@@ -1,8 +1,8 @@
-#include "backends/cpu/avx2/codebooks.h"
+#include "backends/cpu/simd/codebooks.h"
 
 #include "runtime/quant/codebooks.h"
 
-namespace bantam::cpu::avx2 {
+namespace bantam::cpu::simd {
 namespace {
 
 template <typename Word, size_t kCount, typename Point>
@@ -27,4 +27,4 @@ const std::array<uint32_t, 512> kPointsIQ3_S =
 const std::array<uint64_t, 2048> kPointsIQ1 = Points<uint64_t, 2048>(
     [](int i) { return 8 * quant::SpreadPairs(quant::CodeIQ1(i)) + quant::AllBytes(2); });
 
-}  // namespace bantam::cpu::avx2
+}  // namespace bantam::cpu::simd

@@ -1,0 +1,158 @@
+// Integer products by dot products of bytes: four products to a lane at once.
+
+#include <array>
+
+#include "backends/cpu/neon/isa.h"
+#include "backends/cpu/neon/products.h"
+#include "backends/cpu/neon/set.h"
+#include "backends/cpu/neon/unpack.h"
+
+BANTAM_DOTPROD_BEGIN
+
+namespace bantam::cpu::neon {
+namespace {
+
+using Int8Kernels = simd::Int8Kernels<Isa>;
+
+// Joins the sums of eight rows.
+inline Products JoinEight(const int32x4_t* s) {
+  return {vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3])),
+          vpaddq_s32(vpaddq_s32(s[4], s[5]), vpaddq_s32(s[6], s[7]))};
+}
+
+template <typename Block, int kColumns>
+void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns, float* const* out,
+            const uint8_t* next) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32;
+  Floats sum[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = V::Zero();
+  float scales[Block::kElements / T::kGroup * kLanes];
+  float mins[Block::kElements / T::kGroup * kLanes];
+  const int32x4_t zero = vdupq_n_s32(0);
+  const int64_t blocks = k / Block::kElements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+    T::Scales(rows, at, scales, mins);
+#pragma GCC unroll 8
+    for (int run = 0; run < kRuns; ++run) {
+      // As in avx2/matmul_int8.cc: the next rows are one stretch of memory.
+      constexpr int64_t kShare = kLanes * sizeof(Block) / kRuns;
+      for (int64_t line = 0; line < kShare; line += 64) {
+        __builtin_prefetch(next + at * kLanes + run * kShare + line);
+      }
+      Quants weights[kLanes];
+      for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
+      for (int c = 0; c < kColumns; ++c) {
+        // The run, then its rest.
+        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+          const int8_t* x = columns[c].quants + i * kRun;
+          const int8x16_t low = vld1q_s8(x), high = vld1q_s8(x + 16);
+          const RunOfActivations& info = columns[c].runs[i];
+          i = info.rest;
+          int32x4_t s[kLanes];
+          for (int r = 0; r < kLanes; ++r) s[r] = vdotq_s32(zero, Signed(weights[r].low), low);
+          if constexpr (T::kGroup == 32) {
+            for (int r = 0; r < kLanes; ++r) s[r] = vdotq_s32(s[r], Signed(weights[r].high), high);
+            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.sum, scales + run * kLanes,
+                                 mins + run * kLanes, info.d, info.total);
+          } else {
+            const float* scale = scales + 2 * run * kLanes;
+            const float* min = mins + 2 * run * kLanes;
+            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[0], scale, min, info.d,
+                                 info.d * static_cast<float>(info.half[0]));
+            for (int r = 0; r < kLanes; ++r) s[r] = vdotq_s32(zero, Signed(weights[r].high), high);
+            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[1], scale + kLanes, min + kLanes,
+                                 info.d, info.d * static_cast<float>(info.half[1]));
+          }
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) V::Store(out[c], sum[c]);
+}
+
+using Set = Isa;
+
+// Four elements of each row in turn.
+struct Order {
+  static void Store(const Quants* v, int8_t* to) {
+    for (int part = 0; part < 2; ++part) {  // of the run
+      for (int four = 0; four < kLanes; four += 4) {
+        uint32x4_t words[4];
+        for (int r = 0; r < 4; ++r) {
+          const Quants& row = v[four + r];
+          words[r] = vreinterpretq_u32_u8(part == 0 ? row.low : row.high);
+        }
+        Transpose(words);
+        for (int j = 0; j < 4; ++j) {
+          vst1q_s8(to + (part * 4 + j) * 32 + four * 4, Signed(vreinterpretq_u8_u32(words[j])));
+        }
+      }
+    }
+  }
+
+  template <int kLane, int kColumns>
+  static void AddFour(const int8_t* quants, const int8x16_t* x, Products* out) {
+    const int8x16_t low = vld1q_s8(quants + kLane * 32), high = vld1q_s8(quants + kLane * 32 + 16);
+    for (int c = 0; c < kColumns; ++c) {
+      out[c].low = vdotq_laneq_s32(out[c].low, low, x[c], kLane);
+      out[c].high = vdotq_laneq_s32(out[c].high, high, x[c], kLane);
+    }
+  }
+  template <typename T, int kColumns>
+  static void Multiply(const int8_t* quants, const int8_t* const* x,
+                       Products (&out)[32 / T::kGroup][kColumns]) {
+    const int32x4_t zero = vdupq_n_s32(0);
+    for (auto& group : out) {
+      for (Products& products : group) products = {zero, zero};
+    }
+    for (int part = 0; part < 2; ++part) {
+      Products* const group = out[part * 16 / T::kGroup];
+      int8x16_t of_part[kColumns];
+      for (int c = 0; c < kColumns; ++c) of_part[c] = vld1q_s8(x[c] + part * 16);
+      AddFour<0, kColumns>(quants + part * 128, of_part, group);
+      AddFour<1, kColumns>(quants + part * 128, of_part, group);
+      AddFour<2, kColumns>(quants + part * 128, of_part, group);
+      AddFour<3, kColumns>(quants + part * 128, of_part, group);
+    }
+  }
+};
+
+}  // namespace
+
+#include "backends/cpu/neon/panels.inc"
+
+namespace {
+
+template <typename Block>
+constexpr Int8Kernels KernelsOf() {
+  using F = FormatOf<Block>;
+  return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
+          &Pack<Block>,
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
+}
+
+using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;
+
+template <typename Block>
+constexpr Int8Kernels kKernelsOf = KernelsOf<Block>();
+
+template <typename... Blocks>
+constexpr Table MakeTable(quant::BlockList<Blocks...>) {
+  Table table{};
+  ((table[static_cast<size_t>(Blocks::kType)] = &kKernelsOf<Blocks>), ...);
+  return table;
+}
+
+constexpr Table kTable = MakeTable(quant::AllBlocks{});
+
+}  // namespace
+
+const Int8Kernels* Isa::Int8KernelsOf(quant::Type type) {
+  return kTable[static_cast<size_t>(type)];
+}
+
+}  // namespace bantam::cpu::neon
+
+BANTAM_DOTPROD_END

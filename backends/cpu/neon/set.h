@@ -1,0 +1,60 @@
+// What the kernels shared by all sets with vector instructions (simd/) need to know of NEON.
+#pragma once
+
+#include "absl/strings/string_view.h"
+#include "backends/cpu/neon/vector_ops.h"
+#include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/matmul_int8.h"
+
+namespace bantam::cpu::neon {
+
+inline constexpr int kDotRows = 4, kDotColumns = 3, kMostOutputs = 2;
+
+simd::DotFn DotOf(quant::Type type, int rows, int columns);
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const float* const* rows, int64_t count);
+void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
+                const uint16_t* const* rows, int64_t count);
+void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x);
+
+// As avx2/set.h; with dot products of bytes.
+struct Isa {
+  static constexpr absl::string_view kName = "neon";
+
+  // 16 KiB of quants stay in the first-level cache.
+  static constexpr int kVectorRows = 8, kVectorColumns = 4;
+  static constexpr int kPanelRows = 16, kPanelColumns = 4;
+  static constexpr int64_t kPanelElements = 1024;
+  static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static constexpr auto Quantize = &neon::Quantize;
+
+  static constexpr int kDotRows = neon::kDotRows, kDotColumns = neon::kDotColumns;
+  static constexpr auto DotOf = &neon::DotOf;
+
+  static constexpr int kMostOutputs = neon::kMostOutputs;
+  template <typename T>
+  static void Accumulate(float* const* out, int outputs, int64_t n, const float* keep,
+                         const float* const* p, const T* const* rows, int64_t count) {
+    neon::Accumulate(out, outputs, n, keep, p, rows, count);
+  }
+
+  static constexpr auto ActivationOf = &neon::ActivationOf;
+  static constexpr auto Multiply = &neon::Multiply;
+  static constexpr auto SumOfSquares = &neon::SumOfSquares;
+  static constexpr auto ScaleBy = &neon::ScaleBy;
+  static constexpr auto FloatsToHalves = &neon::FloatsToHalves;
+  static constexpr auto DecodeCacheRow = &neon::DecodeCacheRow;
+  static constexpr auto Exponentials = &neon::Exponentials;
+  static constexpr auto ScaleAndMax = &neon::ScaleAndMax;
+  static constexpr auto Angles = &neon::Angles;
+  static constexpr auto RotateHalves = &neon::RotateHalves;
+  static constexpr auto RotateNeighbours = &neon::RotateNeighbours;
+};
+
+// With products of matrices of bytes besides, for panels.
+struct IsaI8mm : Isa {
+  static constexpr absl::string_view kName = "neoni8mm";
+  static const simd::Int8Kernels<IsaI8mm>* Int8KernelsOf(quant::Type type);
+};
+
+}  // namespace bantam::cpu::neon

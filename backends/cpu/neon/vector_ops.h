@@ -1,0 +1,13 @@
+// Operations on contiguous f32, for the ops between the products.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cpu/reference/activation.h"
+#include "runtime/quant/type.h"
+
+namespace bantam::cpu::neon {
+
+#include "backends/cpu/simd/vector_ops_declared.inc"
+
+}  // namespace bantam::cpu::neon
