@@ -177,12 +177,13 @@ TEST_F(Cuda, ColumnsAreRoundedOnceForProductsThatShareThem) {
   EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("quantize: 1 launch\n"));
 }
 
-// A layer as models have it. The second sum is of other memory than its norm or not, which is the
-// memory plan's choice.
+// A layer as models have it. Where Q, K and V are products of their own, the memory plan may put
+// what one step writes where a step before it reads: then they must not be one launch.
 TEST_F(Cuda, StepsInARowAreOneLaunch) {
   for (int64_t n : {1, 5, 20}) {
-    for (Type cache : {Type::kF16, Type::kQ8_0}) {
-      SCOPED_TRACE(absl::StrCat(n, " tokens, ", quant::Name(cache)));
+    for (auto [cache, optimizes] :
+         {std::pair{Type::kF16, true}, {Type::kQ8_0, true}, {Type::kF16, false}}) {
+      SCOPED_TRACE(absl::StrCat(n, " tokens, ", quant::Name(cache), " optimizes ", optimizes));
       constexpr int64_t kWidth = 256, kHeads = 10, kHeadsKv = 5, kHeadDim = 64, kContext = 30;
       Case c;
       std::vector<int32_t> positions, cells;
@@ -238,9 +239,11 @@ TEST_F(Cuda, StepsInARowAreOneLaunch) {
       for (ValueId written : {k, v}) outputs.push_back(c.Output(Op::kDequantize, {written}));
       const absl::Status inferred = graph::Infer(c.graph);
       ASSERT_TRUE(inferred.ok()) << inferred;
-      auto optimized = graph::Optimize(c.graph);
-      ASSERT_TRUE(optimized.ok()) << optimized.status();
-      c.graph = *optimized;
+      if (optimizes) {
+        auto optimized = graph::Optimize(c.graph);
+        ASSERT_TRUE(optimized.ok()) << optimized.status();
+        c.graph = *optimized;
+      }
       Runner reference("reference", c), runner(kDevice, c);
       for (Runner* each : {&reference, &runner}) {
         const absl::Status ran = each->Run();
@@ -250,6 +253,8 @@ TEST_F(Cuda, StepsInARowAreOneLaunch) {
         EXPECT_LE(Error(reference.Read(output), runner.Read(output)),
                   cache == Type::kF16 ? 1e-6 : 1e-4);
       }
+      if (!optimizes) continue;
+      EXPECT_EQ(TheFaults().side_by_side, 2u);  // V is of another type than Q and K
       const std::string kernels = runner.executable().Describe();
       const std::string product = n > 8 ? "matmul " : "matvec ";
       for (const std::string& line :
@@ -634,6 +639,24 @@ TEST_F(Cuda, BuffersOfTwoGpusAreCopiedWithoutTheHost) {
   ASSERT_TRUE(host.ok());
   EXPECT_EQ((*to)->CopyFrom(0, **host, 0, 100).code(), absl::StatusCode::kUnimplemented);
   EXPECT_EQ((*host)->CopyFrom(0, **to, 0, 100).code(), absl::StatusCode::kUnimplemented);
+}
+
+// Gate and up of experts, but not what they have in common with the rest.
+TEST_F(Cuda, LaunchesThatDoNotMeetAreSideBySide) {
+  for (bool chained : {false, true}) {
+    SCOPED_TRACE(chained);
+    Case c;
+    const ValueId x = c.Input({256, 1, 2, 1});
+    const ValueId ids = c.Ints({2, 2, 1, 1}, {0, 2, 1, 0});
+    const ValueId gate =
+        c.graph.Add(Op::kMatMulExpert, {c.Weight(Type::kQ4_K, {256, 256, 3, 1}), x, ids}, "gate");
+    const ValueId up =
+        c.graph.Add(Op::kMatMulExpert,
+                    {c.Weight(Type::kQ4_K, {256, 256, 3, 1}), chained ? gate : x, ids}, "up");
+    c.Output(Op::kGated, {gate, up}, graph::ActivationAttrs{});
+    Check(kDevice, c, conformance::kQuantizedMatMul);
+    EXPECT_EQ(TheFaults().side_by_side, chained ? 1u : 2u);
+  }
 }
 
 // A model in halves: the values between them go from one to the other.
