@@ -260,7 +260,10 @@ TEST_F(Cuda, StepsInARowAreOneLaunch) {
       for (const std::string& line :
            {std::string("add, norm, quantize: 2 launches\n"),
             absl::StrCat("rope interleaved, kv_write ", quant::Name(cache), ": 1 launch\n"),
-            std::string("gated silu, quantize: 1 launch\n"), std::string(" quantize: 1 launch\n"),
+            std::string("gated silu, quantize: 1 launch\n"),
+            absl::StrCat(n == 1 ? "attention " : "cuda-emulated ",
+                         n == 1 ? absl::StrCat(quant::Name(cache), ", ") : "",
+                         "quantize: 1 launch\n"),
             absl::StrCat(product, "Q4_K: 2 launches\n"),
             absl::StrCat(product, "Q6_K: 2 launches\n")}) {
         EXPECT_THAT(kernels, ::testing::HasSubstr(line));
@@ -690,6 +693,37 @@ TEST_F(Cuda, AModelOnTwoGpus) {
   }
   unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
   EXPECT_LE(Error(logits[0], logits[1]), 1e-6);
+}
+
+// Heads of whole runs are rounded where they are made, by one block or where parts are joined.
+TEST_F(Cuda, AttentionIsRoundedForTheProductAfterIt) {
+  for (int64_t context : {100, 1500}) {
+    for (int64_t v_dim : {96, 40}) {
+      for (int64_t heads : {4, 8}) {
+        SCOPED_TRACE(absl::StrCat(context, " cells, ", heads, " heads of ", v_dim));
+        Case c;
+        const auto length = static_cast<int32_t>(context - 10);
+        TiledCase t = {.v_dim = v_dim, .heads = heads, .kv_heads = 1, .n = 1};
+        t.context = context;
+        t.length = length;
+        const ValueId y = AddTiledAttention(c, t);
+        c.graph.outputs().clear();
+        const int64_t width = v_dim * heads;
+        const ValueId flat =
+            c.graph.Add(Op::kReshape, {y}, "flat", graph::ReshapeAttrs{{width, 1, 1, 1}});
+        c.Output(Op::kMatMul, {c.Weight(Type::kQ8_0, {width, 50, 1, 1}), flat},
+                 graph::MatMulAttrs{});
+        Runner runner(kDevice, c);
+        runner.Check({0, 1e-8});
+        const bool splits = context > 1000;
+        EXPECT_THAT(runner.executable().Describe(),
+                    ::testing::HasSubstr(v_dim == 96 && (splits || heads == 4)
+                                             ? "F16" + std::string(splits ? " split" : "") +
+                                                   ", quantize: 1 launch"
+                                             : "cuda-emulated quantize: 1 launch"));
+      }
+    }
+  }
 }
 
 // A GPU that is lost is opened anew by the next load; what was made before says so and no more.
