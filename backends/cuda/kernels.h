@@ -193,6 +193,7 @@ struct AttentionParams {
   float* out;
   float* parts;  // where splits > 1
   int32_t splits;
+  QuantizedX rounded;  // where given: out rounded too, as columns of all heads of a query
   float scale, softcap;
   int32_t window;
   bool causal;
@@ -205,6 +206,7 @@ inline int64_t PartElements(int64_t v_dim, int64_t heads, int64_t n, int64_t spl
 // How many (query, head) pairs of one KV head a block works on.
 int AttentionPairs(const AttentionParams& params);
 void Attention(const AttentionParams& params, Stream stream);
+bool CanRoundAttention(const AttentionParams& params);  // whether `rounded` may be given
 bool CanTileAttention(const AttentionParams& params);
 int AttentionTilePairs(const AttentionParams& params);
 void AttentionTile(const AttentionParams& params, Stream stream);

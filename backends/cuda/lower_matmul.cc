@@ -11,8 +11,6 @@ using quant::Type;
 
 namespace {
 
-uint64_t Aligned(int64_t bytes) { return (static_cast<uint64_t>(bytes) + 255) / 256 * 256; }
-
 bool IsQuantized(Type type) { return quant::Traits(type).is_quantized; }
 
 }  // namespace

@@ -126,7 +126,7 @@ void Lowering::Lower(std::span<const Step> steps) {
     if (used == 0) used = Cache(steps);
     if (used == 0) {
       Forget(steps.front().output);
-      LowerOne(steps.front());
+      LowerOne(steps);
       used = 1;
     }
     for (KernelLaunch& launch : std::span(launches_).subspan(first)) {
@@ -139,7 +139,8 @@ void Lowering::Lower(std::span<const Step> steps) {
   }
 }
 
-void Lowering::LowerOne(const Step& step) {
+void Lowering::LowerOne(std::span<const Step> rest) {
+  const Step& step = rest.front();
   const graph::Node& node = *step.node;
   const Inputs inputs = step.inputs;
   const Tensor& output = step.output;
@@ -176,7 +177,7 @@ void Lowering::LowerOne(const Step& step) {
       MatMulExpert(inputs, output);
       break;
     case Op::kAttention:
-      Attention(node, inputs, output);
+      Attention(rest);
       break;
     case Op::kNorm:  // in fusion.cc
     case Op::kRope:
@@ -278,8 +279,10 @@ void Lowering::Decode(const graph::Node& node, Inputs inputs, const Tensor& outp
       [p](const OwnMemory&, Stream stream) { cuda::Decode(p, stream); });
 }
 
-void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& output) {
-  const auto& attrs = std::get<graph::AttentionAttrs>(node.attrs);
+void Lowering::Attention(std::span<const Step> rest) {
+  const Inputs inputs = rest.front().inputs;
+  const Tensor& output = rest.front().output;
+  const auto& attrs = std::get<graph::AttentionAttrs>(rest.front().node->attrs);
   AttentionParams p{};
   p.q = inputs[0].view();
   p.k = inputs[1].view();
@@ -304,15 +307,26 @@ void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& o
   constexpr int64_t kLeastCells = 256, kMostSplits = 64;
   const int64_t most = std::min(kMostSplits, p.k.shape[2] / kLeastCells);
   p.splits = static_cast<int32_t>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, most)));
+  // Rounded for the product that takes all heads of a query.
+  Tensor joined = output;
+  joined.shape = {p.v.shape[0] * heads, n, 1, 1};
+  joined.strides = graph::ContiguousStrides(Type::kF32, joined.shape);
+  const int64_t k = joined.shape[0];
+  const bool rounds = CanRoundAttention(p) && IsRoundedNext(rest.subspan(1), joined);
+  uint64_t parts_at = 0;
   if (p.splits > 1) {
-    Scratch(4 * static_cast<uint64_t>(PartElements(p.v.shape[0], heads, n, p.splits)));
     prepared_ = {};
+    if (rounds) parts_at = Aligned(QuantizedBytes(k, n));
+    Scratch(parts_at + 4 * static_cast<uint64_t>(PartElements(p.v.shape[0], heads, n, p.splits)));
   }
+  if (rounds) MarkPrepared(joined, Rounding::kInt8);
   Add(absl::StrCat("attention ", CanTileAttention(p) ? "tiles " : "", quant::Name(p.k_type),
-                   p.splits > 1 ? " split" : ""),
-      p.splits > 1 ? Scratches::kWrites : Scratches::kNo, [p](const OwnMemory& own, Stream stream) {
+                   p.splits > 1 ? " split" : "", rounds ? ", quantize" : ""),
+      p.splits > 1 || rounds ? Scratches::kWrites : Scratches::kNo,
+      [=](const OwnMemory& own, Stream stream) {
         AttentionParams params = p;
-        params.parts = reinterpret_cast<float*>(own.scratch);
+        params.parts = reinterpret_cast<float*>(own.scratch + parts_at);
+        if (rounds) params.rounded = QuantizedAt(own.scratch, k, n);
         cuda::Attention(params, stream);
       });
 }

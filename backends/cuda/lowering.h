@@ -29,6 +29,8 @@ struct Tensor {
   View view() const;
   uint64_t SpanBytes() const;
 };
+// Bytes of scratch, up to where more may begin.
+inline uint64_t Aligned(int64_t bytes) { return (static_cast<uint64_t>(bytes) + 255) / 256 * 256; }
 bool SameMemory(const Tensor& a, const Tensor& b);
 bool Overlap(const Tensor& a, const Tensor& b);
 inline float* Floats(const Tensor& tensor) { return reinterpret_cast<float*>(tensor.data); }
@@ -81,14 +83,14 @@ class Lowering {
   // Whether the next step is a product that wants `x` rounded to int8.
   static bool IsRoundedNext(std::span<const Step> rest, const Tensor& x);
 
-  void LowerOne(const Step& step);
+  void LowerOne(std::span<const Step> rest);
   void Elementwise(const graph::Node& node, Inputs inputs, const Tensor& output);
   // `turns`: where its angles begin in the constants.
   RopeParams RopeOf(const Step& step, size_t& turns);
   void Decode(const graph::Node& node, Inputs inputs, const Tensor& output);
   void MatMul(const graph::Node& node, Inputs inputs, const Tensor& output);
   void MatMulExpert(Inputs inputs, const Tensor& output);
-  void Attention(const graph::Node& node, Inputs inputs, const Tensor& output);
+  void Attention(std::span<const Step> rest);
 
   // What columns of x are rounded to for a product.
   enum class Rounding { kInt8, kHalf, kBFloat16 };

@@ -253,6 +253,10 @@ absl::StatusOr<GraphExec> EndCapture(Stream stream) {
     if (!joined[i]) return absl::InternalError("a captured stream was not joined");
     for (size_t before : launches[i].after) joined[before] = true;
   }
+  std::map<std::vector<size_t>, size_t> of_same;
+  size_t most = 0;
+  for (const Recorded& launch : launches) most = std::max(most, ++of_same[launch.after]);
+  emulator::TheFaults().side_by_side = most;
   return new EmulatedGraph{false, std::move(launches)};
 }
 absl::Status LaunchGraph(GraphExec graph, Stream) {

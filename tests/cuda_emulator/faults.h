@@ -13,8 +13,9 @@ struct Faults {
   std::atomic<int> launch_in{0};      // the device is lost, until `lost` is set to false
   std::atomic<bool> lost{false};
   // Not failures, but what tests want to know: bytes copied from registered memory, and between
-  // GPUs.
+  // GPUs; the most launches side by side in the graph captured last.
   std::atomic<uint64_t> registered_bytes{0}, peer_bytes{0};
+  std::atomic<size_t> side_by_side{0};
 };
 Faults& TheFaults();
 

@@ -8,7 +8,7 @@
 // thread t adds element t of V of every cell, straight from memory, to the output of every pair.
 // Tiles that no pair sees are not read.
 
-#include "backends/cuda/kernels/common.h"
+#include "backends/cuda/kernels/round.h"
 #include "backends/cuda/kernels/types.h"
 
 namespace bantam::cuda {
@@ -18,6 +18,7 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarp;
 constexpr int kCells = kWarp;
 constexpr int kPart = kThreads;    // elements of a head at a time
 constexpr int kPitch = kPart + 1;  // of a cell: lanes read one element of different cells
+constexpr int kFewPairs = 4, kManyPairs = 16, kWidePairs = 8;
 
 // Calls f(std::type_identity<Source>) for the type of a cache.
 template <typename F>
@@ -210,7 +211,16 @@ AttentionKernel(AttentionParams a) {
     BANTAM_UNROLL
     for (int part = 0; part < kParts; ++part) {
       const int element = part * kPart + ThreadX();
-      if (element < v_dim) to[element] = out[part][i] * scale;
+      if (element >= v_dim) continue;
+      const float value = out[part][i] * scale;
+      to[element] = value;
+      if constexpr (kPairs == kFewPairs) {
+        // Whole warps: a head is whole runs.
+        if (a.splits == 1 && a.rounded.quants != nullptr) {
+          RoundRun(a.rounded, pair / group, heads * v_dim / kRun, (head * v_dim + element) / kRun,
+                   value);
+        }
+      }
     }
   }
 }
@@ -232,11 +242,14 @@ BANTAM_KERNEL(kThreads, 1) MergeKernel(AttentionParams a) {
       const float* part = parts + s * (v_dim + 2);
       if (part[0] != -INFINITY) value += part[2 + i] * expf(part[0] - top);
     }
-    a.out[int64_t{row} * v_dim + i] = sum == 0 ? 0.0f : value / sum;
+    value = sum == 0 ? 0.0f : value / sum;
+    a.out[int64_t{row} * v_dim + i] = value;
+    if (a.rounded.quants != nullptr) {
+      RoundRun(a.rounded, row / heads, heads * v_dim / kRun, (row % heads * v_dim + i) / kRun,
+               value);
+    }
   }
 }
-
-constexpr int kFewPairs = 4, kManyPairs = 16, kWidePairs = 8;
 
 template <int kPairs, int kParts>
 void LaunchAttention(const AttentionParams& a, Stream stream) {
@@ -277,6 +290,10 @@ void LaunchAttention(const AttentionParams& a, Stream stream) {
 }
 
 }  // namespace
+
+bool CanRoundAttention(const AttentionParams& a) {
+  return a.v.shape[0] % kRun == 0 && (a.splits > 1 || AttentionPairs(a) == kFewPairs);
+}
 
 void Attention(const AttentionParams& a, Stream stream) {
   CanTileAttention(a) ? AttentionTile(a, stream) : LaunchAttention(a, stream);

@@ -177,12 +177,13 @@ TEST_F(Cuda, ColumnsAreRoundedOnceForProductsThatShareThem) {
   EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("quantize: 1 launch\n"));
 }
 
-// A layer as models have it. The second sum is of other memory than its norm or not, which is the
-// memory plan's choice.
+// A layer as models have it. Where Q, K and V are products of their own, the memory plan may put
+// what one step writes where a step before it reads: then they must not be one launch.
 TEST_F(Cuda, StepsInARowAreOneLaunch) {
   for (int64_t n : {1, 5, 20}) {
-    for (Type cache : {Type::kF16, Type::kQ8_0}) {
-      SCOPED_TRACE(absl::StrCat(n, " tokens, ", quant::Name(cache)));
+    for (auto [cache, optimizes] :
+         {std::pair{Type::kF16, true}, {Type::kQ8_0, true}, {Type::kF16, false}}) {
+      SCOPED_TRACE(absl::StrCat(n, " tokens, ", quant::Name(cache), " optimizes ", optimizes));
       constexpr int64_t kWidth = 256, kHeads = 10, kHeadsKv = 5, kHeadDim = 64, kContext = 30;
       Case c;
       std::vector<int32_t> positions, cells;
@@ -238,9 +239,11 @@ TEST_F(Cuda, StepsInARowAreOneLaunch) {
       for (ValueId written : {k, v}) outputs.push_back(c.Output(Op::kDequantize, {written}));
       const absl::Status inferred = graph::Infer(c.graph);
       ASSERT_TRUE(inferred.ok()) << inferred;
-      auto optimized = graph::Optimize(c.graph);
-      ASSERT_TRUE(optimized.ok()) << optimized.status();
-      c.graph = *optimized;
+      if (optimizes) {
+        auto optimized = graph::Optimize(c.graph);
+        ASSERT_TRUE(optimized.ok()) << optimized.status();
+        c.graph = *optimized;
+      }
       Runner reference("reference", c), runner(kDevice, c);
       for (Runner* each : {&reference, &runner}) {
         const absl::Status ran = each->Run();
@@ -250,12 +253,17 @@ TEST_F(Cuda, StepsInARowAreOneLaunch) {
         EXPECT_LE(Error(reference.Read(output), runner.Read(output)),
                   cache == Type::kF16 ? 1e-6 : 1e-4);
       }
+      if (!optimizes) continue;
+      EXPECT_EQ(TheFaults().side_by_side, 2u);  // V is of another type than Q and K
       const std::string kernels = runner.executable().Describe();
       const std::string product = n > 8 ? "matmul " : "matvec ";
       for (const std::string& line :
            {std::string("add, norm, quantize: 2 launches\n"),
             absl::StrCat("rope interleaved, kv_write ", quant::Name(cache), ": 1 launch\n"),
-            std::string("gated silu, quantize: 1 launch\n"), std::string(" quantize: 1 launch\n"),
+            std::string("gated silu, quantize: 1 launch\n"),
+            absl::StrCat(n == 1 ? "attention " : "cuda-emulated ",
+                         n == 1 ? absl::StrCat(quant::Name(cache), ", ") : "",
+                         "quantize: 1 launch\n"),
             absl::StrCat(product, "Q4_K: 2 launches\n"),
             absl::StrCat(product, "Q6_K: 2 launches\n")}) {
         EXPECT_THAT(kernels, ::testing::HasSubstr(line));
@@ -636,6 +644,24 @@ TEST_F(Cuda, BuffersOfTwoGpusAreCopiedWithoutTheHost) {
   EXPECT_EQ((*host)->CopyFrom(0, **to, 0, 100).code(), absl::StatusCode::kUnimplemented);
 }
 
+// Gate and up of experts, but not what they have in common with the rest.
+TEST_F(Cuda, LaunchesThatDoNotMeetAreSideBySide) {
+  for (bool chained : {false, true}) {
+    SCOPED_TRACE(chained);
+    Case c;
+    const ValueId x = c.Input({256, 1, 2, 1});
+    const ValueId ids = c.Ints({2, 2, 1, 1}, {0, 2, 1, 0});
+    const ValueId gate =
+        c.graph.Add(Op::kMatMulExpert, {c.Weight(Type::kQ4_K, {256, 256, 3, 1}), x, ids}, "gate");
+    const ValueId up =
+        c.graph.Add(Op::kMatMulExpert,
+                    {c.Weight(Type::kQ4_K, {256, 256, 3, 1}), chained ? gate : x, ids}, "up");
+    c.Output(Op::kGated, {gate, up}, graph::ActivationAttrs{});
+    Check(kDevice, c, conformance::kQuantizedMatMul);
+    EXPECT_EQ(TheFaults().side_by_side, chained ? 1u : 2u);
+  }
+}
+
 // A model in halves: the values between them go from one to the other.
 TEST_F(Cuda, AModelOnTwoGpus) {
   testing::TempDir folder;
@@ -667,6 +693,37 @@ TEST_F(Cuda, AModelOnTwoGpus) {
   }
   unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
   EXPECT_LE(Error(logits[0], logits[1]), 1e-6);
+}
+
+// Heads of whole runs are rounded where they are made, by one block or where parts are joined.
+TEST_F(Cuda, AttentionIsRoundedForTheProductAfterIt) {
+  for (int64_t context : {100, 1500}) {
+    for (int64_t v_dim : {96, 40}) {
+      for (int64_t heads : {4, 8}) {
+        SCOPED_TRACE(absl::StrCat(context, " cells, ", heads, " heads of ", v_dim));
+        Case c;
+        const auto length = static_cast<int32_t>(context - 10);
+        TiledCase t = {.v_dim = v_dim, .heads = heads, .kv_heads = 1, .n = 1};
+        t.context = context;
+        t.length = length;
+        const ValueId y = AddTiledAttention(c, t);
+        c.graph.outputs().clear();
+        const int64_t width = v_dim * heads;
+        const ValueId flat =
+            c.graph.Add(Op::kReshape, {y}, "flat", graph::ReshapeAttrs{{width, 1, 1, 1}});
+        c.Output(Op::kMatMul, {c.Weight(Type::kQ8_0, {width, 50, 1, 1}), flat},
+                 graph::MatMulAttrs{});
+        Runner runner(kDevice, c);
+        runner.Check({0, 1e-8});
+        const bool splits = context > 1000;
+        EXPECT_THAT(runner.executable().Describe(),
+                    ::testing::HasSubstr(v_dim == 96 && (splits || heads == 4)
+                                             ? "F16" + std::string(splits ? " split" : "") +
+                                                   ", quantize: 1 launch"
+                                             : "cuda-emulated quantize: 1 launch"));
+      }
+    }
+  }
 }
 
 // A GPU that is lost is opened anew by the next load; what was made before says so and no more.
