@@ -43,7 +43,7 @@ struct SessionOptions {
   // said to be faster.
   bool stream_weights = true;
   // When a device is lost while others are left: loads the model on those, computes the text again
-  // and goes on. Otherwise Decode returns kUnavailable.
+  // and goes on; while a model is loaded too. Otherwise that returns kUnavailable.
   bool recover = true;
   Trace* trace = nullptr;  // where not null, is told what runs, and must outlive the session
   // Called by Create with a line that the user should read.
@@ -114,7 +114,8 @@ class Model {
  private:
   friend class Session;
   Model() = default;
-  absl::Status LoadWeights(const LoadOptions& options);
+  // `failing` is set to a device that made it fail.
+  absl::Status LoadWeights(const LoadOptions& options, int& failing);
 
   std::unique_ptr<gguf::File> file_;
   std::vector<std::unique_ptr<device::Device>> devices_;

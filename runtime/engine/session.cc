@@ -153,7 +153,9 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
   impl->options = std::move(checked);
-  BANTAM_RETURN_IF_ERROR(impl->Prepare());
+  absl::Status status = impl->Prepare();
+  if (absl::IsUnavailable(status)) status = impl->Recover(status);
+  BANTAM_RETURN_IF_ERROR(status);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
