@@ -507,7 +507,7 @@ TEST_F(SplitTest, ADeviceLostAtAnyCall) {
       EXPECT_THAT(notices_[0], HasSubstr("capped was lost"));
       EXPECT_EQ((*session)->model().devices().size(), 1);
     }
-    if (!streams) EXPECT_GT(at_load, 3);
+    EXPECT_GT(at_load, streams ? -1 : 3);  // with so little memory the card has no weights
   }
 }
 
