@@ -251,6 +251,11 @@ int64_t Session::computed() const { return impl_->computed; }
 std::span<const TokenId> Session::tokens() const { return impl_->tokens; }
 int64_t Session::context() const { return impl_->options.context; }
 int64_t Session::ubatch() const { return impl_->options.ubatch; }
+int64_t Session::prompt_batch() const {
+  // The first of two at a time and the last have a device to themselves.
+  constexpr int64_t kSteps = 8;
+  return impl_->options.ubatch * (impl_->second.program != nullptr ? kSteps : 1);
+}
 std::vector<int64_t> Session::shape_classes() const {
   std::vector<int64_t> rows;
   for (const Step& step : impl_->steps) rows.push_back(step.rows);

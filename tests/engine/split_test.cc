@@ -263,6 +263,7 @@ TEST_F(SplitTest, TwoStepsAtATimeComputeTheSame) {
       capped_memory.transfer = std::chrono::microseconds(500);
       auto session = Open(path, options);
       ASSERT_NE(session, nullptr);
+      EXPECT_EQ(session->prompt_batch() > session->ubatch(), pipeline);
       for (const size_t count : {prompt.size(), size_t{70}, size_t{16}}) {
         ASSERT_TRUE(session->Truncate(0).ok());
         ASSERT_TRUE(session->Decode(std::span(prompt).first(count)).ok());
