@@ -172,7 +172,9 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   placing.request_.depth = depth;
   placing.request_.steps = placing.steps_;
   placing.request_.two_in_flight = TwoStepsInFlight(expected);
-  placing.request_.may_stream = expected.stream_weights && !expected.keep_matmul_inputs;
+  // What comes to a card comes from the file.
+  placing.request_.may_stream =
+      expected.stream_weights && !expected.keep_matmul_inputs && !options.writable_weights;
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
   placing.request_.input_bytes =

@@ -199,6 +199,8 @@ std::vector<Sample> Choose(const device::Device& device, const Graph& step,
     const auto known = std::find_if(samples.begin(), samples.end(),
                                     [&](const Sample& sample) { return sample.key == key; });
     const uint64_t more = BytesOf(step, grouping, g);
+    // Of a table that takes much memory a few rows are read, as fast as speeds say.
+    if (grouping.groups[g].part == Part::kEmbedding && more > most) continue;
     if (known == samples.end()) {
       samples.emplace_back().key = std::move(key);
       samples.back().groups = {g};
