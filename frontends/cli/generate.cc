@@ -166,10 +166,8 @@ absl::StatusOr<bool> Generator::Prefill(std::span<const TokenId> prompt, Counts&
   prompt = prompt.subspan(reused);
   while (!prompt.empty()) {
     if (stop()) return false;
-    // One step of the session at a time, so that `stop` is asked often; on several devices some
-    // more, two of which are then under way at once.
-    const int64_t steps = session_.model().devices().size() > 1 ? 8 : 1;
-    const size_t count = std::min<size_t>(steps * session_.ubatch(), prompt.size());
+    // No more at a time, so that `stop` is asked often.
+    const size_t count = std::min<size_t>(session_.prompt_batch(), prompt.size());
     BANTAM_RETURN_IF_ERROR(session_.Decode(
         prompt.first(count), count == prompt.size() ? LogitsMode::kLast : LogitsMode::kNone));
     counts.prompt_tokens += static_cast<int64_t>(count);

@@ -46,7 +46,7 @@ struct SessionOptions {
   // said to be faster.
   bool stream_weights = true;
   // When a device is lost while others are left: loads the model on those, computes the text again
-  // and goes on. Otherwise Decode returns kUnavailable.
+  // and goes on; while a model is loaded too. Otherwise that returns kUnavailable.
   bool recover = true;
   Trace* trace = nullptr;  // where not null, is told what runs, and must outlive the session
   // Called by Create with a line that the user should read.
@@ -117,7 +117,8 @@ class Model {
  private:
   friend class Session;
   Model() = default;
-  absl::Status LoadWeights(const LoadOptions& options);
+  // `failing` is set to a device that made it fail.
+  absl::Status LoadWeights(const LoadOptions& options, int& failing);
 
   std::unique_ptr<gguf::File> file_;
   std::vector<std::unique_ptr<device::Device>> devices_;
@@ -185,6 +186,9 @@ class Session {
   int64_t computed() const;
   int64_t context() const;
   int64_t ubatch() const;
+  // Tokens of a prompt that Decode takes at once as fast as more: a step, or where two are under way
+  // at once, several. Who wants to be asked in between gives it no more.
+  int64_t prompt_batch() const;
   // Token counts of the steps that were compiled, increasing: the shape classes.
   std::vector<int64_t> shape_classes() const;
   // The text: position() tokens. Valid until it changes.

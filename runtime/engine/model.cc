@@ -40,13 +40,33 @@ absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
       model->chat_template_error_ = Annotate(parsed.status(), "tokenizer.chat_template");
     }
   }
-  BANTAM_ASSIGN_OR_RETURN(model->devices_, OpenDevices(options));
-  BANTAM_RETURN_IF_ERROR(model->LoadWeights(options));
+  LoadOptions now = options;
+  for (;;) {
+    BANTAM_ASSIGN_OR_RETURN(model->devices_, OpenDevices(now));
+    int failing = -1;
+    const absl::Status status = model->LoadWeights(now, failing);
+    if (status.ok()) break;
+    if (!absl::IsUnavailable(status) || failing < 0 || !options.expected.recover) return status;
+    if (model->devices_.size() == 1) return status;
+    std::vector<std::string> names;
+    for (const auto& device : model->devices_) names.push_back(device->name());
+    now = WithoutDevice(now, names, static_cast<size_t>(failing));
+    if (now.notice) {
+      now.notice(absl::StrCat(names[failing], " was lost (", status.message(),
+                              "): the model is loaded on ", now.device));
+    }
+    model->weights_.clear();
+    model->devices_.clear();
+  }
+  model->load_options_.device = now.device;
+  model->load_options_.profiles = now.profiles;
+  model->load_options_.control = now.control;
   return model;
 }
 
-absl::Status Model::LoadWeights(const LoadOptions& options) {
-  BANTAM_ASSIGN_OR_RETURN(Placing placing, Placing::Create(*architecture_, devices_, options));
+absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
+  BANTAM_ASSIGN_OR_RETURN(Placing placing,
+                          Placing::Create(*architecture_, devices_, options, failing));
   while (weights_.size() < devices_.size()) {
     const int device = static_cast<int>(weights_.size());
     auto reserved =
@@ -56,6 +76,7 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
       weights_.push_back(*std::move(reserved));
       continue;
     }
+    failing = device;
     BANTAM_ASSIGN_OR_RETURN(const std::string line, placing.MakeRoom(device, reserved.status()));
     if (options.notice) options.notice(line);
     weights_.clear();
@@ -63,8 +84,9 @@ absl::Status Model::LoadWeights(const LoadOptions& options) {
   placement_ = placing.placement();
   uint64_t done = 0;
   const uint64_t all = std::max<uint64_t>(weight_bytes() - mapped_bytes(), 1);
-  for (DeviceWeights& weights : weights_) {
-    BANTAM_RETURN_IF_ERROR(weights.Fill([&](uint64_t bytes) {
+  for (size_t d = 0; d < weights_.size(); ++d) {
+    failing = static_cast<int>(d);
+    BANTAM_RETURN_IF_ERROR(weights_[d].Fill([&](uint64_t bytes) {
       done += bytes;
       if (options.progress) {
         options.progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(all)));

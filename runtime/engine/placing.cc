@@ -4,7 +4,9 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "runtime/base/align.h"
 #include "runtime/base/byte_size.h"
@@ -63,8 +65,31 @@ absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options) {
   return devices;
 }
 
+LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& names, size_t lost) {
+  const std::string& name = names[lost];
+  std::vector<std::string> rest = names;
+  rest.erase(rest.begin() + static_cast<ptrdiff_t>(lost));
+  options.device = absl::StrJoin(rest, ",");
+  if (lost < options.profiles.size()) {
+    options.profiles.erase(options.profiles.begin() + static_cast<ptrdiff_t>(lost));
+  }
+  schedule::Control& control = options.control;
+  const auto drop = [](std::vector<std::string>& rules, const auto& names_it) {
+    rules.erase(std::remove_if(rules.begin(), rules.end(), names_it), rules.end());
+  };
+  drop(control.place,
+       [&](const std::string& rule) { return absl::EndsWith(rule, absl::StrCat("=", name)); });
+  drop(control.vram,
+       [&](const std::string& cap) { return absl::StartsWith(cap, absl::StrCat(name, "=")); });
+  if (control.kv_device == name) control.kv_device.clear();
+  // So many layers on a card: without one there is nothing to ask for.
+  if (rest.size() == 1) control = schedule::Control();
+  return options;
+}
+
 absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
-                                        const DevicePtrs& devices, const LoadOptions& options) {
+                                        const DevicePtrs& devices, const LoadOptions& options,
+                                        int& failing) {
   Placing placing;
   const int64_t trained = architecture.config().context_length;
   SessionOptions expected = options.expected;
@@ -128,13 +153,17 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
       const absl::Status status =
           schedule::Calibrate(*devices[d], calibrated, depth, schedule::CacheFolder(), *measured);
       // Where there is no room to measure, the speeds of the device have to do.
-      if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
+      if (!status.ok() && !absl::IsResourceExhausted(status)) {
+        failing = static_cast<int>(d);
+        return status;
+      }
       profile = *std::move(measured);
     } else if (absl::IsResourceExhausted(measured.status())) {
       // Not even room to be measured: nothing goes there.
       schedule::DescribeDevice(*devices[d], profile);
       profile.capacity = 0;
     } else {
+      failing = static_cast<int>(d);
       return measured.status();
     }
   }
@@ -143,7 +172,9 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   placing.request_.depth = depth;
   placing.request_.steps = placing.steps_;
   placing.request_.two_in_flight = TwoStepsInFlight(expected);
-  placing.request_.may_stream = expected.stream_weights && !expected.keep_matmul_inputs;
+  // What comes to a card comes from the file.
+  placing.request_.may_stream =
+      expected.stream_weights && !expected.keep_matmul_inputs && !options.writable_weights;
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
   placing.request_.input_bytes =

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,13 +19,17 @@ using DevicePtrs = std::vector<std::unique_ptr<device::Device>>;
 // As LoadOptions::device says. kNotFound and kInvalidArgument name what is wrong.
 absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options);
 
+// What is left of `options` for devices of these names without the one at `lost`.
+LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& names, size_t lost);
+
 // Chooses, and chooses again when a device has less memory than it said. On one device there is
 // nothing to choose, and nothing is measured or predicted.
 class Placing {
  public:
-  // What it is given must outlive this.
+  // What it is given must outlive this. `failing` is set to a device that made it fail.
   static absl::StatusOr<Placing> Create(const model::Architecture& architecture,
-                                        const DevicePtrs& devices, const LoadOptions& options);
+                                        const DevicePtrs& devices, const LoadOptions& options,
+                                        int& failing);
 
   const schedule::Placement& placement() const { return placement_; }
   // Together they use every weight that any step uses.

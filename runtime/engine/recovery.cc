@@ -1,63 +1,54 @@
 // Going on after a device was lost: a driver that was reset or updated, a card that fell off the
 // bus.
-#include <algorithm>
 #include <string>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/placing.h"
 #include "runtime/engine/session_impl.h"
 
 namespace bantam::engine {
 namespace {
 
 // By a buffer that was there before: what is made after may be of a device that was opened anew.
-bool IsLost(device::Buffer* inputs) {
-  const std::byte byte{0};
-  return inputs != nullptr && absl::IsUnavailable(inputs->Upload(0, {&byte, 1}));
-}
-
-// What can still be obeyed without the device.
-LoadOptions Without(const Model& model, size_t lost) {
-  LoadOptions options = model.load_options();
-  const std::string name = model.devices()[lost]->name();
-  std::vector<std::string> names;
-  for (const auto& device : model.devices()) {
-    if (device->name() != name) names.push_back(device->name());
-  }
-  options.device = absl::StrJoin(names, ",");
-  if (lost < options.profiles.size()) options.profiles.erase(options.profiles.begin() + lost);
-  schedule::Control& control = options.control;
-  const auto drop = [](std::vector<std::string>& rules, const auto& names_it) {
-    rules.erase(std::remove_if(rules.begin(), rules.end(), names_it), rules.end());
-  };
-  drop(control.place,
-       [&](const std::string& rule) { return absl::EndsWith(rule, absl::StrCat("=", name)); });
-  drop(control.vram,
-       [&](const std::string& cap) { return absl::StartsWith(cap, absl::StrCat(name, "=")); });
-  if (control.kv_device == name) control.kv_device.clear();
-  // So many layers on a card: without one there is nothing to ask for.
-  if (names.size() == 1) control = schedule::Control();
-  return options;
+bool IsLost(device::Buffer* buffer) {
+  std::byte byte;
+  return buffer != nullptr && absl::IsUnavailable(buffer->Download(0, {&byte, 1}));
 }
 
 }  // namespace
 
+int Session::Impl::FindLost() const {
+  if (lost >= 0) return lost;
+  for (size_t d = 0; d < model->devices().size(); ++d) {
+    bool is_lost = model->weights()[d].IsLost();
+    for (const Buffers* buffers : {&inputs, &kv, &temp}) {
+      is_lost |= d < buffers->size() && IsLost((*buffers)[d].get());
+    }
+    for (const auto& buffer : unit_buffers) {
+      is_lost |= static_cast<int>(d) == placement.streaming.device && IsLost(buffer.get());
+    }
+    if (is_lost) return static_cast<int>(d);
+  }
+  return -1;
+}
+
 absl::Status Session::Impl::Recover(const absl::Status& why) {
   const auto& devices = model->devices();
-  const auto found = std::find_if(inputs.begin(), inputs.end(),
-                                  [](const auto& buffer) { return IsLost(buffer.get()); });
-  if (found == inputs.end()) return why;
-  const size_t lost = found - inputs.begin();
-  const std::string name = devices[lost]->name();
+  const int found = FindLost();
+  if (found < 0) return why;
+  lost = -1;
+  const std::string name = devices[found]->name();
   if (!options.recover) {
     return Annotate(why, absl::StrCat(name, " was lost, and going on without it is switched off"));
   }
   if (devices.size() == 1)
     return Annotate(why, absl::StrCat(name, " was lost, and it was the only device"));
-  const LoadOptions load = Without(*model, lost);
+  std::vector<std::string> names;
+  for (const auto& device : devices) names.push_back(device->name());
+  LoadOptions load = WithoutDevice(model->load_options(), names, static_cast<size_t>(found));
+  load.notice = options.notice;
   if (options.notice) {
     options.notice(absl::StrCat(name, " was lost (", why.message(),
                                 "): the text so far is computed again on ", load.device));
@@ -75,7 +66,9 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   alignments.clear();
   lost_models.push_back(std::exchange(model, std::move(rest)));
   computed = 0;
-  return Prepare();
+  ring = WindowRing();
+  const absl::Status status = Prepare();
+  return absl::IsUnavailable(status) ? Recover(status) : status;
 }
 
 }  // namespace bantam::engine

@@ -171,7 +171,9 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
   impl->options = std::move(checked);
-  BANTAM_RETURN_IF_ERROR(impl->Prepare());
+  absl::Status status = impl->Prepare();
+  if (absl::IsUnavailable(status)) status = impl->Recover(status);
+  BANTAM_RETURN_IF_ERROR(status);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
@@ -273,6 +275,11 @@ int64_t Session::computed() const { return impl_->computed; }
 std::span<const TokenId> Session::tokens() const { return impl_->tokens; }
 int64_t Session::context() const { return impl_->options.context; }
 int64_t Session::ubatch() const { return impl_->options.ubatch; }
+int64_t Session::prompt_batch() const {
+  // The first of two at a time and the last have a device to themselves.
+  constexpr int64_t kSteps = 8;
+  return impl_->options.ubatch * (impl_->second.program != nullptr ? kSteps : 1);
+}
 std::vector<int64_t> Session::shape_classes() const {
   std::vector<int64_t> rows;
   for (const Step& step : impl_->steps) rows.push_back(step.rows);

@@ -47,6 +47,7 @@ struct Session::Impl {
   std::vector<std::unique_ptr<device::Stream>> streams;
   std::vector<uint64_t> alignments;  // by device
   int refusing = -1;                 // the device that last failed to allocate
+  mutable int lost = -1;             // one that was lost before anything was made on it
   std::vector<Buffers> kv;           // by device: as many buffers as its limits ask for
   Buffers inputs;
   Buffers temp;                 // of every step in `steps`
@@ -121,6 +122,7 @@ struct Session::Impl {
   // After an error of a lost device: loads the model on those that are left, where nothing is
   // computed yet. The error is `why` where that is no such error.
   absl::Status Recover(const absl::Status& why);
+  int FindLost() const;  // a device; -1: none is
   absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
   // False when a largest logit is not finite.
   absl::StatusOr<bool> ReadLikeliest(const Step& step, const Buffers& temps, int64_t rows);

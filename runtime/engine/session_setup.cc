@@ -25,6 +25,7 @@ absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t o
 absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
   auto buffer = device(d).Allocate(bytes);
   if (!buffer.ok()) refusing = static_cast<int>(d);
+  if (absl::IsUnavailable(buffer.status())) lost = static_cast<int>(d);
   return buffer;
 }
 
@@ -181,8 +182,10 @@ absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& siz
 
 absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewStreams() const {
   std::vector<std::unique_ptr<device::Stream>> made;
-  for (const auto& device : model->devices()) {
-    BANTAM_ASSIGN_OR_RETURN(made.emplace_back(), device->NewStream());
+  for (size_t d = 0; d < model->devices().size(); ++d) {
+    auto stream = device(d).NewStream();
+    if (absl::IsUnavailable(stream.status())) lost = static_cast<int>(d);
+    BANTAM_ASSIGN_OR_RETURN(made.emplace_back(), std::move(stream));
   }
   return made;
 }

@@ -1,5 +1,6 @@
 #include "runtime/engine/weights.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -90,6 +91,13 @@ absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) 
     progress(copy.tensor->data.size());
   }
   return absl::OkStatus();
+}
+
+bool DeviceWeights::IsLost() const {
+  std::byte byte;
+  return std::any_of(buffers_.begin(), buffers_.end(), [&](const auto& buffer) {
+    return buffer->size() > 0 && absl::IsUnavailable(buffer->Download(0, {&byte, 1}));
+  });
 }
 
 const device::Binding* DeviceWeights::Find(absl::string_view name) const {

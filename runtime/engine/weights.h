@@ -31,6 +31,9 @@ class DeviceWeights {
   // `progress` gets the bytes of each tensor copied.
   absl::Status Fill(const std::function<void(uint64_t)>& progress);
 
+  // Whether what is there answers that the device is lost.
+  bool IsLost() const;
+
   const device::Binding* Find(absl::string_view name) const;
   uint64_t bytes() const { return allocated_ + mapped_; }  // as the device packs them
   uint64_t allocated_bytes() const { return allocated_; }

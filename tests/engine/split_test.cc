@@ -263,6 +263,7 @@ TEST_F(SplitTest, TwoStepsAtATimeComputeTheSame) {
       capped_memory.transfer = std::chrono::microseconds(500);
       auto session = Open(path, options);
       ASSERT_NE(session, nullptr);
+      EXPECT_EQ(session->prompt_batch() > session->ubatch(), pipeline);
       for (const size_t count : {prompt.size(), size_t{70}, size_t{16}}) {
         ASSERT_TRUE(session->Truncate(0).ok());
         ASSERT_TRUE(session->Decode(std::span(prompt).first(count)).ok());
@@ -465,6 +466,50 @@ TEST_F(SplitTest, ALostDeviceIsGoneOnWithout) {
     lost_at_prompt += runs < 2;
   }
   EXPECT_EQ(lost_at_prompt, 2);
+}
+
+// Lost at each of the first calls and at some of the others, to the last token, with steps two at a
+// time and with weights that come to it.
+TEST_F(SplitTest, ADeviceLostAtAnyCall) {
+  const std::string path = Write({.layers = 4, .tied = false});
+  LoadOptions options = Options();
+  options.device = "capped,reference";
+  LoadOptions alone = options;
+  alone.device = "reference";
+  auto reference = Open(path, alone);
+  ASSERT_NE(reference, nullptr);
+  const Text expected = Generate(*reference, 4);
+  for (const bool streams : {false, true}) {
+    if (!streams) options.control.gpu_layers = "1";
+    if (streams) options.control = {};
+    int at_load = 0;
+    for (int call = 0;; call += call < 30 ? 1 : 9) {
+      SCOPED_TRACE(absl::StrCat(streams, " ", call));
+      notices_.clear();
+      capped_memory = CappedMemory();
+      if (streams) capped_memory.cap = 150'000;
+      capped_memory.lost_at_call = call;
+      auto model = Model::Load(path, options);
+      ASSERT_TRUE(model.ok()) << model.status();
+      at_load += (*model)->devices().size() == 1;
+      auto session = Session::Create(*std::move(model), options.expected);
+      ASSERT_TRUE(session.ok()) << session.status();
+      if (!capped_memory.is_lost) {
+        EXPECT_EQ((*session)->model().placement().streaming.rows > 0, streams);
+      }
+      const Text found = Generate(**session, 4);
+      ASSERT_EQ(found.tokens, expected.tokens);
+      ASSERT_EQ(found.logits, expected.logits);
+      if (!capped_memory.is_lost) {
+        EXPECT_GT(call, 50);
+        break;
+      }
+      ASSERT_EQ(notices_.size(), 1);
+      EXPECT_THAT(notices_[0], HasSubstr("capped was lost"));
+      EXPECT_EQ((*session)->model().devices().size(), 1);
+    }
+    EXPECT_GT(at_load, streams ? -1 : 3);  // with so little memory the card has no weights
+  }
 }
 
 TEST_F(SplitTest, ALostDeviceIsAnErrorWhereThatIsWanted) {

@@ -2,6 +2,7 @@
 // its buffers, it wraps no host memory, and it refuses an allocation one byte over its cap.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,17 @@
 
 namespace bantam::testing {
 
+// Several threads may use a device.
+template <typename T>
+struct Shared : std::atomic<T> {
+  Shared(T value) : std::atomic<T>(value) {}
+  Shared(const Shared& other) : std::atomic<T>(other.load()) {}
+  Shared& operator=(const Shared& other) {
+    this->store(other.load());
+    return *this;
+  }
+};
+
 struct CappedMemory {
   uint64_t cap = UINT64_MAX / 2;
   uint64_t used = 0;
@@ -23,7 +35,9 @@ struct CappedMemory {
   int fail_at = -1;     // the allocation of this number is refused, counted from 0
   int lost_after = -1;  // from the run of this number on the device is lost
   int runs = 0;
-  bool is_lost = false;
+  int lost_at_call = -1;  // from this call on, of any kind, the device is lost
+  Shared<int> calls = 0;
+  Shared<bool> is_lost = false;
   std::chrono::microseconds transfer{0};  // that each upload and download takes at least
 };
 // Of the one device there is at a time.
@@ -44,6 +58,7 @@ class CappedDevice : public device::Device {
   }
   absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
     CappedMemory& m = capped_memory;
+    if (IsLost()) return Lost();
     if (m.allocations++ == m.fail_at || bytes > m.cap - m.used) {
       return absl::ResourceExhaustedError(absl::StrCat("capped: no ", bytes, " bytes are free"));
     }
@@ -61,10 +76,11 @@ class CappedDevice : public device::Device {
   }
   absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                           std::span<const std::byte> data, const device::Binding& where) override {
-    return inner_->LoadWeight(type, shape, data, Inner(where));
+    return IsLost() ? Lost() : inner_->LoadWeight(type, shape, data, Inner(where));
   }
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
+    if (IsLost()) return Lost();
     std::vector<device::Binding> bindings;
     for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
     auto inner = inner_->Compile(
@@ -77,13 +93,18 @@ class CappedDevice : public device::Device {
   }
 
  private:
+  static bool IsLost() {
+    CappedMemory& m = capped_memory;
+    if (m.calls++ == m.lost_at_call) m.is_lost.store(true);
+    return m.is_lost;
+  }
   static absl::Status Lost() { return absl::UnavailableError("capped: the device is lost"); }
 
   struct Executable : device::Executable {
     explicit Executable(std::unique_ptr<device::Executable> inner) : inner(std::move(inner)) {}
     absl::Status Run(device::Stream& stream) override {
-      if (capped_memory.runs++ == capped_memory.lost_after) capped_memory.is_lost = true;
-      return capped_memory.is_lost ? Lost() : inner->Run(stream);
+      if (capped_memory.runs++ == capped_memory.lost_after) capped_memory.is_lost.store(true);
+      return IsLost() ? Lost() : inner->Run(stream);
     }
     uint64_t scratch_bytes() const override { return inner->scratch_bytes(); }
     std::string Describe() const override { return inner->Describe(); }
@@ -98,12 +119,12 @@ class CappedDevice : public device::Device {
     uint64_t size() const override { return inner->size(); }
     absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override {
       std::this_thread::sleep_for(capped_memory.transfer);
-      if (capped_memory.is_lost) return Lost();
+      if (IsLost()) return Lost();
       return inner->Upload(offset, data);
     }
     absl::Status Download(uint64_t offset, std::span<std::byte> data) override {
       std::this_thread::sleep_for(capped_memory.transfer);
-      if (capped_memory.is_lost) return Lost();
+      if (IsLost()) return Lost();
       return inner->Download(offset, data);
     }
     std::unique_ptr<device::Buffer> inner;
