@@ -29,6 +29,14 @@ layout(push_constant) uniform Push {
 layout(binding = 0) readonly buffer Q { float q[]; };
 layout(binding = 1) readonly buffer K { uint k_words[]; };
 layout(binding = 2) readonly buffer V { uint v_words[]; };
+#ifdef SMALL_STORAGE
+#extension GL_EXT_shader_8bit_storage : require
+#extension GL_EXT_shader_16bit_storage : require
+layout(binding = 1) readonly buffer KHalves { uint16_t k_halves[]; };
+layout(binding = 1) readonly buffer KBytes { uint8_t k_bytes[]; };
+layout(binding = 2) readonly buffer VHalves { uint16_t v_halves[]; };
+layout(binding = 2) readonly buffer VBytes { uint8_t v_bytes[]; };
+#endif
 layout(binding = 3) readonly buffer QCells { ivec2 q_cells[]; };
 layout(binding = 4) readonly buffer KvCells { ivec2 kv_cells[]; };
 layout(binding = 5) readonly buffer Length { int kv_length[]; };
@@ -37,13 +45,19 @@ layout(binding = 7) writeonly buffer Out { float result[]; };
 
 #define CELL_TYPE K_TYPE
 #define CELL_WORD(i) k_words[i]
+#define CELL_HALF(i) k_halves[i]
+#define CELL_BYTE(i) k_bytes[i]
 #define CELL_NAME(name) K##name
 #include "kv_cell.glsl"
 #undef CELL_TYPE
 #undef CELL_WORD
+#undef CELL_HALF
+#undef CELL_BYTE
 #undef CELL_NAME
 #define CELL_TYPE V_TYPE
 #define CELL_WORD(i) v_words[i]
+#define CELL_HALF(i) v_halves[i]
+#define CELL_BYTE(i) v_bytes[i]
 #define CELL_NAME(name) V##name
 #include "kv_cell.glsl"
 

@@ -1,8 +1,15 @@
 // Elements of a cell of the KV cache, of type CELL_TYPE, from the buffer of words CELL_WORD(i).
-// Included once for K and once for V, which name the functions: CELL_NAME(x).
+// Included once for K and once for V, which name the functions: CELL_NAME(x). With SMALL_STORAGE
+// CELL_HALF(i) and CELL_BYTE(i) are half words and bytes.
 
-// The half word at byte `at`, which is even.
+// The half word at byte `at`, which is even; the byte.
+#ifdef SMALL_STORAGE
+uint CELL_NAME(Half)(uint at) { return uint(CELL_HALF(at >> 1)); }
+uint CELL_NAME(Byte)(uint at) { return uint(CELL_BYTE(at)); }
+#else
 uint CELL_NAME(Half)(uint at) { return bitfieldExtract(CELL_WORD(at >> 2), int(at & 2u) << 3, 16); }
+uint CELL_NAME(Byte)(uint at) { return bitfieldExtract(CELL_WORD(at >> 2), int(at & 3u) << 3, 8); }
+#endif
 
 // Element `i` of the row at byte `row`.
 float CELL_NAME(Element)(uint row, uint i) {
@@ -11,13 +18,12 @@ float CELL_NAME(Element)(uint row, uint i) {
   const uint in_block = i & 31u;
   if (CELL_TYPE == kQ8_0) {
     const uint at = row + 34 * (i >> 5);
-    const uint q = at + 2 + in_block;
-    return unpackHalf2x16(CELL_NAME(Half)(at)).x *
-           float(bitfieldExtract(int(CELL_WORD(q >> 2)), int(q & 3u) << 3, 8));
+    const int q = int(CELL_NAME(Byte)(at + 2 + in_block));
+    return unpackHalf2x16(CELL_NAME(Half)(at)).x * float(bitfieldExtract(q, 0, 8));
   }
   const uint at = row + 18 * (i >> 5);  // kQ4_0
-  const uint q = at + 2 + (in_block & 15u);
-  const uint nibble = bitfieldExtract(CELL_WORD(q >> 2), int((q & 3u) << 3 | (in_block >> 4) << 2), 4);
+  const uint pair = CELL_NAME(Byte)(at + 2 + (in_block & 15u));
+  const uint nibble = bitfieldExtract(pair, int(in_block >> 4) << 2, 4);
   return unpackHalf2x16(CELL_NAME(Half)(at)).x * float(int(nibble) - 8);
 }
 

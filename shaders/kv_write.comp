@@ -2,7 +2,7 @@
 // Rows of x to slots of the cache, rounded or quantized to its type. An invocation writes a unit of
 // one head: an element of F32, two of F16, a block of Q8_0 or Q4_0. Of two rows for one slot the
 // later is written. Units share words where rows are not whole words: parts of words are written
-// with atomics.
+// as half words, or with atomics where there are none.
 #include "common.glsl"
 layout(constant_id = 1) const uint TYPE = 0;  // quant::Type of the cache
 
@@ -14,6 +14,10 @@ layout(push_constant) uniform Push {
   uint first_slot, slots;  // what this dispatch may write
 } p;
 layout(binding = 0) buffer Cache { uint cache[]; };
+#ifdef SMALL_STORAGE
+#extension GL_EXT_shader_16bit_storage : require
+layout(binding = 0) writeonly buffer CacheHalves { uint16_t cache_halves[]; };
+#endif
 layout(binding = 1) readonly buffer X { float x[]; };
 layout(binding = 2) readonly buffer Slots { int slot_of[]; };
 
@@ -38,9 +42,13 @@ uint ToHalf(float value) {
 }
 
 void StoreHalf(uint at, uint bits) {
+#ifdef SMALL_STORAGE
+  cache_halves[at >> 1] = uint16_t(bits);
+#else
   const uint shift = (at & 2u) << 3;
   atomicAnd(cache[at >> 2], ~(0xFFFFu << shift));
   atomicOr(cache[at >> 2], bits << shift);
+#endif
 }
 
 // q = x / d rounded away from zero at ties, d = max |x| / 127.

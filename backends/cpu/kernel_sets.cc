@@ -7,6 +7,7 @@
 #ifdef BANTAM_CPU_X86
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/kernels.h"
+#include "backends/cpu/avxvnni/kernels.h"
 #elif defined(BANTAM_CPU_ARM64)
 #include "backends/cpu/neon/kernels.h"
 #endif
@@ -20,6 +21,7 @@ std::vector<const KernelSet*> All() {
       &reference::kKernels,
 #ifdef BANTAM_CPU_X86
       &avx2::Kernels(),
+      &avxvnni::Kernels(),
       &avx512::Kernels(),
 #elif defined(BANTAM_CPU_ARM64)
       &neon::Kernels(),

@@ -32,4 +32,14 @@ absl::Status Buffer::Download(uint64_t offset, std::span<std::byte> data) {
   return data.empty() ? absl::OkStatus() : gpu_->CopyOut(memory() + offset, data);
 }
 
+absl::Status Buffer::CopyFrom(uint64_t offset, device::Buffer& from, uint64_t from_offset,
+                              uint64_t bytes) {
+  const auto* other = dynamic_cast<const Buffer*>(&from);
+  if (other == nullptr) return absl::UnimplementedError("a buffer that is not of a CUDA device");
+  BANTAM_RETURN_IF_ERROR(CheckRange("copy", offset, bytes));
+  BANTAM_RETURN_IF_ERROR(other->CheckRange("copy", from_offset, bytes));
+  if (bytes == 0) return absl::OkStatus();
+  return gpu_->CopyFrom(memory() + offset, other->gpu(), other->memory() + from_offset, bytes);
+}
+
 }  // namespace bantam::cuda

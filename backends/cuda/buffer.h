@@ -17,6 +17,9 @@ class Buffer : public device::Buffer {
   uint64_t size() const override { return size_; }
   absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override;
   absl::Status Download(uint64_t offset, std::span<std::byte> data) override;
+  // From a buffer of any GPU.
+  absl::Status CopyFrom(uint64_t offset, device::Buffer& from, uint64_t from_offset,
+                        uint64_t bytes) override;
 
   const Gpu& gpu() const { return *gpu_; }
   std::byte* memory() const { return static_cast<std::byte*>(memory_); }

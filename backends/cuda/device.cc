@@ -12,6 +12,17 @@
 namespace bantam::cuda {
 namespace {
 
+class Registration : public device::HostRegistration {
+ public:
+  Registration(std::shared_ptr<Gpu> gpu, std::span<const std::byte> data)
+      : gpu_(std::move(gpu)), data_(data) {}
+  ~Registration() override { gpu_->Unregister(data_); }
+
+ private:
+  const std::shared_ptr<Gpu> gpu_;
+  const std::span<const std::byte> data_;
+};
+
 class Device : public device::Device {
  public:
   Device(std::string name, int number, driver::DeviceInfo info)
@@ -44,6 +55,12 @@ class Device : public device::Device {
   }
   absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
     return absl::UnimplementedError("CUDA kernels read GPU memory only");
+  }
+  absl::StatusOr<std::unique_ptr<device::HostRegistration>> RegisterHost(
+      std::span<const std::byte> data) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    BANTAM_RETURN_IF_ERROR(gpu->Register(data));
+    return std::make_unique<Registration>(std::move(gpu), data);
   }
   uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
     return device::PlainWeightBytes(type, shape);

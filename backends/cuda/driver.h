@@ -48,6 +48,10 @@ absl::StatusOr<void*> Malloc(uint64_t bytes);
 void Free(void* memory);
 absl::StatusOr<void*> MallocHost(uint64_t bytes);  // pinned
 void FreeHost(void* memory);
+// Pins host memory there is, which copies then need not stage; it may be mapped for reading only.
+// Its pages must not be registered already.
+absl::Status RegisterHost(const void* memory, uint64_t bytes);
+void UnregisterHost(const void* memory);
 
 absl::StatusOr<Stream> NewStream();
 void FreeStream(Stream stream);
@@ -61,6 +65,12 @@ absl::StatusOr<double> SecondsBetween(Event start, Event end);
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream stream);
 absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream stream);
+// Between two GPUs, or within one; directly where they can reach each other. `stream` is of the one
+// that is current.
+absl::Status CopyBetween(void* to, int to_device, const void* from, int from_device, uint64_t bytes,
+                         Stream stream);
+// Lets the current device reach another's memory, if it can.
+void ReachPeer(int device);
 absl::Status Fill(void* to, int byte, uint64_t bytes, Stream stream);
 
 // Kernels launched on `stream` between the two are not run but become a graph.

@@ -120,6 +120,18 @@ absl::StatusOr<void*> MallocHost(uint64_t bytes) {
 }
 void FreeHost(void* memory) { cudaFreeHost(memory); }
 
+absl::Status RegisterHost(const void* memory, uint64_t bytes) {
+  // CUDA asks for memory it could write, but where it knows of reading only.
+  void* const pages = const_cast<void*>(memory);
+  cudaError_t error = cudaHostRegister(pages, bytes, cudaHostRegisterReadOnly);
+  if (error == cudaErrorNotSupported || error == cudaErrorInvalidValue) {
+    cudaGetLastError();
+    error = cudaHostRegister(pages, bytes, cudaHostRegisterDefault);
+  }
+  return ToStatus(error, absl::StrCat("registering ", bytes, " bytes"));
+}
+void UnregisterHost(const void* memory) { cudaHostUnregister(const_cast<void*>(memory)); }
+
 absl::StatusOr<Stream> NewStream() {
   cudaStream_t stream;
   BANTAM_RETURN_IF_ERROR(
@@ -168,6 +180,20 @@ absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream strea
   return ToStatus(
       cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)),
       "copying from the GPU");
+}
+absl::Status CopyBetween(void* to, int to_device, const void* from, int from_device, uint64_t bytes,
+                         Stream stream) {
+  return ToStatus(cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes,
+                                      static_cast<cudaStream_t>(stream)),
+                  "copying between GPUs");
+}
+void ReachPeer(int device) {
+  int self = 0, can = 0;
+  if (cudaGetDevice(&self) == cudaSuccess &&
+      cudaDeviceCanAccessPeer(&can, self, device) == cudaSuccess && can != 0) {
+    cudaDeviceEnablePeerAccess(device, 0);
+  }
+  cudaGetLastError();  // reached already, or not at all
 }
 absl::Status Fill(void* to, int byte, uint64_t bytes, Stream stream) {
   return ToStatus(cudaMemsetAsync(to, byte, bytes, static_cast<cudaStream_t>(stream)), "filling");

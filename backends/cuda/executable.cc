@@ -150,23 +150,24 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
   std::unique_ptr<Executable> executable(new Executable(gpu));
   const Resolver resolver(graph, args, *gpu);
-  Lowering lowering(gpu->info());
+  BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
+  Lowering lowering(gpu->info(), settings);
+  std::vector<Step> steps;
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
     if (node.op == Op::kReshape || node.op == Op::kView) continue;
     // An empty output needs no work; a KV write's is the cache, and its work is x.
     const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
     if (graph::ElementCount(graph.value(work).shape) == 0) continue;
-    std::vector<Tensor> inputs;
+    Step step{&node};
     for (ValueId id : node.inputs) {
       BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
-      inputs.push_back(input);
+      step.inputs.push_back(input);
     }
-    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(lowering.Lower(node, inputs, output),
-                 absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));
+    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
+    steps.push_back(std::move(step));
   }
+  lowering.Lower(steps);
 
   executable->launches_ = std::move(lowering.launches());
   if (!lowering.constants().empty()) {
@@ -192,17 +193,51 @@ absl::Status Executable::Capture() {
         Annotate(driver::LaunchStatus(), absl::StrCat("loading ", launch.kernel)));
   }
   BANTAM_ASSIGN_OR_RETURN(capture_, CudaStream::Make(gpu_));
-  BANTAM_RETURN_IF_ERROR(driver::BeginCapture(capture_->handle()));
-  absl::Status status;
-  for (const KernelLaunch& launch : launches_) {
-    launch.launch(own_, capture_->handle());
-    status.Update(Annotate(driver::LaunchStatus(), launch.kernel));
+  for (auto& side : sides_) {
+    BANTAM_ASSIGN_OR_RETURN(side, CudaStream::Make(gpu_));
   }
+  for (driver::Event& fork : forks_) {
+    BANTAM_ASSIGN_OR_RETURN(fork, driver::NewEvent());
+  }
+  BANTAM_RETURN_IF_ERROR(driver::BeginCapture(capture_->handle()));
+  const absl::Status status = CaptureLaunches();
   // Ended in any case: a stream must not stay in capture.
   auto graph = driver::EndCapture(capture_->handle());
   BANTAM_RETURN_IF_ERROR(status);
   BANTAM_RETURN_IF_ERROR(graph.status());
   graph_ = *graph;
+  return absl::OkStatus();
+}
+
+size_t Executable::EndOfGroup(size_t first) const {
+  size_t end = first + 1;
+  const auto beside_all = [&](const KernelLaunch& later) {
+    return std::all_of(launches_.begin() + static_cast<int64_t>(first),
+                       launches_.begin() + static_cast<int64_t>(end),
+                       [&](const KernelLaunch& earlier) { return MayRunBeside(earlier, later); });
+  };
+  while (end < launches_.size() && end - first <= kSides && beside_all(launches_[end])) ++end;
+  return end;
+}
+
+absl::Status Executable::CaptureLaunches() {
+  const cuda::Stream main = capture_->handle();
+  for (size_t first = 0; first < launches_.size();) {
+    const size_t end = EndOfGroup(first);
+    if (end > first + 1) BANTAM_RETURN_IF_ERROR(driver::Record(forks_[0], main));
+    for (size_t i = first; i < end; ++i) {
+      const size_t side = i - first;  // 0: the main stream
+      const cuda::Stream stream = side == 0 ? main : sides_[side - 1]->handle();
+      if (side > 0) BANTAM_RETURN_IF_ERROR(driver::StreamWaits(stream, forks_[0]));
+      launches_[i].launch(own_, stream);
+      BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+      if (side > 0) BANTAM_RETURN_IF_ERROR(driver::Record(forks_[side], stream));
+    }
+    for (size_t side = 1; side < end - first; ++side) {
+      BANTAM_RETURN_IF_ERROR(driver::StreamWaits(main, forks_[side]));
+    }
+    first = end;
+  }
   return absl::OkStatus();
 }
 
@@ -213,6 +248,9 @@ Executable::~Executable() {
   if (graph_ != nullptr) driver::FreeGraph(graph_);
   if (done_ != nullptr) driver::FreeEvent(done_);
   for (driver::Event mark : marks_) driver::FreeEvent(mark);
+  for (driver::Event fork : forks_) {
+    if (fork != nullptr) driver::FreeEvent(fork);
+  }
 }
 
 absl::Status Executable::Run(device::Stream& stream) {

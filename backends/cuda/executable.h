@@ -1,4 +1,5 @@
 // A graph compiled: the launches of its nodes captured as one CUDA graph, replayed at every Run.
+// Launches in a row that do not meet are side by side in it.
 #pragma once
 
 #include <memory>
@@ -47,11 +48,19 @@ class Executable : public device::Executable {
  private:
   explicit Executable(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
   absl::Status Capture();
+  absl::Status CaptureLaunches();
+  // One past the last launch that may run beside launch `first`, and those between.
+  size_t EndOfGroup(size_t first) const;
   absl::Status RunMeasured(CudaStream& stream);
 
   std::shared_ptr<Gpu> gpu_;
   std::unique_ptr<Buffer> constants_, scratch_;
   std::unique_ptr<CudaStream> capture_;
+  // What the others of a group are captured on, and the event that ends it; the first is of the
+  // group's beginning.
+  static constexpr size_t kSides = 3;
+  std::unique_ptr<CudaStream> sides_[kSides];
+  driver::Event forks_[kSides + 1] = {};
   std::vector<KernelLaunch> launches_;
   OwnMemory own_;
   driver::GraphExec graph_ = nullptr;

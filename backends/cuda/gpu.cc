@@ -78,10 +78,22 @@ absl::Status Gpu::CopyIn(void* to, std::span<const std::byte> data) {
   BANTAM_RETURN_IF_ERROR(Use());
   std::lock_guard lock(copy_mutex_);
   auto* at = static_cast<std::byte*>(to);
-  for (int used = 0; !data.empty(); ++used) {
+  for (int used = 0; !data.empty();) {
+    if (const auto pinned = RegisteredFrom(data.data()); !pinned.empty()) {
+      const uint64_t count = std::min(data.size(), pinned.size());
+      BANTAM_RETURN_IF_ERROR(Note(driver::CopyToDevice(at, data.data(), count, copies_)));
+      data = data.subspan(count);
+      at += count;
+      continue;
+    }
     Piece& piece = pieces_[used % kPieces];
     if (used >= kPieces) BANTAM_RETURN_IF_ERROR(Note(driver::Wait(piece.done)));
-    const uint64_t count = std::min<uint64_t>(data.size(), kPieceBytes);
+    ++used;
+    // Up to where registered memory begins.
+    const auto next = registered_.upper_bound(data.data());
+    const uint64_t before =
+        next == registered_.end() ? data.size() : static_cast<uint64_t>(next->first - data.data());
+    const uint64_t count = std::min({static_cast<uint64_t>(data.size()), kPieceBytes, before});
     std::memcpy(piece.memory, data.data(), count);
     BANTAM_RETURN_IF_ERROR(Note(driver::CopyToDevice(at, piece.memory, count, copies_)));
     BANTAM_RETURN_IF_ERROR(Note(driver::Record(piece.done, copies_)));
@@ -115,6 +127,58 @@ absl::Status Gpu::CopyOut(const void* from, std::span<std::byte> data) {
     std::memcpy(part(ready).data(), piece.memory, part(ready).size());
   }
   return absl::OkStatus();
+}
+
+absl::Status Gpu::CopyFrom(void* to, const Gpu& other, const void* from, uint64_t bytes) {
+  BANTAM_RETURN_IF_ERROR(other.Use());
+  BANTAM_RETURN_IF_ERROR(Use());
+  std::lock_guard lock(copy_mutex_);
+  if (&other != this && peers_.insert(other.device_).second) driver::ReachPeer(other.device_);
+  BANTAM_RETURN_IF_ERROR(
+      Note(driver::CopyBetween(to, device_, from, other.device_, bytes, copies_)));
+  return Note(driver::Synchronize(copies_));
+}
+
+namespace {
+
+// Whole pages, as registering takes them.
+std::span<const std::byte> PagesWithin(std::span<const std::byte> data) {
+  constexpr uint64_t kPage = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(data.data()), end = begin + data.size();
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = end / kPage * kPage;
+  if (first >= last) return {};
+  return data.subspan(first - begin, last - first);
+}
+
+}  // namespace
+
+std::span<const std::byte> Gpu::RegisteredFrom(const std::byte* at) const {
+  auto found = registered_.upper_bound(at);
+  if (found == registered_.begin()) return {};
+  --found;
+  return at < found->second ? std::span(at, found->second) : std::span<const std::byte>();
+}
+
+absl::Status Gpu::Register(std::span<const std::byte> data) {
+  const std::span<const std::byte> pages = PagesWithin(data);
+  BANTAM_RETURN_IF_ERROR(Use());
+  if (pages.empty()) return absl::OkStatus();
+  std::lock_guard lock(copy_mutex_);
+  const auto next = registered_.lower_bound(pages.data());
+  if (!RegisteredFrom(pages.data()).empty() ||
+      (next != registered_.end() && next->first < pages.data() + pages.size())) {
+    return absl::AlreadyExistsError("host memory that is registered already");
+  }
+  BANTAM_RETURN_IF_ERROR(Note(driver::RegisterHost(pages.data(), pages.size())));
+  registered_[pages.data()] = pages.data() + pages.size();
+  return absl::OkStatus();
+}
+
+void Gpu::Unregister(std::span<const std::byte> data) {
+  const std::span<const std::byte> pages = PagesWithin(data);
+  std::lock_guard lock(copy_mutex_);
+  if (registered_.erase(pages.data()) == 0 || lost_ || !driver::SetDevice(device_).ok()) return;
+  driver::UnregisterHost(pages.data());
 }
 
 }  // namespace bantam::cuda

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 
 #include "absl/status/status.h"
@@ -37,6 +39,12 @@ class Gpu {
   // while the GPU copies the others.
   absl::Status CopyIn(void* to, std::span<const std::byte> data);
   absl::Status CopyOut(const void* from, std::span<std::byte> data);
+  // Blocking; what other streams of `other` are to have written is there.
+  absl::Status CopyFrom(void* to, const Gpu& other, const void* from, uint64_t bytes);
+
+  // Pins the whole pages within host memory: CopyIn then copies from there as it lies.
+  absl::Status Register(std::span<const std::byte> data);
+  void Unregister(std::span<const std::byte> data);
 
  private:
   struct Piece {
@@ -48,6 +56,8 @@ class Gpu {
 
   Gpu(int device, driver::DeviceInfo info) : device_(device), info_(std::move(info)) {}
   absl::Status Prepare();  // what copies need
+  // The registered memory that begins at or before `at`, past `at`; empty: none. Locked.
+  std::span<const std::byte> RegisteredFrom(const std::byte* at) const;
 
   const int device_;
   const driver::DeviceInfo info_;
@@ -55,6 +65,8 @@ class Gpu {
   std::mutex copy_mutex_;  // of what follows
   Stream copies_ = nullptr;
   Piece pieces_[kPieces];
+  std::map<const std::byte*, const std::byte*> registered_;  // from begin to end
+  std::set<int> peers_;                                      // reached, or tried to
 };
 
 }  // namespace bantam::cuda

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/rope_table.h"
-#include "runtime/base/status.h"
 
 namespace bantam::cuda {
 
@@ -16,10 +15,6 @@ namespace {
 bool IsKvType(Type type) {
   return type == Type::kF32 || type == Type::kF16 || type == Type::kQ8_0 || type == Type::kQ4_0;
 }
-
-const float* Floats(const Tensor& tensor) { return reinterpret_cast<const float*>(tensor.data); }
-const int32_t* Ints(const Tensor& tensor) { return reinterpret_cast<const int32_t*>(tensor.data); }
-float* MutableFloats(const Tensor& tensor) { return reinterpret_cast<float*>(tensor.data); }
 
 }  // namespace
 
@@ -92,14 +87,62 @@ uint64_t Lowering::Scratch(uint64_t bytes) {
   return 0;
 }
 
-absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> inputs,
-                             const Tensor& output) {
-  // What was made of an x holds until that memory is written.
-  if (prepared_.data != nullptr) {
-    const std::byte* begin = prepared_.data;
-    const std::byte* end = begin + prepared_.SpanBytes();
-    if (output.data < end && begin < output.data + output.SpanBytes()) prepared_ = {};
+void Lowering::MarkPrepared(const Tensor& x, Rounding rounding) {
+  const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
+  Scratch(static_cast<uint64_t>(
+      rounding == Rounding::kInt8
+          ? QuantizedBytes(k, columns)
+          : HalvedBytes(rounding == Rounding::kHalf ? Type::kF16 : Type::kBF16, k, columns)));
+  prepared_ = x;
+  prepared_rounding_ = rounding;
+}
+
+void Lowering::Forget(const Tensor& written) {
+  if (prepared_.data != nullptr && Overlap(prepared_, written)) prepared_ = {};
+}
+
+bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
+  using Scratch = KernelLaunch::Scratch;
+  if (earlier.scratch != Scratch::kNo && later.scratch != Scratch::kNo &&
+      (earlier.scratch == Scratch::kWrites || later.scratch == Scratch::kWrites)) {
+    return false;
   }
+  if (earlier.product != 0 && earlier.product == later.product) return true;
+  const auto apart = [](const std::vector<Tensor>& some, const std::vector<Tensor>& others) {
+    return std::none_of(some.begin(), some.end(), [&](const Tensor& a) {
+      return std::any_of(others.begin(), others.end(),
+                         [&](const Tensor& b) { return Overlap(a, b); });
+    });
+  };
+  return apart(earlier.writes, later.writes) && apart(earlier.writes, later.reads) &&
+         apart(earlier.reads, later.writes);
+}
+
+void Lowering::Lower(std::span<const Step> steps) {
+  while (!steps.empty()) {
+    const size_t first = launches_.size();
+    size_t used = Norm(steps);
+    if (used == 0) used = Gated(steps);
+    if (used == 0) used = Cache(steps);
+    if (used == 0) {
+      Forget(steps.front().output);
+      LowerOne(steps.front());
+      used = 1;
+    }
+    for (KernelLaunch& launch : std::span(launches_).subspan(first)) {
+      for (const Step& step : steps.first(used)) {
+        launch.reads.insert(launch.reads.end(), step.inputs.begin(), step.inputs.end());
+        launch.writes.push_back(step.output);
+      }
+    }
+    steps = steps.subspan(used);
+  }
+}
+
+void Lowering::LowerOne(const Step& step) {
+  const graph::Node& node = *step.node;
+  const Inputs inputs = step.inputs;
+  const Tensor& output = step.output;
   const RowParams rows{inputs[0].view(), output.data};
   switch (node.op) {
     case Op::kUnary:
@@ -110,38 +153,22 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     case Op::kGatherElements:
       Elementwise(node, inputs, output);
       break;
-    case Op::kNorm: {
-      const auto attrs = std::get<graph::NormAttrs>(node.attrs);
-      const float* weight = inputs.size() > 1 ? Floats(inputs[1]) : nullptr;
-      const float* bias = inputs.size() > 2 ? Floats(inputs[2]) : nullptr;
-      Add("norm", [=](const OwnMemory&, Stream stream) {
-        cuda::Norm(rows, attrs.kind, attrs.epsilon, weight, bias, stream);
-      });
-      break;
-    }
     case Op::kSoftmax: {
       const float scale = std::get<graph::SoftmaxAttrs>(node.attrs).scale;
-      Add("softmax", [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
+      Add("softmax", Scratches::kNo,
+          [=](const OwnMemory&, Stream stream) { cuda::Softmax(rows, scale, stream); });
       break;
     }
     case Op::kTopK: {
       const auto k = static_cast<int>(output.shape[0]);
-      Add("top_k", [=](const OwnMemory&, Stream stream) { cuda::TopK(rows, k, stream); });
+      Add("top_k", Scratches::kNo,
+          [=](const OwnMemory&, Stream stream) { cuda::TopK(rows, k, stream); });
       break;
     }
-    case Op::kRope:
-      Rope(node, inputs, output);
-      break;
     case Op::kGatherRows:
     case Op::kDequantize:
       Decode(node, inputs, output);
       break;
-    case Op::kKvWrite: {
-      const KvWriteParams p{inputs[0].view(), inputs[1].view(), Ints(inputs[2]), inputs[0].type};
-      Add(absl::StrCat("kv_write ", quant::Name(p.type)),
-          [p](const OwnMemory&, Stream stream) { cuda::KvWrite(p, stream); });
-      break;
-    }
     case Op::kMatMul:
       MatMul(node, inputs, output);
       break;
@@ -151,11 +178,13 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     case Op::kAttention:
       Attention(node, inputs, output);
       break;
+    case Op::kNorm:  // in fusion.cc
+    case Op::kRope:
+    case Op::kKvWrite:
     case Op::kReshape:
     case Op::kView:
       break;
   }
-  return absl::OkStatus();
 }
 
 void Lowering::Elementwise(const graph::Node& node, Inputs inputs, const Tensor& output) {
@@ -173,7 +202,8 @@ void Lowering::Elementwise(const graph::Node& node, Inputs inputs, const Tensor&
     from.shape[0] = static_cast<int32_t>(bytes / unit);
     from.strides[0] = unit;
     void* const to = output.data;
-    return Add(kernel, [=](const OwnMemory&, Stream stream) { Pack(from, to, unit, stream); });
+    return Add(kernel, Scratches::kNo,
+               [=](const OwnMemory&, Stream stream) { Pack(from, to, unit, stream); });
   }
   ElementwiseParams p{};
   p.a = inputs[0].view();
@@ -210,44 +240,41 @@ void Lowering::Elementwise(const graph::Node& node, Inputs inputs, const Tensor&
       p.op = ElementOp::kGather;
       p.a.strides[2] = p.a.strides[3] = 0;
   }
-  Add(kernel, [p](const OwnMemory&, Stream stream) { cuda::Elementwise(p, stream); });
+  Add(kernel, Scratches::kNo,
+      [p](const OwnMemory&, Stream stream) { cuda::Elementwise(p, stream); });
 }
 
-void Lowering::Rope(const graph::Node& node, Inputs inputs, const Tensor& output) {
-  const auto& attrs = std::get<graph::RopeAttrs>(node.attrs);
+RopeParams Lowering::RopeOf(const Step& step, size_t& turns) {
+  const auto& attrs = std::get<graph::RopeAttrs>(step.node->attrs);
   const RopeTable table = MakeRopeTable(attrs);
   // Layers share their table.
   const auto found =
       std::search(constants_.begin(), constants_.end(), table.turns.begin(), table.turns.end());
-  const auto at = static_cast<size_t>(found - constants_.begin());
+  turns = static_cast<size_t>(found - constants_.begin());
   if (found == constants_.end()) {
     constants_.insert(constants_.end(), table.turns.begin(), table.turns.end());
   }
   RopeParams p{};
-  p.x = inputs[0].view();
-  p.out = MutableFloats(output);
-  p.positions = Ints(inputs[1]);
-  p.factors = inputs.size() > 2 ? Floats(inputs[2]) : nullptr;
+  p.x = step.inputs[0].view();
+  p.out = Floats(step.output);
+  p.positions = Ints(step.inputs[1]);
+  p.factors = step.inputs.size() > 2 ? Floats(step.inputs[2]) : nullptr;
   p.pairs = attrs.n_dims / 2;
   p.magnitude = table.magnitude;
   p.neox = attrs.layout == graph::RopeLayout::kNeox;
-  Add(p.neox ? "rope neox" : "rope interleaved", [=](const OwnMemory& own, Stream stream) {
-    RopeParams params = p;
-    params.turns = reinterpret_cast<const double*>(own.constants) + at;
-    cuda::Rope(params, stream);
-  });
+  return p;
 }
 
 void Lowering::Decode(const graph::Node& node, Inputs inputs, const Tensor& output) {
   DecodeParams p{};
   p.x = inputs[0].view();
-  p.out = MutableFloats(output);
+  p.out = Floats(output);
   p.type = inputs[0].type;
   if (node.op == Op::kGatherRows) {
     p.ids = Ints(inputs[1]);
     p.id_count = static_cast<int32_t>(inputs[1].shape[0]);
   }
-  Add(absl::StrCat(graph::OpName(node.op), " ", quant::Name(p.type)),
+  Add(absl::StrCat(graph::OpName(node.op), " ", quant::Name(p.type)), Scratches::kNo,
       [p](const OwnMemory&, Stream stream) { cuda::Decode(p, stream); });
 }
 
@@ -263,7 +290,7 @@ void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& o
   p.kv_cells = Ints(inputs[4]);
   p.kv_length = Ints(inputs[5]);
   p.sinks = inputs.size() > 6 ? Floats(inputs[6]) : nullptr;
-  p.out = MutableFloats(output);
+  p.out = Floats(output);
   p.scale = attrs.scale;
   p.softcap = attrs.softcap;
   p.window = attrs.window;
@@ -281,8 +308,9 @@ void Lowering::Attention(const graph::Node& node, Inputs inputs, const Tensor& o
     Scratch(4 * static_cast<uint64_t>(PartElements(p.v.shape[0], heads, n, p.splits)));
     prepared_ = {};
   }
-  Add(absl::StrCat("attention ", quant::Name(p.k_type), p.splits > 1 ? " split" : ""),
-      [p](const OwnMemory& own, Stream stream) {
+  Add(absl::StrCat("attention ", CanTileAttention(p) ? "tiles " : "", quant::Name(p.k_type),
+                   p.splits > 1 ? " split" : ""),
+      p.splits > 1 ? Scratches::kWrites : Scratches::kNo, [p](const OwnMemory& own, Stream stream) {
         AttentionParams params = p;
         params.parts = reinterpret_cast<float*>(own.scratch);
         cuda::Attention(params, stream);

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "backends/cuda/gpu.h"
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/settings.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::cuda {
@@ -28,6 +29,17 @@ struct Tensor {
   View view() const;
   uint64_t SpanBytes() const;
 };
+bool SameMemory(const Tensor& a, const Tensor& b);
+bool Overlap(const Tensor& a, const Tensor& b);
+inline float* Floats(const Tensor& tensor) { return reinterpret_cast<float*>(tensor.data); }
+inline int32_t* Ints(const Tensor& tensor) { return reinterpret_cast<int32_t*>(tensor.data); }
+
+// A node to run and its values.
+struct Step {
+  const graph::Node* node = nullptr;
+  std::vector<Tensor> inputs;
+  Tensor output;
+};
 
 // A launch, with the executable's own memory given when it is made.
 struct OwnMemory {
@@ -38,14 +50,21 @@ struct KernelLaunch {
   std::string kernel;  // for people
   uint64_t weight_bytes = 0;
   std::function<void(const OwnMemory&, Stream)> launch;
+  // What it touches. Launches of one product, of parts of its output, have its number.
+  enum class Scratch : uint8_t { kNo, kReads, kWrites } scratch = Scratch::kNo;
+  int product = 0;  // 0: none
+  std::vector<Tensor> reads, writes;
 };
+// Whether `later` may begin before `earlier` has ended.
+bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later);
 
 class Lowering {
  public:
-  explicit Lowering(const driver::DeviceInfo& info) : info_(info) {}
+  Lowering(const driver::DeviceInfo& info, const Settings& settings)
+      : info_(info), settings_(settings) {}
 
-  // Appends the launches of a node. `inputs` and `output` are its values resolved.
-  absl::Status Lower(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
+  // Appends the launches of the steps, several in one where a kernel does them together.
+  void Lower(std::span<const Step> steps);
 
   std::vector<KernelLaunch>& launches() { return launches_; }
   // What the executable's own memory is to hold. Scratch is used again by every node.
@@ -54,27 +73,45 @@ class Lowering {
 
  private:
   using Inputs = std::span<const Tensor>;
+  // fusion.cc: each lowers the first steps of `rest` that it can do in one launch, and returns how
+  // many those are.
+  size_t Norm(std::span<const Step> rest);
+  size_t Gated(std::span<const Step> rest);
+  size_t Cache(std::span<const Step> rest);
+  // Whether the next step is a product that wants `x` rounded to int8.
+  static bool IsRoundedNext(std::span<const Step> rest, const Tensor& x);
+
+  void LowerOne(const Step& step);
   void Elementwise(const graph::Node& node, Inputs inputs, const Tensor& output);
-  void Rope(const graph::Node& node, Inputs inputs, const Tensor& output);
+  // `turns`: where its angles begin in the constants.
+  RopeParams RopeOf(const Step& step, size_t& turns);
   void Decode(const graph::Node& node, Inputs inputs, const Tensor& output);
   void MatMul(const graph::Node& node, Inputs inputs, const Tensor& output);
   void MatMulExpert(Inputs inputs, const Tensor& output);
   void Attention(const graph::Node& node, Inputs inputs, const Tensor& output);
 
   // What columns of x are rounded to for a product.
-  enum class Rounding { kInt8, kHalf };
+  enum class Rounding { kInt8, kHalf, kBFloat16 };
   // Rounds them at the start of scratch, unless that is what is there.
   void Prepare(const Tensor& x, Rounding rounding);
-  void Add(std::string kernel, std::function<void(const OwnMemory&, Stream)> launch,
-           uint64_t weight_bytes = 0) {
-    launches_.push_back({std::move(kernel), weight_bytes, std::move(launch)});
+  // What another launch rounds x to is there from then on; until its memory is written.
+  void MarkPrepared(const Tensor& x, Rounding rounding);
+  void Forget(const Tensor& written);
+  using Scratches = KernelLaunch::Scratch;
+  void Add(std::string kernel, Scratches scratch,
+           std::function<void(const OwnMemory&, Stream)> launch, uint64_t weight_bytes = 0,
+           int product = 0) {
+    launches_.push_back(
+        {std::move(kernel), weight_bytes, std::move(launch), scratch, product, {}, {}});
   }
   uint64_t Scratch(uint64_t bytes);  // makes room; returns 0, where it begins
 
   const driver::DeviceInfo& info_;
+  const Settings settings_;
   std::vector<KernelLaunch> launches_;
   std::vector<double> constants_;
   uint64_t scratch_bytes_ = 0;
+  int products_ = 0;
   // The x whose rounded columns are at the start of scratch; data is null when none's are.
   Tensor prepared_;
   Rounding prepared_rounding_ = Rounding::kInt8;

@@ -40,7 +40,7 @@ class Lowering::Builder {
 
   void Finish(uint64_t groups) {
     dispatch_.groups = groups;
-    if (groups > 0) lowering_.dispatches_.push_back(std::move(dispatch_));
+    if (groups > 0) lowering_.Add(std::move(dispatch_));
   }
 
  private:

@@ -56,6 +56,10 @@ class Device : public device::Device, public device::HasFeatures {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     return Buffer::Allocate(std::move(gpu), bytes);
   }
+  absl::StatusOr<std::unique_ptr<device::Buffer>> AllocateWeights(uint64_t bytes) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return Buffer::Allocate(std::move(gpu), bytes, /*in_pieces=*/true);
+  }
   absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
     return absl::UnimplementedError("Vulkan shaders read GPU memory only");
   }

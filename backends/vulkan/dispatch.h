@@ -11,18 +11,22 @@
 
 namespace bantam::vulkan {
 
+class Buffer;
+
 // Memory an executable brings itself, whose buffers are made after lowering.
 enum class Own : uint8_t { kNone, kConstants, kScratch };
 
 // A value resolved to memory: element 0 is at byte `offset` of the buffer.
 struct Tensor {
   VkBuffer buffer = VK_NULL_HANDLE;
+  const Buffer* in_pieces = nullptr;  // in place of `buffer`: which one depends on the offset
   Own own = Own::kNone;
   uint64_t offset = 0;
   quant::Type type = quant::Type::kF32;
   graph::Shape shape = {1, 1, 1, 1};
   graph::Strides strides = {4, 4, 4, 4};  // bytes
 
+  bool operator==(const Tensor&) const = default;
   bool empty() const { return graph::ElementCount(shape) == 0; }
   // Bytes from element 0 to one past the last.
   uint64_t SpanBytes() const;
@@ -37,6 +41,10 @@ struct Bound {
   uint64_t begin = 0, end = 0;
   bool written = false;
 };
+
+inline bool Overlap(const Bound& a, const Bound& b) {
+  return a.buffer == b.buffer && a.own == b.own && a.begin < b.end && b.begin < a.end;
+}
 
 struct Dispatch {
   PipelineKey key;

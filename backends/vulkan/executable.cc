@@ -55,6 +55,7 @@ class Resolver {
     BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, ResolveRoot(root));
     const auto& buffer = static_cast<const Buffer&>(*binding.buffer);
     tensor.buffer = buffer.handle();
+    if (buffer.in_pieces()) tensor.in_pieces = &buffer;
     tensor.offset = binding.offset + static_cast<uint64_t>(value.byte_offset);
     const uint64_t alignment = AlignmentOf(value.type);
     const auto aligned = [&](uint64_t bytes) { return bytes % alignment == 0; };
@@ -92,6 +93,9 @@ class Resolver {
     if (buffer == nullptr || &buffer->gpu() != &gpu_) {
       return Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu_.traits().name,
                                     ", or was made before that GPU was lost"));
+    }
+    if (buffer->in_pieces() && value.storage != Storage::kWeight) {
+      return Error(id, "is bound to memory for weights, which is in pieces");
     }
     if (binding.offset > buffer->size() || needed > buffer->size() - binding.offset) {
       return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,

@@ -13,7 +13,7 @@
 namespace bantam::vulkan {
 namespace {
 
-constexpr uint64_t kStagingBytes = 8 << 20;  // each half
+constexpr uint64_t kStagingBytes = 8 << 20;  // each half, at most
 
 // The GPUs opened, and the bytes allocated on each; kept to the end of the process, so that the
 // next model finds the pipelines made.
@@ -57,7 +57,7 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(Instance& instance, VkPhysicalDev
   std::lock_guard lock(opened.mutex);
   opened.allocated[physical];
   std::shared_ptr<Gpu>& gpu = opened.gpus[physical];
-  if (gpu == nullptr || gpu->lost()) {
+  if (gpu == nullptr || gpu->lost() || !(gpu->settings() == settings)) {
     std::shared_ptr<Gpu> made(new Gpu(instance, physical, settings));
     BANTAM_RETURN_IF_ERROR(made->Create());
     gpu = std::move(made);
@@ -70,10 +70,13 @@ uint64_t Gpu::AllocatedBytes(VkPhysicalDevice physical) { return Allocated(physi
 Gpu::~Gpu() {
   if (device_ == VK_NULL_HANDLE) return;
   vk_.DeviceWaitIdle(device_);
-  for (Memory& half : staging_) half = {};
   codebooks_ = {};
-  copy_pool_ = {};
-  timeline_ = {};
+  for (Copier* copier : {&copier_, &uploader_}) {
+    for (Memory& half : copier->staging) half = {};
+    copier->pool = {};
+  }
+  main_.semaphore = {};
+  transfers_.semaphore = {};
   pipelines_.reset();
   vk_.DestroyDevice(device_, nullptr);
 }
@@ -81,24 +84,34 @@ Gpu::~Gpu() {
 absl::Status Gpu::Create() {
   BANTAM_ASSIGN_OR_RETURN(traits_, QueryTraits(instance_, physical_, settings_));
   const float priority = 1;
-  VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
-  queue.queueFamilyIndex = traits_.queue_family;
-  queue.queueCount = 1;
-  queue.pQueuePriorities = &priority;
+  const bool two_families =
+      traits_.transfer_family != UINT32_MAX && traits_.transfer_family != traits_.queue_family;
+  VkDeviceQueueCreateInfo queues[2];
+  for (int i = 0; i < 2; ++i) {
+    queues[i] = {VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
+    queues[i].queueFamilyIndex = i == 0 ? traits_.queue_family : traits_.transfer_family;
+    queues[i].queueCount = 1;
+    queues[i].pQueuePriorities = &priority;
+  }
   VkPhysicalDeviceVulkan13Features features13{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
   features13.subgroupSizeControl = traits_.subgroup_size != 0;
   features13.computeFullSubgroups = traits_.subgroup_size != 0;
+  features13.shaderIntegerDotProduct = traits_.integer_dot;
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
-  if (traits_.subgroup_size != 0) features12.pNext = &features13;
-  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features12};
+  features12.storageBuffer8BitAccess = traits_.small_storage;
+  if (traits_.subgroup_size != 0 || traits_.integer_dot) features12.pNext = &features13;
+  VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                              &features12};
+  features11.storageBuffer16BitAccess = traits_.small_storage;
+  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   std::vector<const char*> extensions;
   if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &features};
-  info.queueCreateInfoCount = 1;
-  info.pQueueCreateInfos = &queue;
+  info.queueCreateInfoCount = two_families ? 2 : 1;
+  info.pQueueCreateInfos = queues;
   info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
   info.ppEnabledExtensionNames = extensions.data();
   BANTAM_RETURN_IF_ERROR(ToStatus(instance_.vk().CreateDevice(physical_, &info, nullptr, &device_),
@@ -108,32 +121,44 @@ absl::Status Gpu::Create() {
       instance_.vk().GetDeviceProcAddr(device_, "vk" #function));
   BANTAM_VULKAN_DEVICE(BANTAM_VULKAN_LOAD)
 #undef BANTAM_VULKAN_LOAD
-  vk_.GetDeviceQueue(device_, traits_.queue_family, 0, &queue_);
+  BANTAM_RETURN_IF_ERROR(Make(main_, traits_.queue_family));
+  BANTAM_RETURN_IF_ERROR(Make(copier_, main_, traits_.queue_family));
+  if (traits_.transfer_family != UINT32_MAX) {
+    BANTAM_RETURN_IF_ERROR(Make(transfers_, traits_.transfer_family));
+    BANTAM_RETURN_IF_ERROR(Make(uploader_, transfers_, traits_.transfer_family));
+  }
+  pipelines_ = std::make_unique<Pipelines>(
+      vk_, device_, absl::StrCat(traits_.name, "; ", traits_.driver), traits_.small_storage);
+  return absl::OkStatus();
+}
 
-  VkSemaphoreTypeCreateInfo timeline{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
-  timeline.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
-  VkSemaphoreCreateInfo semaphore{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, &timeline};
+absl::Status Gpu::Make(Timeline& timeline, uint32_t family) {
+  vk_.GetDeviceQueue(device_, family, 0, &timeline.queue);
+  VkSemaphoreTypeCreateInfo type{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
+  type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
+  VkSemaphoreCreateInfo semaphore{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, &type};
   VkSemaphore made;
   BANTAM_RETURN_IF_ERROR(
       ToStatus(vk_.CreateSemaphore(device_, &semaphore, nullptr, &made), "creating a semaphore"));
-  timeline_ = {device_, made, vk_.DestroySemaphore};
+  timeline.semaphore = {device_, made, vk_.DestroySemaphore};
+  return absl::OkStatus();
+}
 
+absl::Status Gpu::Make(Copier& copier, Timeline& timeline, uint32_t family) {
+  copier.timeline = &timeline;
   VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
   pool.flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT;
-  pool.queueFamilyIndex = traits_.queue_family;
-  VkCommandPool made_pool;
-  BANTAM_RETURN_IF_ERROR(ToStatus(vk_.CreateCommandPool(device_, &pool, nullptr, &made_pool),
-                                  "creating a command pool"));
-  copy_pool_ = {device_, made_pool, vk_.DestroyCommandPool};
+  pool.queueFamilyIndex = family;
+  VkCommandPool made;
+  BANTAM_RETURN_IF_ERROR(
+      ToStatus(vk_.CreateCommandPool(device_, &pool, nullptr, &made), "creating a command pool"));
+  copier.pool = {device_, made, vk_.DestroyCommandPool};
   VkCommandBufferAllocateInfo commands{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO};
-  commands.commandPool = made_pool;
+  commands.commandPool = made;
   commands.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
   commands.commandBufferCount = 2;
-  BANTAM_RETURN_IF_ERROR(ToStatus(vk_.AllocateCommandBuffers(device_, &commands, copy_commands_),
-                                  "allocating command buffers"));
-  pipelines_ =
-      std::make_unique<Pipelines>(vk_, device_, absl::StrCat(traits_.name, "; ", traits_.driver));
-  return absl::OkStatus();
+  return ToStatus(vk_.AllocateCommandBuffers(device_, &commands, copier.commands),
+                  "allocating command buffers");
 }
 
 absl::Status Gpu::Note(VkResult result, absl::string_view what) {
@@ -163,6 +188,12 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
   info.size = bytes;
   info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+  const uint32_t families[] = {traits_.queue_family, traits_.transfer_family};
+  if (traits_.transfer_family != UINT32_MAX && families[0] != families[1]) {
+    info.sharingMode = VK_SHARING_MODE_CONCURRENT;
+    info.queueFamilyIndexCount = 2;
+    info.pQueueFamilyIndices = families;
+  }
   Memory memory;
   VkBuffer buffer;
   BANTAM_RETURN_IF_ERROR(
@@ -215,43 +246,64 @@ void Gpu::Free(Memory& memory) {
   memory = {};
 }
 
-absl::StatusOr<uint64_t> Gpu::Submit(VkCommandBuffer commands) {
+absl::StatusOr<uint64_t> Gpu::Submit(VkCommandBuffer commands) { return Submit(main_, commands); }
+
+absl::StatusOr<uint64_t> Gpu::Submit(Timeline& timeline, VkCommandBuffer commands) {
   std::lock_guard lock(queue_mutex_);
   if (Strikes(TheFaults().submit_in)) return Note(VK_ERROR_DEVICE_LOST, "submitting (injected)");
   if (lost_) return ToStatus(VK_ERROR_DEVICE_LOST, "submitting");
-  const uint64_t value = submitted_ + 1;
-  const VkSemaphore semaphore = timeline_.get();
-  VkTimelineSemaphoreSubmitInfo timeline{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
-  timeline.signalSemaphoreValueCount = 1;
-  timeline.pSignalSemaphoreValues = &value;
-  VkSubmitInfo info{VK_STRUCTURE_TYPE_SUBMIT_INFO, &timeline};
+  const uint64_t value = timeline.submitted + 1;
+  const VkSemaphore semaphore = timeline.semaphore.get();
+  VkTimelineSemaphoreSubmitInfo values{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
+  values.signalSemaphoreValueCount = 1;
+  values.pSignalSemaphoreValues = &value;
+  VkSubmitInfo info{VK_STRUCTURE_TYPE_SUBMIT_INFO, &values};
   info.commandBufferCount = 1;
   info.pCommandBuffers = &commands;
   info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &semaphore;
-  BANTAM_RETURN_IF_ERROR(Note(vk_.QueueSubmit(queue_, 1, &info, VK_NULL_HANDLE), "submitting"));
-  return submitted_ = value;
+  const Timeline& other = &timeline == &main_ ? transfers_ : main_;
+  const uint64_t seen = other.seen;
+  const VkSemaphore others = other.semaphore.get();
+  const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+  if (seen > 0) {
+    values.waitSemaphoreValueCount = 1;
+    values.pWaitSemaphoreValues = &seen;
+    info.waitSemaphoreCount = 1;
+    info.pWaitSemaphores = &others;
+    info.pWaitDstStageMask = &stages;
+  }
+  BANTAM_RETURN_IF_ERROR(
+      Note(vk_.QueueSubmit(timeline.queue, 1, &info, VK_NULL_HANDLE), "submitting"));
+  return timeline.submitted = value;
 }
 
 uint64_t Gpu::last_submitted() const {
   std::lock_guard lock(queue_mutex_);
-  return submitted_;
+  return main_.submitted;
 }
 
-absl::Status Gpu::Wait(uint64_t submitted) {
+absl::Status Gpu::Wait(uint64_t submitted) { return Wait(main_, submitted); }
+
+absl::Status Gpu::Wait(Timeline& timeline, uint64_t submitted) {
   if (lost_) return ToStatus(VK_ERROR_DEVICE_LOST, "waiting for the GPU");
   if (submitted == 0) return absl::OkStatus();
-  const VkSemaphore semaphore = timeline_.get();
+  const VkSemaphore semaphore = timeline.semaphore.get();
   VkSemaphoreWaitInfo wait{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO};
   wait.semaphoreCount = 1;
   wait.pSemaphores = &semaphore;
   wait.pValues = &submitted;
-  return Note(vk_.WaitSemaphores(device_, &wait, UINT64_MAX), "waiting for the GPU");
+  BANTAM_RETURN_IF_ERROR(
+      Note(vk_.WaitSemaphores(device_, &wait, UINT64_MAX), "waiting for the GPU"));
+  uint64_t before = timeline.seen;
+  while (before < submitted && !timeline.seen.compare_exchange_weak(before, submitted)) {
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Gpu::RunNow(const std::function<void(VkCommandBuffer)>& record) {
-  std::lock_guard lock(copy_mutex_);
-  const VkCommandBuffer commands = copy_commands_[0];
+  std::lock_guard lock(copier_.mutex);
+  const VkCommandBuffer commands = copier_.commands[0];
   VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
   begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
   BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
@@ -263,55 +315,58 @@ absl::Status Gpu::RunNow(const std::function<void(VkCommandBuffer)>& record) {
   return Wait(submitted);
 }
 
-absl::Status Gpu::Staging() {
-  for (Memory& half : staging_) {
+absl::Status Gpu::Staging(Copier& copier) {
+  for (Memory& half : copier.staging) {
     if (half.mapped != nullptr) continue;
-    BANTAM_ASSIGN_OR_RETURN(half, Allocate(kStagingBytes, Where::kStaging));
+    BANTAM_ASSIGN_OR_RETURN(
+        half, Allocate(std::min(kStagingBytes, traits_.allocation_limit - 16), Where::kStaging));
   }
   return absl::OkStatus();
 }
 
 absl::Status Gpu::CopyIn(VkBuffer buffer, uint64_t offset, std::span<const std::byte> data) {
-  std::lock_guard lock(copy_mutex_);
-  BANTAM_RETURN_IF_ERROR(Staging());
-  uint64_t pending[2] = {0, 0};
+  Copier& copier = traits_.transfer_family != UINT32_MAX ? uploader_ : copier_;
+  Timeline& timeline = *copier.timeline;
+  std::lock_guard lock(copier.mutex);
+  BANTAM_RETURN_IF_ERROR(Staging(copier));
+  uint64_t pending[2] = {0, 0}, last = 0;
   for (int half = 0; !data.empty(); half ^= 1) {
-    BANTAM_RETURN_IF_ERROR(Wait(pending[half]));
-    const uint64_t count = std::min<uint64_t>(data.size(), kStagingBytes);
-    std::memcpy(staging_[half].mapped, data.data(), count);
-    const VkCommandBuffer commands = copy_commands_[half];
+    BANTAM_RETURN_IF_ERROR(Wait(timeline, pending[half]));
+    const uint64_t count = std::min<uint64_t>(data.size(), copier.staging[half].bytes);
+    std::memcpy(copier.staging[half].mapped, data.data(), count);
+    const VkCommandBuffer commands = copier.commands[half];
     VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
     BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
     BarrierAll(vk_, commands);
     const VkBufferCopy region{0, offset, count};
-    vk_.CmdCopyBuffer(commands, staging_[half].buffer.get(), buffer, 1, &region);
+    vk_.CmdCopyBuffer(commands, copier.staging[half].buffer.get(), buffer, 1, &region);
     BANTAM_RETURN_IF_ERROR(Note(vk_.EndCommandBuffer(commands), "recording"));
-    BANTAM_ASSIGN_OR_RETURN(pending[half], Submit(commands));
+    BANTAM_ASSIGN_OR_RETURN(pending[half], Submit(timeline, commands));
+    last = pending[half];
     data = data.subspan(count);
     offset += count;
   }
-  BANTAM_RETURN_IF_ERROR(Wait(pending[0]));
-  return Wait(pending[1]);
+  return Wait(timeline, last);
 }
 
 absl::Status Gpu::CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte> data) {
-  std::lock_guard lock(copy_mutex_);
-  BANTAM_RETURN_IF_ERROR(Staging());
+  std::lock_guard lock(copier_.mutex);
+  BANTAM_RETURN_IF_ERROR(Staging(copier_));
   while (!data.empty()) {
-    const uint64_t count = std::min<uint64_t>(data.size(), kStagingBytes);
-    const VkCommandBuffer commands = copy_commands_[0];
+    const uint64_t count = std::min<uint64_t>(data.size(), copier_.staging[0].bytes);
+    const VkCommandBuffer commands = copier_.commands[0];
     VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
     BANTAM_RETURN_IF_ERROR(Note(vk_.BeginCommandBuffer(commands, &begin), "recording"));
     BarrierAll(vk_, commands);
     const VkBufferCopy region{offset, 0, count};
-    vk_.CmdCopyBuffer(commands, buffer, staging_[0].buffer.get(), 1, &region);
+    vk_.CmdCopyBuffer(commands, buffer, copier_.staging[0].buffer.get(), 1, &region);
     BarrierAll(vk_, commands);
     BANTAM_RETURN_IF_ERROR(Note(vk_.EndCommandBuffer(commands), "recording"));
     BANTAM_ASSIGN_OR_RETURN(const uint64_t submitted, Submit(commands));
     BANTAM_RETURN_IF_ERROR(Wait(submitted));
-    std::memcpy(data.data(), staging_[0].mapped, count);
+    std::memcpy(data.data(), copier_.staging[0].mapped, count);
     data = data.subspan(count);
     offset += count;
   }
@@ -319,16 +374,13 @@ absl::Status Gpu::CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte>
 }
 
 absl::StatusOr<VkBuffer> Gpu::Codebooks() {
-  {
-    std::lock_guard lock(copy_mutex_);
-    if (codebooks_.bytes != 0) return codebooks_.buffer.get();
-  }
+  std::lock_guard lock(codebooks_mutex_);
+  if (codebooks_.bytes != 0) return codebooks_.buffer.get();
   const std::vector<uint32_t> words = CodebookWords();
   const auto bytes = std::as_bytes(std::span(words));
   BANTAM_ASSIGN_OR_RETURN(Memory memory, Allocate(bytes.size(), Where::kDevice));
   BANTAM_RETURN_IF_ERROR(CopyIn(memory.buffer.get(), 0, bytes));
-  std::lock_guard lock(copy_mutex_);
-  if (codebooks_.bytes == 0) codebooks_ = std::move(memory);
+  codebooks_ = std::move(memory);
   return codebooks_.buffer.get();
 }
 

@@ -25,12 +25,16 @@ struct Traits {
   std::string driver;  // "radv Mesa 22.3.6"
   std::string hardware_id;
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
+  bool is_processor = false;  // kernels are shaped for vector registers and few cores
   uint32_t queue_family = 0;
-  uint32_t subgroup_size = 0;      // 0: subgroup operations are not used
-  uint32_t shared_memory = 16384;  // bytes for a workgroup
-  uint32_t max_invocations = 128;  // in a workgroup
+  uint32_t transfer_family = UINT32_MAX;  // of a queue for uploads; UINT32_MAX: the other's are
+  uint32_t subgroup_size = 0;             // 0: subgroup operations are not used
+  uint32_t shared_memory = 16384;         // bytes for a workgroup
+  uint32_t max_invocations = 128;         // in a workgroup
+  bool integer_dot = false;               // int8 dot products
+  bool small_storage = false;             // 8-bit and 16-bit storage
   bool memory_budget = false;
-  std::vector<std::string> unused;  // there, but no shader has a use for it
+  std::vector<std::string> unused;  // lines about what no shader has a use for
   uint64_t binding_limit = 0;       // bytes
   uint64_t allocation_limit = 0;
   uint64_t offset_alignment = 16;  // of a binding
@@ -42,8 +46,6 @@ struct Traits {
   bool host_writes = false;              // device_memory is mapped
   uint64_t heap_bytes = 0;               // of the heap of device_memory
   uint32_t heap = 0;
-
-  bool is_processor() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
 };
 absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
                                    const Settings& settings);
@@ -63,7 +65,7 @@ struct Memory {
 
 class Gpu : public std::enable_shared_from_this<Gpu> {
  public:
-  // The GPU, opened once for the process; again after it was lost.
+  // The GPU, opened once for the process; again after it was lost, or with other settings.
   static absl::StatusOr<std::shared_ptr<Gpu>> Open(Instance& instance, VkPhysicalDevice physical,
                                                    const Settings& settings);
   // Bytes allocated by us on `physical`.
@@ -89,7 +91,8 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
   // Records commands, runs them and waits.
   absl::Status RunNow(const std::function<void(VkCommandBuffer)>& record);
 
-  // Copies through staging memory, two halves in turn.
+  // Copies through staging memory, two halves in turn. CopyIn, where there is a queue for it,
+  // beside what is computed; nothing that was submitted before may use the range it writes.
   absl::Status CopyIn(VkBuffer buffer, uint64_t offset, std::span<const std::byte> data);
   absl::Status CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte> data);
 
@@ -101,7 +104,29 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
       : instance_(instance), physical_(physical), settings_(settings) {}
   absl::Status Create();
   absl::Status Note(VkResult result, absl::string_view what);
-  absl::Status Staging();
+
+  // A queue's progress: a counter that the GPU raises with each submission.
+  struct Timeline {
+    VkQueue queue = VK_NULL_HANDLE;
+    Handle<VkSemaphore> semaphore;
+    uint64_t submitted = 0;  // guarded by queue_mutex_
+    // The largest that the host has waited for. Another queue's next submission waits for it too,
+    // which costs nothing and makes what was written visible there.
+    std::atomic<uint64_t> seen{0};
+  };
+  // What copies need; one at a time.
+  struct Copier {
+    std::mutex mutex;
+    Timeline* timeline = nullptr;
+    Handle<VkCommandPool> pool;
+    VkCommandBuffer commands[2] = {};
+    Memory staging[2];
+  };
+  absl::Status Make(Timeline& timeline, uint32_t family);
+  absl::Status Make(Copier& copier, Timeline& timeline, uint32_t family);
+  absl::Status Staging(Copier& copier);
+  absl::StatusOr<uint64_t> Submit(Timeline& timeline, VkCommandBuffer commands);
+  absl::Status Wait(Timeline& timeline, uint64_t submitted);
 
   Instance& instance_;
   const VkPhysicalDevice physical_;
@@ -109,16 +134,12 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
   Traits traits_;
   DeviceFunctions vk_;
   VkDevice device_ = VK_NULL_HANDLE;
-  VkQueue queue_ = VK_NULL_HANDLE;
-  Handle<VkSemaphore> timeline_;
+  Timeline main_, transfers_;
   std::unique_ptr<Pipelines> pipelines_;
   std::atomic<bool> lost_{false};
   mutable std::mutex queue_mutex_;
-  uint64_t submitted_ = 0;
-  std::mutex copy_mutex_;  // of what follows
-  Handle<VkCommandPool> copy_pool_;
-  VkCommandBuffer copy_commands_[2] = {};
-  Memory staging_[2];
+  Copier copier_, uploader_;  // uploader_ only with a transfer queue
+  std::mutex codebooks_mutex_;
   Memory codebooks_;
 };
 

@@ -26,9 +26,6 @@ class Hazards {
   }
 
  private:
-  static bool Overlap(const Bound& a, const Bound& b) {
-    return a.buffer == b.buffer && a.own == b.own && a.begin < b.end && b.begin < a.end;
-  }
   static bool Meets(const std::vector<Bound>& ranges, const Bound& bound) {
     for (const Bound& range : ranges) {
       if (Overlap(range, bound)) return true;

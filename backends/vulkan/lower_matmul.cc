@@ -21,28 +21,40 @@ VectorShape VectorShapeOf(const Traits& traits, uint32_t columns, quant::Type ty
   const bool odd = type == quant::Type::kF64 || type == quant::Type::kI64;
   // A processor keeps a team in one vector register, and starts a workgroup under a lock: few large
   // ones.
-  if (traits.is_processor()) return {std::min(traits.max_invocations, 256u), 8, odd ? 1u : 2u};
+  if (traits.is_processor) return {std::min(traits.max_invocations, 256u), 8, odd ? 1u : 2u};
   const uint32_t team = traits.subgroup_size != 0 ? traits.subgroup_size : 32;
   return {std::max(team, 128u), team, odd || columns > 4 ? 1u : 2u};
 }
 // Columns of a workgroup: few variants, for a shader is compiled for each.
 uint32_t VectorColumns(const Traits& traits, int64_t columns) {
   if (columns == 1) return 1;
-  return columns <= 4 || traits.is_processor() ? 4 : 8;
+  return columns <= 4 || traits.is_processor ? 4 : 8;
 }
 
 // How matmul.comp is cut.
 struct TileShape {
   uint32_t tile_m, tile_n, thread_m, thread_n;
   uint32_t local() const { return tile_m / thread_m * (tile_n / thread_n); }
+  // As f32, the larger of the two kinds of slices.
+  uint32_t shared_bytes() const { return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4; }
 };
 TileShape TileShapeOf(const Traits& traits, int64_t columns) {
-  if (traits.is_processor()) {
+  if (traits.is_processor) {
     return columns > 16 ? TileShape{64, 32, 8, 8} : TileShape{64, 16, 8, 4};
   }
-  if (columns > 32) return {64, 64, 4, 4};
+  constexpr TileShape kWide{64, 64, 4, 4};
+  if (columns > 32 && kWide.shared_bytes() <= traits.shared_memory) return kWide;
   return {64, 32, 4, 2};
 }
+
+// At least so many tiles of `width` has group_experts.comp room to make: each expert may have one
+// that is not full, and so may the pairs of none.
+int64_t MostTiles(int64_t pairs, int64_t experts, int64_t width) {
+  return pairs / width + std::min(pairs, experts + 1);
+}
+
+// Whether the weights are integers with scales, which integer dot products multiply.
+bool IsQuantized(quant::Type type) { return quant::Traits(type).block_size > 1; }
 
 }  // namespace
 
@@ -56,9 +68,8 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
     for (size_t part = 0; part < parts; ++part) {
       const Tensor& weight = inputs[part];
       const int64_t m = weight.shape[1];
-      BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(weight, 1));
-      for (int64_t first = 0; first < m; first += rows) {
-        const int64_t count = std::min(rows, m - first);
+      for (int64_t first = 0, count = 0; first < m; first += count) {
+        BANTAM_ASSIGN_OR_RETURN(count, FittingCount(weight, 1, first));
         const Tensor w = weight.Slice(1, first, count);
         Tensor out = t[1];
         out.offset += (part_row + first) * 4;
@@ -69,11 +80,17 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         const auto type = static_cast<uint32_t>(weight.type);
         const auto activation = static_cast<int64_t>(attrs.activation);
         const bool subgroups = vector && traits_.subgroup_size != 0;
+        const bool int8 = !vector && traits_.integer_dot && IsQuantized(weight.type);
+        const Tensor multiplied = int8 ? Planes(x, 0) : x;
         Builder builder(*this,
-                        !vector     ? Shader::kMatMul
+                        int8        ? Shader::kMatMulInt8
+                        : !vector   ? Shader::kMatMul
                         : subgroups ? Shader::kMatVecSubgroups
                                     : Shader::kMatVec,
-                        absl::StrCat(vector ? "matvec " : "matmul ", quant::Name(weight.type)));
+                        absl::StrCat(int8     ? "matmul int8 "
+                                     : vector ? "matvec "
+                                              : "matmul ",
+                                     quant::Name(weight.type)));
         uint64_t groups = graph::RowCount({1, 1, x.shape[2], x.shape[3]});
         if (vector) {
           const VectorShape shape = VectorShapeOf(traits_, cols, weight.type);
@@ -88,7 +105,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         }
         const uint32_t w_at = builder.Bind(w);
         builder.BindCodebooks();
-        const uint32_t x_at = builder.BindWords(x);
+        const uint32_t x_at = builder.BindWords(multiplied);
         uint32_t bias_at = 0;
         if (attrs.has_bias) {
           bias_at = builder.BindWords(inputs[parts + 1 + part].Slice(0, first, count));
@@ -99,7 +116,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         const uint32_t out_at = builder.BindWords(out, true);
         builder.PushAll({x.shape[0], count});
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.shape[d]));
-        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.strides[d] / 4));
+        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(multiplied.strides[d] / 4));
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
         builder.PushAll(
             {w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 0, 0, activation, attrs.has_bias});
@@ -111,50 +128,111 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
   });
 }
 
+Tensor Lowering::Planes(const Tensor& x, uint64_t offset) {
+  constexpr int64_t kBlock = 32, kWords = 20;  // shaders/planes.glsl
+  const auto kind = static_cast<uint32_t>(1 + offset);
+  if (Holds(planes_, x, kind)) return planes_.tensor;
+  const Tensor planes =
+      Scratch({x.shape[0] / kBlock * kWords, x.shape[1], x.shape[2], x.shape[3]}, offset);
+  constexpr uint32_t kLocal = 128;
+  Builder builder(*this, Shader::kQuantize, "quantize");
+  builder.Constants({kLocal});
+  const uint32_t x_at = builder.BindWords(x);
+  const uint32_t out_at = builder.BindWords(planes, true);
+  for (int64_t size : x.shape) builder.Push(static_cast<uint32_t>(size));
+  for (int64_t stride : x.strides) builder.Push(static_cast<uint32_t>(stride / 4));
+  builder.PushAll({x_at, out_at});
+  builder.Finish(Groups(graph::ElementCount(x.shape) / 4, kLocal));
+  Keep(planes_, x, planes, kind);
+  return planes;
+}
+
+Tensor Lowering::TileLists(const Tensor& ids, int64_t all_experts, uint32_t width) {
+  if (Holds(lists_, ids, width)) return lists_.tensor;
+  const int64_t slots = ids.shape[0], tokens = ids.shape[2], pairs = slots * tokens;
+  const int64_t most_tiles = MostTiles(pairs, all_experts, width), pairs_at = 1 + 3 * most_tiles;
+  const Tensor lists = Scratch({pairs_at + pairs, 1, 1, 1});
+  Builder builder(*this, Shader::kGroupExperts, "group experts");
+  builder.Constants({std::min(traits_.max_invocations, 256u), static_cast<uint32_t>(all_experts)});
+  const uint32_t ids_at = builder.BindWords(ids);
+  const uint32_t out_at = builder.BindWords(lists, true);
+  builder.PushAll({slots, tokens, ids_at, out_at, pairs_at, width});
+  builder.Finish(1);
+  Keep(lists_, ids, lists, width);
+  return lists;
+}
+
+bool Lowering::GroupExperts(int64_t pairs, int64_t all_experts) const {
+  const uint64_t shared = 2 * sizeof(uint32_t) * (all_experts + 1);
+  if (shared > traits_.shared_memory) return false;
+  return settings_.matmul_tile_only || pairs >= 2 * std::max<int64_t>(all_experts, 4);
+}
+
 absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor& output) {
   const Tensor& weights = inputs[0];
   Tensor ids = inputs[2];
   ids.shape = {inputs[2].shape[0], 1, inputs[2].shape[1], 1};
   ids.strides = {4, 4 * ids.shape[0], 4 * ids.shape[0], 4 * ids.shape[0]};
   const int64_t all_experts = weights.shape[2];
-  // As many whole experts at a time as fit; when not even one does, parts of its rows.
-  int64_t experts = 1, rows = weights.shape[1];
-  if (Fits(weights.Slice(2, 0, 1))) {
-    BANTAM_ASSIGN_OR_RETURN(experts, FittingCount(weights, 2));
-  } else {
-    BANTAM_ASSIGN_OR_RETURN(rows, FittingCount(weights.Slice(2, 0, 1), 1));
-  }
   const bool subgroups = traits_.subgroup_size != 0;
-  const VectorShape shape = VectorShapeOf(traits_, 1, weights.type);
-  return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) {
+  const VectorShape vector = VectorShapeOf(traits_, 1, weights.type);
+  return ForFitting({inputs[1], ids, output}, 2, [&](const Tensors& t) -> absl::Status {
     const Tensor& x = t[0];
-    for (int64_t first = 0; first < all_experts; first += experts) {
-      for (int64_t row = 0; row < weights.shape[1]; row += rows) {
-        const int64_t count = std::min(rows, weights.shape[1] - row);
-        const int64_t here = std::min(experts, all_experts - first);
-        const Tensor w = weights.Slice(2, first, here).Slice(1, row, count);
+    const int64_t slots = t[2].shape[1], tokens = t[2].shape[2], pairs = slots * tokens;
+    // Many tokens: the pairs of an expert together, so that its weights are read once for all.
+    const bool grouped = GroupExperts(pairs, all_experts);
+    const bool int8 = grouped && traits_.integer_dot && IsQuantized(weights.type);
+    const TileShape tile = TileShapeOf(traits_, pairs / all_experts);
+    Tensor multiplied = x, lists;
+    if (grouped) {
+      lists = TileLists(t[1], all_experts, tile.tile_n);
+      // Planes come after the lists.
+      const uint64_t alignment = traits_.offset_alignment;
+      if (int8) multiplied = Planes(x, (lists.SpanBytes() + alignment - 1) / alignment * alignment);
+    }
+    for (int64_t first = 0, here = 0; first < all_experts; first += here) {
+      // As many whole experts at a time as fit; when not even one does, parts of its rows.
+      here = 1;
+      if (Fits(weights.Slice(2, first, 1))) {
+        BANTAM_ASSIGN_OR_RETURN(here, FittingCount(weights, 2, first));
+      }
+      const Tensor of_experts = weights.Slice(2, first, here);
+      for (int64_t row = 0, count = 0; row < weights.shape[1]; row += count) {
+        BANTAM_ASSIGN_OR_RETURN(count, FittingCount(of_experts, 1, row));
+        const Tensor w = of_experts.Slice(1, row, count);
         Tensor out = t[2];
         out.offset += row * 4;
         out.shape[0] = count;
-        Builder builder(*this, subgroups ? Shader::kMatVecSubgroups : Shader::kMatVec,
-                        absl::StrCat("matvec experts ", quant::Name(weights.type)));
-        builder.Constants(
-            {shape.local, static_cast<uint32_t>(weights.type), shape.team, shape.rows, 1});
-        if (subgroups) builder.Subgroups(shape.team);
+        Builder builder(*this,
+                        int8        ? Shader::kMatMulInt8
+                        : grouped   ? Shader::kMatMul
+                        : subgroups ? Shader::kMatVecSubgroups
+                                    : Shader::kMatVec,
+                        absl::StrCat(int8      ? "matmul int8 experts "
+                                     : grouped ? "matmul experts "
+                                               : "matvec experts ",
+                                     quant::Name(weights.type)));
+        const auto type = static_cast<uint32_t>(weights.type);
+        if (grouped) {
+          builder.Constants(
+              {tile.local(), type, tile.tile_m, tile.tile_n, tile.thread_m, tile.thread_n, 1});
+        } else {
+          builder.Constants({vector.local, type, vector.team, vector.rows, 1});
+          if (subgroups) builder.Subgroups(vector.team);
+        }
         const uint32_t w_at = builder.Bind(w);
         builder.BindCodebooks();
-        const uint32_t x_at = builder.BindWords(x);
+        const uint32_t x_at = builder.BindWords(multiplied);
         builder.BindCodebooks();  // bias
-        const uint32_t ids_at = builder.BindWords(t[1]);
+        const uint32_t ids_at = builder.BindWords(grouped ? lists : t[1]);
         const uint32_t out_at = builder.BindWords(out, true);
-        const int64_t slots = out.shape[1], tokens = out.shape[2];
         builder.PushAll({x.shape[0],
                          count,
                          slots,
                          tokens,
                          1,
-                         x.shape[1] == 1 ? 0 : x.strides[1] / 4,
-                         x.strides[2] / 4,
+                         x.shape[1] == 1 ? 0 : multiplied.strides[1] / 4,
+                         multiplied.strides[2] / 4,
                          0,
                          out.strides[1] / 4,
                          out.strides[2] / 4,
@@ -171,7 +249,9 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
                          all_experts,
                          0,
                          0});
-        builder.Finish(Groups(count, shape.local / shape.team * shape.rows) * slots * tokens);
+        builder.Finish(grouped
+                           ? Groups(count, tile.tile_m) * MostTiles(pairs, all_experts, tile.tile_n)
+                           : Groups(count, vector.local / vector.team * vector.rows) * pairs);
       }
     }
     return absl::OkStatus();

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
+#include "backends/vulkan/buffer.h"
 #include "backends/vulkan/builder.h"
 #include "backends/vulkan/rope_table.h"
 #include "runtime/base/byte_size.h"
@@ -18,6 +19,9 @@ namespace {
 
 // Invocations in a workgroup of the simple shaders; a row's workgroup is as wide.
 constexpr uint32_t kLocal = 128;
+
+// The largest element of a row as long is found by several workgroups.
+constexpr int64_t kLongRow = 4096;
 
 bool IsKvType(Type type) {
   return type == Type::kF32 || type == Type::kF16 || type == Type::kQ8_0 || type == Type::kQ4_0;
@@ -58,11 +62,16 @@ uint32_t Lowering::Builder::Bind(const Tensor& tensor, bool written) {
   Bound& bound = dispatch_.bindings[dispatch_.key.bindings++];
   bound.buffer = tensor.buffer;
   bound.own = tensor.own;
-  bound.begin =
-      tensor.offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
-  bound.end = (tensor.offset + tensor.SpanBytes() + 3) / 4 * 4;
+  uint64_t offset = tensor.offset;
+  if (tensor.in_pieces != nullptr) {
+    const Buffer::Piece piece = tensor.in_pieces->PieceAt(offset);
+    bound.buffer = piece.buffer;
+    offset -= piece.begin;
+  }
+  bound.begin = offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
+  bound.end = (offset + tensor.SpanBytes() + 3) / 4 * 4;
   bound.written = written;
-  return static_cast<uint32_t>(tensor.offset - bound.begin);
+  return static_cast<uint32_t>(offset - bound.begin);
 }
 
 void Lowering::Builder::BindCodebooks() {
@@ -115,9 +124,45 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
   }
 }
 
-bool Lowering::Fits(const Tensor& tensor) const {
-  return tensor.SpanBytes() + traits_.offset_alignment <= traits_.binding_limit;
+void Lowering::Add(Dispatch dispatch) {
+  for (int i = 0; i < dispatch.key.bindings; ++i) {
+    const Bound& bound = dispatch.bindings[i];
+    if (!bound.written) continue;
+    for (Derived* derived : {&planes_, &lists_}) {
+      if (Overlap(bound, derived->from) || Overlap(bound, derived->to)) derived->kind = 0;
+    }
+  }
+  dispatches_.push_back(std::move(dispatch));
 }
+
+Tensor Lowering::Scratch(const graph::Shape& shape, uint64_t offset) {
+  Tensor tensor;
+  tensor.own = Own::kScratch;
+  tensor.offset = offset;
+  tensor.type = Type::kI32;
+  tensor.shape = shape;
+  tensor.strides = graph::ContiguousStrides(tensor.type, shape);
+  scratch_bytes_ = std::max(scratch_bytes_, offset + tensor.SpanBytes());
+  return tensor;
+}
+
+void Lowering::Keep(Derived& derived, const Tensor& source, const Tensor& tensor,
+                    uint32_t kind) const {
+  auto range = [](const Tensor& t) {
+    return Bound{t.buffer, t.own, t.offset, t.offset + t.SpanBytes(), false};
+  };
+  derived = {source, range(source), range(tensor), tensor, kind};
+}
+
+uint64_t Lowering::RoomAt(const Tensor& tensor) const {
+  uint64_t room = traits_.binding_limit - traits_.offset_alignment;
+  if (tensor.in_pieces != nullptr && !tensor.empty()) {
+    room = std::min(room, tensor.in_pieces->PieceAt(tensor.offset).end - tensor.offset);
+  }
+  return room;
+}
+
+bool Lowering::Fits(const Tensor& tensor) const { return tensor.SpanBytes() <= RoomAt(tensor); }
 
 absl::Status Lowering::ForFitting(const Tensors& tensors, int least, const LowerTensors& lower) {
   if (std::all_of(tensors.begin(), tensors.end(), [&](const Tensor& t) { return Fits(t); })) {
@@ -140,11 +185,12 @@ absl::Status Lowering::ForFitting(const Tensors& tensors, int least, const Lower
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> Lowering::FittingCount(const Tensor& tensor, int dimension) const {
-  if (Fits(tensor)) return tensor.shape[dimension];
-  const Tensor one = tensor.Slice(dimension, 0, 1);
-  const int64_t room = static_cast<int64_t>(traits_.binding_limit - traits_.offset_alignment) -
-                       static_cast<int64_t>(one.SpanBytes());
+absl::StatusOr<int64_t> Lowering::FittingCount(const Tensor& tensor, int dimension,
+                                               int64_t first) const {
+  const int64_t left = tensor.shape[dimension] - first;
+  if (Fits(tensor.Slice(dimension, first, left))) return left;
+  const Tensor one = tensor.Slice(dimension, first, 1);
+  const int64_t room = static_cast<int64_t>(RoomAt(one)) - static_cast<int64_t>(one.SpanBytes());
   if (room < 0) {
     return absl::ResourceExhaustedError(absl::StrCat("a row does not fit the ",
                                                      FormatByteSize(traits_.binding_limit),
@@ -163,9 +209,11 @@ absl::Status Lowering::Lower(const graph::Node& node, std::span<const Tensor> in
     case Op::kTransfer:
     case Op::kGatherElements:
       return Elementwise(node, inputs, output);
+    case Op::kTopK:
+      if (output.shape[0] == 1 && inputs[0].shape[0] >= kLongRow) return ArgMax(inputs, output);
+      return Rows(node, inputs, output);
     case Op::kNorm:
     case Op::kSoftmax:
-    case Op::kTopK:
       return Rows(node, inputs, output);
     case Op::kRope:
       return Rope(node, inputs, output);
@@ -301,6 +349,35 @@ absl::Status Lowering::Rows(const graph::Node& node, std::span<const Tensor> inp
   });
 }
 
+absl::Status Lowering::ArgMax(std::span<const Tensor> inputs, const Tensor& output) {
+  const auto parts =
+      std::min<int64_t>(inputs[0].shape[0] / (kLongRow / 2), traits_.is_processor ? 4 : 64);
+  return ForFitting({inputs[0], output}, 1, [&](const Tensors& t) {
+    const Tensor& x = t[0];
+    const int64_t rows = x.shape[1];
+    const Tensor found = Scratch({2 * parts, rows, 1, 1});  // pairs of key and index
+    for (bool join : {false, true}) {
+      Builder builder(*this, Shader::kArgMax, join ? "argmax of parts" : "argmax");
+      builder.Constants({kLocal, join});
+      uint32_t x_at = 0, out_at = 0;
+      if (join) {
+        builder.BindCodebooks();
+      } else {
+        x_at = builder.BindWords(x);
+      }
+      builder.Bind(found, !join);
+      if (join) {
+        out_at = builder.BindWords(t[1], true);
+      } else {
+        builder.BindCodebooks();
+      }
+      builder.PushAll({x.shape[0], rows, x.strides[1] / 4, x_at, out_at, parts});
+      builder.Finish(join ? rows : rows * parts);
+    }
+    return absl::OkStatus();
+  });
+}
+
 absl::Status Lowering::Rope(const graph::Node& node, std::span<const Tensor> inputs,
                             const Tensor& output) {
   const auto& attrs = std::get<graph::RopeAttrs>(node.attrs);
@@ -369,12 +446,13 @@ absl::Status Lowering::Decode(const graph::Node& node, std::span<const Tensor> i
       return absl::OkStatus();
     });
   }
-  BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(source, 1));
-  return ForFitting({Along(inputs[1], 1), output}, 1, [&](const Tensors& t) {
-    for (int64_t row = 0; row < std::max<int64_t>(source.shape[1], 1); row += rows) {
-      lower(source.Slice(1, row, std::min(rows, source.shape[1] - row)), &t[0], t[1], row);
-      if (rows == 0) break;  // a table without rows
-    }
+  return ForFitting({Along(inputs[1], 1), output}, 1, [&](const Tensors& t) -> absl::Status {
+    int64_t row = 0;
+    do {  // once for a table without rows, too
+      BANTAM_ASSIGN_OR_RETURN(const int64_t rows, FittingCount(source, 1, row));
+      lower(source.Slice(1, row, rows), &t[0], t[1], row);
+      row += rows;
+    } while (row < source.shape[1]);
     return absl::OkStatus();
   });
 }
@@ -426,12 +504,12 @@ absl::Status Lowering::Attention(const graph::Node& node, std::span<const Tensor
   while (4 * query_width < head_dim) query_width *= 2;
   auto shared = [&](uint32_t p) { return p * (query_width * 16 + kBlock * 4 + 8 * 4) + 64; };
   if (shared(1) > traits_.shared_memory) query_width = static_cast<uint32_t>(head_dim + 3) / 4;
-  const uint32_t most_pairs = traits_.is_processor() ? 4 : 8;
+  const uint32_t most_pairs = traits_.is_processor ? 4 : 8;
   uint32_t pairs = all_pairs == 1 ? 1 : most_pairs;
   while (pairs > 1 && shared(pairs) > traits_.shared_memory) pairs /= 2;
   const auto groups_in_all = static_cast<int64_t>(Groups(all_pairs, pairs)) * kv_heads;
   const auto blocks = static_cast<int64_t>(Groups(window, kBlock));
-  const int64_t wanted = traits_.is_processor() ? 4 : 128;  // workgroups
+  const int64_t wanted = traits_.is_processor ? 4 : 128;  // workgroups
   int64_t splits = std::clamp<int64_t>(wanted / groups_in_all, 1, std::max<int64_t>(1, blocks / 4));
   if (settings_.kv_splits > 0) splits = settings_.kv_splits;
   const int64_t all_splits = splits * windows;

@@ -36,18 +36,38 @@ class Lowering {
   class Builder;
   friend class Builder;
   using Tensors = std::vector<Tensor>;
+  // Something in scratch memory that was computed from a tensor and may be used again, until a
+  // dispatch writes over either.
+  struct Derived {
+    Tensor source;
+    Bound from, to;
+    Tensor tensor;
+    uint32_t kind = 0;  // more that must be the same; 0: there is nothing
+  };
   using LowerTensors = std::function<absl::Status(const Tensors&)>;
 
   // Calls `lower` for pieces of `tensors` that fit; the last one is the output. Cuts dimensions
   // 3 down to `least`.
   absl::Status ForFitting(const Tensors& tensors, int least, const LowerTensors& lower);
-  // Pieces of a dimension of `tensor` that fit a binding: how many elements of it at a time.
-  absl::StatusOr<int64_t> FittingCount(const Tensor& tensor, int dimension) const;
+  // How many elements of a dimension of `tensor`, from `first` on, can be bound at a time.
+  absl::StatusOr<int64_t> FittingCount(const Tensor& tensor, int dimension,
+                                       int64_t first = 0) const;
+  // Whether a tensor can be bound: in one binding, and one piece of memory.
   bool Fits(const Tensor& tensor) const;
+  uint64_t RoomAt(const Tensor& tensor) const;
+  void Add(Dispatch dispatch);
+  // `shape` of 32-bit words in scratch memory, at byte `offset`.
+  Tensor Scratch(const graph::Shape& shape, uint64_t offset = 0);
+  static bool Holds(const Derived& derived, const Tensor& source, uint32_t kind) {
+    return derived.kind == kind && derived.source == source;
+  }
+  // To be called after the dispatch that computed it.
+  void Keep(Derived& derived, const Tensor& source, const Tensor& tensor, uint32_t kind) const;
 
   absl::Status Elementwise(const graph::Node& node, std::span<const Tensor> inputs,
                            const Tensor& output);
   absl::Status Rows(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
+  absl::Status ArgMax(std::span<const Tensor> inputs, const Tensor& output);
   absl::Status Rope(const graph::Node& node, std::span<const Tensor> inputs, const Tensor& output);
   absl::Status Decode(const graph::Node& node, std::span<const Tensor> inputs,
                       const Tensor& output);
@@ -55,6 +75,12 @@ class Lowering {
   absl::Status MatMul(const graph::Node& node, std::span<const Tensor> inputs,
                       const Tensor& output);
   absl::Status MatMulExpert(std::span<const Tensor> inputs, const Tensor& output);
+  bool GroupExperts(int64_t pairs, int64_t all_experts) const;
+  // x as planes of int8, in scratch memory from `offset` on.
+  Tensor Planes(const Tensor& x, uint64_t offset);
+  // The pairs of experts' `ids` in tiles (shaders/group_experts.comp), at the start of scratch
+  // memory.
+  Tensor TileLists(const Tensor& ids, int64_t all_experts, uint32_t width);
   absl::Status Attention(const graph::Node& node, std::span<const Tensor> inputs,
                          const Tensor& output);
 
@@ -65,6 +91,7 @@ class Lowering {
   std::vector<Dispatch> dispatches_;
   std::vector<uint32_t> constants_;
   uint64_t scratch_bytes_ = 0;
+  Derived planes_, lists_;
 };
 
 }  // namespace bantam::vulkan

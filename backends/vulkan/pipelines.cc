@@ -26,8 +26,10 @@ uint64_t HashOfShaders() {
   static const uint64_t hash = [] {
     uint64_t h = Fnv1a(nullptr, 0);
     for (int i = 0; i < kShaderCount; ++i) {
-      const std::span<const uint32_t> code = ShaderCode(static_cast<Shader>(i));
-      h = Fnv1a(code.data(), code.size_bytes(), h);
+      for (bool small_storage : {false, true}) {
+        const auto code = ShaderCode(static_cast<Shader>(i), small_storage);
+        h = Fnv1a(code.data(), code.size_bytes(), h);
+      }
     }
     return h;
   }();
@@ -72,8 +74,9 @@ std::vector<char> ReadCache(const std::string& path, uint64_t key) {
 
 }  // namespace
 
-Pipelines::Pipelines(const DeviceFunctions& vk, VkDevice device, const std::string& identity)
-    : vk_(vk), device_(device), identity_(identity) {
+Pipelines::Pipelines(const DeviceFunctions& vk, VkDevice device, const std::string& identity,
+                     bool small_storage)
+    : vk_(vk), device_(device), identity_(identity), small_storage_(small_storage) {
   const std::string folder = CacheFolder();
   if (!folder.empty()) {
     cache_path_ =
@@ -155,7 +158,7 @@ absl::StatusOr<const Pipelines::Layout*> Pipelines::LayoutFor(int bindings) {
 absl::StatusOr<VkShaderModule> Pipelines::Module(Shader shader) {
   Handle<VkShaderModule>& module = modules_[static_cast<size_t>(shader)];
   if (module.get() == VK_NULL_HANDLE) {
-    const std::span<const uint32_t> code = ShaderCode(shader);
+    const std::span<const uint32_t> code = ShaderCode(shader, small_storage_);
     VkShaderModuleCreateInfo info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
     info.codeSize = code.size_bytes();
     info.pCode = code.data();

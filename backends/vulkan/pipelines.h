@@ -18,22 +18,27 @@ namespace bantam::vulkan {
 
 // The compute shaders of shaders/, by file name.
 enum class Shader : uint8_t {
+  kArgMax,
   kAttention,
   kAttentionMerge,
   kDecode,
   kElementwise,
+  kGroupExperts,
   kKvWrite,
   kMatMul,
+  kMatMulInt8,
   kMatVec,
   kMatVecSubgroups,
   kNorm,
+  kQuantize,
   kRope,
   kSoftmax,
   kTopK,
 };
 inline constexpr int kShaderCount = static_cast<int>(Shader::kTopK) + 1;
 absl::string_view ShaderName(Shader shader);
-std::span<const uint32_t> ShaderCode(Shader shader);  // SPIR-V
+// SPIR-V; with `small_storage` what may use 8-bit and 16-bit storage.
+std::span<const uint32_t> ShaderCode(Shader shader, bool small_storage);
 
 inline constexpr int kMaxBindings = 8;
 inline constexpr int kPushBytes = 128;  // what every driver has
@@ -57,7 +62,8 @@ struct Pipeline {
 class Pipelines {
  public:
   // `identity` names the driver and its version: the cache file of another is not used.
-  Pipelines(const DeviceFunctions& vk, VkDevice device, const std::string& identity);
+  Pipelines(const DeviceFunctions& vk, VkDevice device, const std::string& identity,
+            bool small_storage = false);
   ~Pipelines();
   absl::StatusOr<Pipeline> Get(const PipelineKey& key);
   // Writes the driver's cache to disk if pipelines were made since the last time. Best effort: it
@@ -77,6 +83,7 @@ class Pipelines {
   const DeviceFunctions& vk_;
   const VkDevice device_;
   const std::string identity_;
+  const bool small_storage_;
   std::string cache_path_;  // empty: not kept
   std::mutex mutex_;
   Handle<VkPipelineCache> cache_;

@@ -24,22 +24,30 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.allocation_limit = value;
     } else if (is_number && name == "staging") {
       settings.staging = value != 0;
+    } else if (is_number && name == "transfer") {
+      settings.transfer_queue = value != 0;
     } else if (is_number && name == "subgroups") {
       settings.subgroups = value != 0;
+    } else if (is_number && name == "bytes") {
+      settings.small_storage = value != 0;
+    } else if (is_number && name == "gpu") {
+      settings.like_gpu = value != 0;
     } else if (is_number && name == "budget") {
       settings.budget = value != 0;
     } else if (is_number && name == "barriers") {
       settings.barriers = value != 0;
     } else if (is_number && name == "tile") {
       settings.matmul_tile_only = value != 0;
+    } else if (is_number && name == "dot") {
+      settings.integer_dot = value != 0;
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
       return absl::InvalidArgumentError(
           absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
-                       "'; expected name=number of binding, allocation, staging, subgroups, "
-                       "budget, barriers, tile, "
-                       "splits"));
+                       "'; expected name=number of binding, allocation, staging, transfer, "
+                       "subgroups, bytes, gpu, "
+                       "budget, barriers, tile, dot, splits"));
     }
   }
   return settings;

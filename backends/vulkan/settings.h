@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 
@@ -13,15 +14,21 @@ struct Settings {
   uint64_t binding_limit = UINT64_MAX;     // bytes in one storage-buffer binding
   uint64_t allocation_limit = UINT64_MAX;  // bytes in one allocation
   bool staging = false;                    // as if the host could not address device memory
+  std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
+  bool small_storage = true;
+  bool like_gpu = false;  // shapes of kernels as for a GPU, on a processor too
   bool budget = true;
-  bool barriers = true;           // without, the validation layer must object
-  bool matmul_tile_only = false;  // the tiled product for any number of columns
-  int kv_splits = 0;              // parts of the cache in attention; 0: chosen
+  bool barriers = true;             // without, the validation layer must object
+  bool matmul_tile_only = false;    // the tiled product for any number of columns
+  std::optional<bool> integer_dot;  // int8 dot products, fast on this GPU or not; unset: if fast
+  int kv_splits = 0;                // parts of the cache in attention; 0: chosen
+  bool operator==(const Settings&) const = default;
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// subgroups, budget, barriers, tile, splits. kInvalidArgument for anything else.
+// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, splits. kInvalidArgument for
+// anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

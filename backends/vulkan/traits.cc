@@ -6,7 +6,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
@@ -70,18 +69,33 @@ absl::Status ChooseMemory(const VkPhysicalDeviceMemoryProperties& memory, const 
   return absl::OkStatus();
 }
 
-absl::Status ChooseQueue(const Instance& instance, VkPhysicalDevice gpu, Traits& traits) {
+absl::Status ChooseQueues(const Instance& instance, VkPhysicalDevice gpu, const Settings& settings,
+                          Traits& traits) {
   uint32_t count = 0;
   instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, nullptr);
   std::vector<VkQueueFamilyProperties> families(count);
   instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families.data());
+  bool found = false;
   for (uint32_t i = 0; i < count; ++i) {
-    if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
+    constexpr VkQueueFlags kComputes = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT;
+    if (!found && (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
       traits.queue_family = i;
-      return absl::OkStatus();
+      found = true;
+    }
+    // One that does nothing else is an engine of its own, which copies while shaders run.
+    if ((families[i].queueFlags & VK_QUEUE_TRANSFER_BIT) != 0 &&
+        (families[i].queueFlags & kComputes) == 0 && traits.transfer_family == UINT32_MAX) {
+      traits.transfer_family = i;
     }
   }
-  return absl::FailedPreconditionError(absl::StrCat(traits.name, ": no compute queue"));
+  if (!found) {
+    return absl::FailedPreconditionError(absl::StrCat(traits.name, ": no compute queue"));
+  }
+  if (settings.transfer_queue == false) traits.transfer_family = UINT32_MAX;
+  if (settings.transfer_queue == true && traits.transfer_family == UINT32_MAX) {
+    traits.transfer_family = traits.queue_family;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -117,6 +131,7 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   traits.hardware_id = absl::BytesToHexString(absl::string_view(
       reinterpret_cast<const char*>(properties11.deviceUUID), sizeof(properties11.deviceUUID)));
   traits.type = base.deviceType;
+  traits.is_processor = traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU && !settings.like_gpu;
   traits.shared_memory = limits.maxComputeSharedMemorySize;
   traits.max_invocations =
       std::min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]);
@@ -141,29 +156,38 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
     traits.subgroup_size =
         std::clamp<uint32_t>(32, properties13.minSubgroupSize, properties13.maxSubgroupSize);
   }
+  traits.integer_dot =
+      is_13 && features13.shaderIntegerDotProduct &&
+      settings.integer_dot.value_or(properties13.integerDotProduct4x8BitPackedSignedAccelerated);
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                               &features12};
   VkPhysicalDeviceFeatures2 more{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   vk.GetPhysicalDeviceFeatures2(gpu, &more);
-  auto note_unused = [&](bool there, const char* what) {
-    if (there) traits.unused.emplace_back(what);
+  traits.small_storage = features11.storageBuffer16BitAccess &&
+                         features12.storageBuffer8BitAccess && settings.small_storage;
+  auto unused = [&](absl::string_view what, bool there, absl::string_view why) {
+    traits.unused.push_back(there ? absl::StrCat(what, ": there and not used; ", why)
+                                  : absl::StrCat(what, ": not there"));
   };
-  note_unused(features11.storageBuffer16BitAccess, "16-bit storage");
-  note_unused(features12.storageBuffer8BitAccess, "8-bit storage");
-  note_unused(features12.shaderFloat16, "f16 arithmetic");
-  note_unused(features12.shaderInt8, "int8 arithmetic");
-  note_unused(features12.bufferDeviceAddress, "buffer device address");
-  note_unused(features13.shaderIntegerDotProduct, "integer dot product");
-  note_unused(HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"), "cooperative matrix");
+  unused("f16 arithmetic", features12.shaderFloat16, "sums are in f32");
+  unused("int8 arithmetic", features12.shaderInt8, "four bytes are a word to shaders");
+  unused("buffer device address", features12.bufferDeviceAddress,
+         "what does not fit a binding is cut");
+  unused("cooperative matrix", HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"),
+         "no shader for it yet");
+  if (!traits.integer_dot) {
+    unused("integer dot product", features13.shaderIntegerDotProduct, "it is no faster here");
+  }
   traits.memory_budget =
       settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 
-  BANTAM_RETURN_IF_ERROR(ChooseQueue(instance, gpu, traits));
+  BANTAM_RETURN_IF_ERROR(ChooseQueues(instance, gpu, settings, traits));
   VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
   vk.GetPhysicalDeviceMemoryProperties2(gpu, &memory);
   BANTAM_RETURN_IF_ERROR(ChooseMemory(memory.memoryProperties, settings, traits));
+  if (traits.host_writes) traits.transfer_family = UINT32_MAX;  // nothing is uploaded
   return traits;
 }
 
@@ -173,6 +197,12 @@ std::vector<std::string> Features(const Traits& traits) {
                       ? absl::StrCat("subgroup operations of ", traits.subgroup_size,
                                      " invocations, size controlled: used")
                       : "subgroup operations: not used; sums go through shared memory");
+  if (traits.integer_dot) {
+    lines.emplace_back("integer dot product: used for products of many columns");
+  }
+  lines.push_back(traits.small_storage
+                      ? "8-bit and 16-bit storage: used for weights and the KV cache"
+                      : "8-bit and 16-bit storage: not used; words are taken apart");
   lines.push_back("timeline semaphores: used");
   lines.push_back(traits.memory_budget
                       ? "memory budget: used"
@@ -182,12 +212,15 @@ std::vector<std::string> Features(const Traits& traits) {
                   : traits.mapped_memory != UINT32_MAX
                       ? "memory: the GPU's, through staging; small buffers are written directly"
                       : "memory: the GPU's, through staging");
+  if (!traits.host_writes) {
+    lines.push_back(traits.transfer_family == UINT32_MAX
+                        ? "transfer queue: not there; uploads take turns with shaders"
+                        : "transfer queue: used for uploads");
+  }
   lines.push_back(absl::StrCat("limits: ", FormatByteSize(traits.binding_limit), " in a binding, ",
                                FormatByteSize(traits.allocation_limit), " in an allocation, ",
                                FormatByteSize(traits.shared_memory), " shared by a workgroup"));
-  if (!traits.unused.empty()) {
-    lines.push_back(absl::StrCat("there and not used: ", absl::StrJoin(traits.unused, ", ")));
-  }
+  lines.insert(lines.end(), traits.unused.begin(), traits.unused.end());
   return lines;
 }
 

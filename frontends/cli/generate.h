@@ -61,6 +61,11 @@ struct GenerateOptions {
   std::shared_ptr<const grammar::Grammar> grammar;
   std::shared_ptr<engine::Drafter> drafter;
   int64_t draft_tokens = 0;
+
+  // Whether the tokens chosen are the likeliest, so that the session need not give their logits.
+  bool takes_likeliest() const {
+    return sample::IsGreedy(sampling) && !ignore_eos && grammar == nullptr;
+  }
 };
 
 // Keeps the tokens in a session's KV cache, so that a prompt that begins as the text so far did

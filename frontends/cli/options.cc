@@ -72,8 +72,9 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--cpu-isa", options.cpu_isa,
-                 "Instruction set of the device cpu: portable, avx2 or avx512vnni; default: the "
-                 "fastest")
+                 "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, neon or "
+                 "neoni8mm; "
+                 "default: the fastest")
       ->type_name("NAME");
   schedule::Control& control = options.control;
   app.add_option("--gpu-layers", control.gpu_layers,

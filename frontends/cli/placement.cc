@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/byte_size.h"
@@ -28,11 +29,11 @@ std::string Ranges(const std::vector<int>& numbers) {
   return text;
 }
 
-// "embedding; attention 0-11; KV 0-11; output head"
-std::string GroupsOn(const Placement& placement, int device) {
+// "embedding; attention 0-11; KV 0-11; output head", of the groups that `is_named` says.
+std::string Groups(const Placement& placement, absl::FunctionRef<bool(size_t)> is_named) {
   std::map<Part, std::vector<int>> layers;
   for (size_t g = 0; g < placement.groups.size(); ++g) {
-    if (placement.device[g] != device) continue;
+    if (!is_named(g)) continue;
     std::vector<int>& of_part = layers[placement.groups[g].part];
     if (placement.groups[g].layer >= 0) of_part.push_back(placement.groups[g].layer);
   }
@@ -43,6 +44,11 @@ std::string GroupsOn(const Placement& placement, int device) {
                     numbers.empty() ? "" : " ", Ranges(numbers));
   }
   return text.empty() ? "nothing" : text;
+}
+
+// Beside weights and KV cache.
+uint64_t ComputeBytes(const DeviceMemory& memory) {
+  return memory.inputs + memory.compute + memory.streamed;
 }
 
 // What is used of all there is: weights #, KV cache =, the rest +, free .
@@ -56,7 +62,7 @@ std::string Bar(const DeviceMemory& memory, uint64_t all) {
   };
   add(memory.weights, '#');
   add(memory.kv_cache, '=');
-  add(memory.inputs + memory.compute, '+');
+  add(ComputeBytes(memory), '+');
   bar.resize(kWidth, '.');
   return bar;
 }
@@ -74,8 +80,15 @@ std::string PlacementTable(const Placement& placement, std::span<const DeviceUse
     absl::StrAppendFormat(
         &text, "  %-10s [%s] weights %s, KV %s, compute %s, free %s\n             %s\n",
         uses[d].name, Bar(memory, memory.total() + uses[d].free), FormatByteSize(memory.weights),
-        FormatByteSize(memory.kv_cache), FormatByteSize(memory.inputs + memory.compute),
-        FormatByteSize(uses[d].free), GroupsOn(placement, static_cast<int>(d)));
+        FormatByteSize(memory.kv_cache), FormatByteSize(ComputeBytes(memory)),
+        FormatByteSize(uses[d].free),
+        Groups(placement, [&](size_t g) { return placement.device[g] == static_cast<int>(d); }));
+  }
+  const schedule::Streaming& streaming = placement.streaming;
+  if (streaming.rows > 0) {
+    absl::StrAppendFormat(&text, "  in steps of %d tokens or more weights are brought to %s: %s\n",
+                          streaming.rows, uses[streaming.device].name,
+                          Groups(placement, [&](size_t g) { return streaming.is_streamed[g]; }));
   }
   return text;
 }

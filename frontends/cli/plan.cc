@@ -15,6 +15,7 @@
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/plan/loss.h"
+#include "runtime/schedule/cache.h"
 #include "runtime/schedule/measure.h"
 
 namespace bantam::cli {
@@ -169,8 +170,19 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
                        {"weights", uses[d].memory.weights},
                        {"kv_cache", uses[d].memory.kv_cache},
                        {"compute", uses[d].memory.compute + uses[d].memory.inputs},
+                       {"for_streamed", uses[d].memory.streamed},
                        {"free", uses[d].free},
                        {"groups", std::move(groups)}});
+  }
+  nlohmann::ordered_json streamed;  // null: no weights are
+  if (const schedule::Streaming& streaming = row.placement.streaming; streaming.rows > 0) {
+    nlohmann::ordered_json groups = nlohmann::ordered_json::array();
+    for (size_t g = 0; g < row.placement.groups.size(); ++g) {
+      if (streaming.is_streamed[g]) groups.push_back(GroupName(row.placement.groups[g]));
+    }
+    streamed = {{"to", uses[streaming.device].name},
+                {"from_step_tokens", streaming.rows},
+                {"groups", std::move(groups)}};
   }
   return {{"recipe", row.recipe},
           {"bits_per_weight", row.bits_per_weight},
@@ -182,7 +194,8 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
           {"longest_context", row.longest_context},
           {"prompt_tokens_per_second", row.prompt_speed()},
           {"generate_tokens_per_second", row.generate_speed()},
-          {"devices", std::move(devices)}};
+          {"devices", std::move(devices)},
+          {"streamed", std::move(streamed)}};
 }
 
 nlohmann::ordered_json ToJson(const plan::Plan& plan, const plan::Machine& machine) {

@@ -158,6 +158,7 @@ absl::StatusOr<bool> Run(RunOptions& options) {
     session_options.verify_rows = options.generate.draft_tokens + 1;
     session_options.ubatch = std::max(session_options.ubatch, session_options.verify_rows);
   }
+  session_options.likeliest = options.generate.takes_likeliest();
   engine::Trace trace;
   if (!options.trace.empty()) session_options.trace = &trace;
   BANTAM_ASSIGN_OR_RETURN(const auto session, engine::Session::Create(model, session_options));

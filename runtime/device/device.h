@@ -41,12 +41,24 @@ class Buffer {
   // Blocking copies; kOutOfRange past the end.
   virtual absl::Status Upload(uint64_t offset, std::span<const std::byte> data) = 0;
   virtual absl::Status Download(uint64_t offset, std::span<std::byte> data) = 0;
+  // Copies from another buffer, of another device perhaps, without the host's memory between;
+  // blocks as Upload does. kUnimplemented where these two devices cannot: Download and Upload then.
+  virtual absl::Status CopyFrom(uint64_t, Buffer& /*from*/, uint64_t /*from_offset*/,
+                                uint64_t /*bytes*/) {
+    return absl::UnimplementedError("no copies between these devices but through the host");
+  }
 };
 
 // Where a value with memory of its own lives. Views are found through their base.
 struct Binding {
   Buffer* buffer = nullptr;
   uint64_t offset = 0;
+};
+
+// Host memory made known to a device, until it is destroyed.
+class HostRegistration {
+ public:
+  virtual ~HostRegistration() = default;
 };
 
 class Event {
@@ -135,9 +147,22 @@ class Device {
 
   // Zero-filled. kResourceExhausted when out of memory: the caller can go on.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) = 0;
+  // The same for weights, which programs only read: a device may give more than max_allocation, in
+  // several pieces.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateWeights(uint64_t bytes) {
+    return Allocate(bytes);
+  }
   // A read-only buffer over host memory without a copy (mapped weights); the memory must outlive
   // it. kUnimplemented where the device cannot address host memory.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> WrapHost(std::span<const std::byte> data) = 0;
+  // Makes uploads and LoadWeight from within `data` faster: for what is uploaded again and again,
+  // as weights that are streamed from the mapped file. The memory stays resident, and must outlive
+  // the registration. kUnimplemented or another error where the device or the system cannot;
+  // uploads work all the same.
+  virtual absl::StatusOr<std::unique_ptr<HostRegistration>> RegisterHost(
+      std::span<const std::byte> /*data*/) {
+    return absl::UnimplementedError("this device has no use for registered memory");
+  }
   // Bytes a weight takes once loaded: its own size unless the backend repacks it.
   virtual uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const = 0;
   // Copies (and repacks) a weight to `where`, which has PackedBytes of room.

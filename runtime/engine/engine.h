@@ -32,6 +32,9 @@ struct SessionOptions {
   quant::Type kv_type = quant::Type::kF16;  // or kF32, kQ8_0, kQ4_0
   bool optimize_graph = true;               // run the graph passes
   bool embeddings = false;  // Logits() gives last hidden states [embedding_length] in their place
+  // For greedy decoding: a step also finds the likeliest token, on its device, and Decode reads
+  // that one number (and its logit) in place of the logits: Likeliest(), not Logits().
+  bool likeliest = false;
   // Decode with kAll of 2 to this many tokens gets steps of exactly its size, compiled by Create:
   // for checking drafts (generator.h). 0: none.
   int64_t verify_rows = 0;
@@ -39,6 +42,9 @@ struct SessionOptions {
   // On several devices: a prompt's steps run two at a time, one on each, which takes a second set
   // of inputs and intermediate values.
   bool pipeline = true;
+  // Weights in system memory may be copied to a card for each large step of a prompt, where that is
+  // said to be faster.
+  bool stream_weights = true;
   // When a device is lost while others are left: loads the model on those, computes the text again
   // and goes on. Otherwise Decode returns kUnavailable.
   bool recover = true;
@@ -159,6 +165,11 @@ class Session {
   // Row i of the last Decode's logits, [vocab] f32, or of its embeddings; with kLast the only row
   // is 0. Valid until the next Decode.
   std::span<const float> Logits(int64_t row = 0) const;
+
+  // With SessionOptions::likeliest: the token with the largest logit of row i, the lowest of equal
+  // ones. kNoToken where a logit of that Decode is the largest and not finite: Logits() are there
+  // then. NaN beside a finite largest logit goes unseen.
+  TokenId Likeliest(int64_t row = 0) const;
 
   // Calls `row` with each row of activations that a matrix multiplication of the last Decode, with
   // kAll, took for one of its tokens, and the names of the weights that multiplied it; `expert` is

@@ -30,10 +30,13 @@ absl::StatusOr<Generator::Next> Generator::operator()(int64_t most) {
     BANTAM_ASSIGN_OR_RETURN(const bool stepped, Step(most));
     if (!stepped) return Next{.stop = Stop::kContextFull};
   }
-  std::span<const uint64_t> allowed;
-  if (grammar_ != nullptr) allowed = grammar_->Mask();
   Next next;
-  BANTAM_ASSIGN_OR_RETURN(next.token, sampler_.Sample(session_.Logits(row_), allowed));
+  if (grammar_ == nullptr && sampler_.greedy()) next.token = session_.Likeliest(row_);
+  if (next.token == tokenizer::kNoToken) {
+    std::span<const uint64_t> allowed;
+    if (grammar_ != nullptr) allowed = grammar_->Mask();
+    BANTAM_ASSIGN_OR_RETURN(next.token, sampler_.Sample(session_.Logits(row_), allowed));
+  }
   const bool guessed =
       row_ + 1 < static_cast<int64_t>(batch_.size()) && batch_[row_ + 1] == next.token;
   if (guessed) {

@@ -6,11 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "runtime/base/align.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/device/registry.h"
 #include "runtime/engine/input_layout.h"
 #include "runtime/engine/steps.h"
+#include "runtime/schedule/cache.h"
+#include "runtime/schedule/calibrate.h"
 #include "runtime/schedule/measure.h"
 
 namespace bantam::engine {
@@ -101,6 +104,18 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     return placing;
   }
   const quant::Type type = MainType(placing.steps_[0]);
+  const int64_t depth = std::min<int64_t>(expected.context, placing.request_.depth);
+  std::vector<graph::Graph> calibrated;
+  if (options.profiles.size() < devices.size()) {
+    // No larger a KV cache than what is measured fills.
+    SessionOptions filled = expected;
+    const auto cells = static_cast<int64_t>(AlignUp(depth, 64));
+    filled.context = std::min(expected.context, std::max(cells, expected.ubatch));
+    for (const int64_t rows : {int64_t{1}, expected.ubatch}) {
+      BANTAM_ASSIGN_OR_RETURN(graph::Graph step, BuildStep(architecture, filled, rows, 1));
+      calibrated.push_back(std::move(step));
+    }
+  }
   for (size_t d = 0; d < devices.size(); ++d) {
     schedule::DeviceProfile& profile = placing.profiles_[d];
     if (d < options.profiles.size()) {
@@ -110,6 +125,10 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     }
     auto measured = schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder());
     if (measured.ok()) {
+      const absl::Status status =
+          schedule::Calibrate(*devices[d], calibrated, depth, schedule::CacheFolder(), *measured);
+      // Where there is no room to measure, the speeds of the device have to do.
+      if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
       profile = *std::move(measured);
     } else if (absl::IsResourceExhausted(measured.status())) {
       // Not even room to be measured: nothing goes there.
@@ -121,9 +140,10 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   }
   BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
   placing.request_.prefer = options.prefer;
-  placing.request_.depth = std::min<int64_t>(expected.context, placing.request_.depth);
+  placing.request_.depth = depth;
   placing.request_.steps = placing.steps_;
   placing.request_.two_in_flight = TwoStepsInFlight(expected);
+  placing.request_.may_stream = expected.stream_weights && !expected.keep_matmul_inputs;
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
   placing.request_.input_bytes =

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/unit_loader.h"
+#include "runtime/schedule/stream.h"
 
 namespace bantam::engine {
 
@@ -15,7 +17,7 @@ using graph::ValueId;
 
 absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
-                                                          Trace* trace) {
+                                                          const Units& units, Trace* trace) {
   std::unique_ptr<Program> program(new Program);
   program->places_ = std::move(places);
   program->running_.assign(program->places_.size(), -1);
@@ -45,6 +47,7 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       if (copy.bytes > 0) segment.copies.push_back(copy);
     }
     std::vector<device::Binding> bindings(graph.values().size());
+    BANTAM_RETURN_IF_ERROR(program->CompileUnit(partition, part, units, bindings, segment));
     for (graph::NodeId n = part.first_node; n < part.end_node; ++n) {
       for (ValueId id : graph.nodes()[n].inputs) {
         const ValueId root = graph.RootOf(id);
@@ -60,10 +63,37 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
                                                                        {place.temp, 0},
                                                                        part.first_node,
                                                                        part.end_node}));
+    if (!segment.loads.empty()) {
+      program->units_.push_back(static_cast<int>(program->segments_.size()));
+    }
     program->segments_.push_back(std::move(segment));
   }
   program->staging_.resize(largest);
   return program;
+}
+
+absl::Status Program::CompileUnit(const schedule::Partition& partition,
+                                  const schedule::Segment& part, const Units& units,
+                                  std::vector<device::Binding>& bindings, Segment& segment) {
+  if (part.unit < 0) return absl::OkStatus();
+  device::Device* device = places_[part.device].device;
+  schedule::DeviceProfile profile;
+  profile.device = device;
+  profile.alignment = device->limits().alignment;
+  const schedule::WeightLayout layout = schedule::LayOutUnit(partition.graph, part, profile);
+  if (layout.places.empty()) return absl::OkStatus();
+  device::Buffer* buffer = units.buffers[units_.size() % 2];
+  if (buffer == nullptr || buffer->size() < layout.size) {
+    return absl::InternalError("a step needs more room for weights than was made");
+  }
+  for (const auto& place : layout.places) {
+    const Value& weight = partition.graph.value(place.weight);
+    Load load{weight.type, weight.shape, {}, {buffer, place.offset}};
+    BANTAM_ASSIGN_OR_RETURN(load.data, units.source(weight));
+    bindings[place.weight] = load.to;
+    segment.loads.push_back(load);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Program::Synchronize(int device) {
@@ -97,6 +127,9 @@ absl::Status Program::Move(const Copy& copy) {
   if (!target.empty()) {
     return copy.from.buffer->Download(copy.from.offset, target.subspan(copy.to.offset, copy.bytes));
   }
+  const absl::Status direct =
+      copy.to.buffer->CopyFrom(copy.to.offset, *copy.from.buffer, copy.from.offset, copy.bytes);
+  if (!absl::IsUnimplemented(direct)) return direct;
   const std::span<std::byte> between = std::span(staging_).first(copy.bytes);
   BANTAM_RETURN_IF_ERROR(copy.from.buffer->Download(copy.from.offset, between));
   return copy.to.buffer->Upload(copy.to.offset, between);
@@ -125,8 +158,45 @@ absl::Status Program::RunSegment(int segment) {
   return Synchronize(segments_[segment].device);
 }
 
+absl::Status Program::LoadUnit(int64_t unit) {
+  const int index = units_[unit];
+  const Segment& segment = segments_[index];
+  const Trace::Clock::time_point begin = Trace::Clock::now();
+  uint64_t bytes = 0;
+  for (const Load& load : segment.loads) {
+    BANTAM_RETURN_IF_ERROR(
+        places_[segment.device].device->LoadWeight(load.type, load.shape, load.data, load.to));
+    bytes += load.data.size();
+  }
+  if (trace_ != nullptr) {
+    trace_->Add({segment.device, true, step_, index, bytes, begin, Trace::Clock::now()});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Program::RunWithUnits() {
+  const std::function<absl::Status(int64_t)> load = [this](int64_t unit) { return LoadUnit(unit); };
+  UnitLoader loader(static_cast<int64_t>(units_.size()), load);
+  int64_t unit = 0;
+  for (int s = 0; s < segment_count(); ++s) {
+    const bool has_loads = !segments_[s].loads.empty();
+    BANTAM_RETURN_IF_ERROR(MoveTo(s));
+    if (has_loads) BANTAM_RETURN_IF_ERROR(loader.WaitFor(unit));
+    BANTAM_RETURN_IF_ERROR(Start(s));
+    if (!has_loads) continue;
+    BANTAM_RETURN_IF_ERROR(Synchronize(segments_[s].device));
+    loader.LetGo(unit++);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Program::Run() {
   BeginStep();
+  if (!units_.empty()) {
+    const absl::Status status = RunWithUnits();
+    for (int d = 0; d < device_count(); ++d) BANTAM_RETURN_IF_ERROR(Synchronize(d));
+    return status;
+  }
   for (int s = 0; s < segment_count(); ++s) {
     BANTAM_RETURN_IF_ERROR(MoveTo(s));
     BANTAM_RETURN_IF_ERROR(Start(s));
@@ -158,9 +228,11 @@ std::string Program::Describe() const {
   if (segments_.size() == 1) return segments_[0].executable->Describe();
   std::string text;
   for (const Segment& segment : segments_) {
-    absl::StrAppend(&text, "on ", places_[segment.device].device->name(), ", with ",
-                    segment.copies.size(), " values from elsewhere:\n",
-                    segment.executable->Describe());
+    absl::StrAppend(
+        &text, "on ", places_[segment.device].device->name(), ", with ", segment.copies.size(),
+        " values ",
+        segment.loads.empty() ? "" : absl::StrCat("and ", segment.loads.size(), " weights "),
+        "from elsewhere:\n", segment.executable->Describe());
   }
   return text;
 }

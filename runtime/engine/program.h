@@ -1,8 +1,11 @@
 // One step compiled for every device it runs on.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,17 +29,26 @@ class Program {
   // `bind` gives what a weight, input or state is bound to on a device.
   using Bind = absl::FunctionRef<absl::StatusOr<device::Binding>(const graph::Value&, int device)>;
 
+  // For segments with a unit: the two buffers its weights come to in turn, on the one device that
+  // has such segments, and where the weights come from.
+  struct Units {
+    std::array<device::Buffer*, 2> buffers = {};
+    std::function<absl::StatusOr<std::span<const std::byte>>(const graph::Value&)> source;
+  };
+
   // `places` by device; those without a node need no memory.
   // `trace`, where not null, is told what runs, and must outlive this.
   static absl::StatusOr<std::unique_ptr<Program>> Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
+                                                          const Units& units,
                                                           Trace* trace = nullptr);
 
   // Returns when everything is done.
   absl::Status Run();
 
-  // The same in pieces, for one who runs two programs at once (pipeline.h): BeginStep, then for
-  // each segment in order MoveTo and RunSegment, which return when that is done.
+  // The same in pieces, for one who runs two programs at once (pipeline.h), none of which has
+  // units: BeginStep, then for each segment in order MoveTo and RunSegment, which return when that
+  // is done.
   int segment_count() const { return static_cast<int>(segments_.size()); }
   int device_count() const { return static_cast<int>(places_.size()); }
   int DeviceOf(int segment) const { return segments_[segment].device; }
@@ -57,12 +69,25 @@ class Program {
     int from_device = 0;
     uint64_t bytes = 0;
   };
+  // A weight that is brought before a segment runs.
+  struct Load {
+    quant::Type type;
+    graph::Shape shape;
+    std::span<const std::byte> data;
+    device::Binding to;
+  };
   struct Segment {
     int device = 0;
+    std::vector<Load> loads;
     std::vector<Copy> copies;  // before it runs
     std::unique_ptr<device::Executable> executable;
   };
 
+  absl::Status CompileUnit(const schedule::Partition& partition, const schedule::Segment& part,
+                           const Units& units, std::vector<device::Binding>& bindings,
+                           Segment& segment);
+  absl::Status LoadUnit(int64_t unit);
+  absl::Status RunWithUnits();
   absl::Status Start(int segment);
   absl::Status Synchronize(int device);
   absl::Status Move(const Copy& copy);
@@ -71,6 +96,7 @@ class Program {
   std::vector<int> running_;  // by device: the segment that may not be done yet, or -1
   std::vector<Trace::Clock::time_point> started_;  // by device: when that was
   std::vector<Segment> segments_;
+  std::vector<int> units_;          // those of them that have loads, in order
   std::vector<std::byte> staging_;  // for what moves between devices the host cannot address
   Trace* trace_ = nullptr;
   int64_t step_ = 0;  // of the trace

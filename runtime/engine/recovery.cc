@@ -64,10 +64,13 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   }
   BANTAM_ASSIGN_OR_RETURN(auto rest, Model::Load(model->file().path(), load));
   logits = {};
+  likeliest.clear();
   observed = nullptr;
   second = {};
+  unit_buffers = {};
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
-  for (Buffers* buffers : {&kv, &inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
+  for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
+  kv.clear();
   streams.clear();
   alignments.clear();
   lost_models.push_back(std::exchange(model, std::move(rest)));

@@ -117,19 +117,37 @@ absl::Status Session::Impl::CatchUp() {
   return RunSteps(std::span(tokens).subspan(computed)).status();
 }
 
+absl::StatusOr<bool> Session::Impl::ReadLikeliest(const Step& step, const Buffers& temps,
+                                                  int64_t rows) {
+  likeliest.resize(rows);
+  largest_logits.resize(rows);
+  BANTAM_RETURN_IF_ERROR(temps[step.likeliest.device]->Download(
+      step.likeliest.offset, std::as_writable_bytes(std::span(likeliest))));
+  BANTAM_RETURN_IF_ERROR(temps[step.largest_logits.device]->Download(
+      step.largest_logits.offset, std::as_writable_bytes(std::span(largest_logits))));
+  const bool finite = std::all_of(largest_logits.begin(), largest_logits.end(),
+                                  [](float logit) { return std::isfinite(logit); });
+  if (!finite) likeliest.clear();
+  return finite;
+}
+
 absl::Status Session::Impl::ReadLogits(const Step& step, const Buffers& temps, int64_t rows) {
-  device::Buffer& temp_buffer = *temps[step.logits_device];
+  if (options.likeliest) {
+    BANTAM_ASSIGN_OR_RETURN(const bool found, ReadLikeliest(step, temps, rows));
+    if (found) return absl::OkStatus();
+  }
+  device::Buffer& temp_buffer = *temps[step.logits.device];
   const uint64_t bytes = rows * logits_bytes_per_row();
   const std::span<std::byte> host = temp_buffer.host();
   if (!host.empty()) {
-    logits = {reinterpret_cast<const float*>(host.data() + step.logits_offset),
+    logits = {reinterpret_cast<const float*>(host.data() + step.logits.offset),
               bytes / sizeof(float)};
   } else {
     if (downloaded_logits.size() * sizeof(float) < bytes) {
       downloaded_logits.resize(bytes / sizeof(float));
     }
     const std::span<float> into(downloaded_logits.data(), bytes / sizeof(float));
-    BANTAM_RETURN_IF_ERROR(temp_buffer.Download(step.logits_offset, std::as_writable_bytes(into)));
+    BANTAM_RETURN_IF_ERROR(temp_buffer.Download(step.logits.offset, std::as_writable_bytes(into)));
     logits = into;
   }
   // Infinity is a legitimate logit (a masked token), NaN never is.
@@ -159,6 +177,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const M
 
 absl::Status Session::Impl::DecodeOnce(std::span<const TokenId> added, LogitsMode mode) {
   logits = {};
+  likeliest.clear();
   observed = nullptr;
   const int64_t count = static_cast<int64_t>(added.size());
   if (count == 0) return absl::OkStatus();
@@ -233,6 +252,11 @@ std::span<const float> Session::Logits(int64_t row) const {
   return impl_->logits.subspan(row * width, width);
 }
 
+TokenId Session::Likeliest(int64_t row) const {
+  const std::vector<TokenId>& found = impl_->likeliest;
+  return row >= 0 && row < std::ssize(found) ? found[row] : tokenizer::kNoToken;
+}
+
 absl::Status Session::ObserveMatMuls(ObserveFn row) const {
   const Impl& s = *impl_;
   if (s.observed == nullptr || !s.options.keep_matmul_inputs) {
@@ -264,6 +288,7 @@ absl::Status Session::Truncate(int64_t position) {
   Impl& s = *impl_;
   s.tokens.resize(position);
   s.logits = {};
+  s.likeliest.clear();
   s.computed = std::min(s.computed, position);
   if (s.ring.size() == 0) return absl::OkStatus();
   s.ring.Truncate(s.computed);
@@ -281,8 +306,13 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
   std::vector<schedule::DeviceMemory> memory(s.alignments.size());
   for (size_t d = 0; d < memory.size(); ++d) {
     memory[d].weights = s.model->weights()[d].allocated_bytes();
-    memory[d].kv_cache = size(s.kv, d);
+    for (const auto& buffer : s.kv[d]) memory[d].kv_cache += buffer->size();
     memory[d].inputs = size(s.inputs, d) + size(s.second.inputs, d);
+    if (static_cast<int>(d) == s.placement.streaming.device) {
+      for (const auto& buffer : s.unit_buffers) {
+        if (buffer != nullptr) memory[d].streamed += buffer->size();
+      }
+    }
     memory[d].compute =
         size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
   }
@@ -308,7 +338,7 @@ MemoryUse Session::memory() const {
   use.compute = s.staging.size() + s.downloaded_logits.size() * sizeof(float);
   for (const schedule::DeviceMemory& memory : device_memory()) {
     use.kv_cache += memory.kv_cache;
-    use.compute += memory.inputs + memory.compute;
+    use.compute += memory.inputs + memory.compute + memory.streamed;
   }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();

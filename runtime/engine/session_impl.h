@@ -2,6 +2,7 @@
 // session_save.cc writes it to a file.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,13 +26,17 @@ struct Step {
   int64_t rows = 0;
   int64_t output_rows = 0;
   schedule::Partition partition;  // until compiled
-  int logits_device = 0;
-  uint64_t logits_offset = 0;              // in the temporary buffer of that device
+  struct Output {
+    int device = 0;
+    uint64_t offset = 0;  // in the temporary buffer of that device
+  };
+  Output logits;
+  Output likeliest, largest_logits;        // with SessionOptions::likeliest: ids i32, f32
   std::vector<MatMulInput> matmul_inputs;  // where they were asked for
   std::unique_ptr<Program> program;
 };
 
-// One for each device; null where nothing is on it.
+// Usually one for each device; null where nothing is on it.
 using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
 
 struct Session::Impl {
@@ -42,7 +47,7 @@ struct Session::Impl {
   std::vector<std::unique_ptr<device::Stream>> streams;
   std::vector<uint64_t> alignments;  // by device
   int refusing = -1;                 // the device that last failed to allocate
-  Buffers kv;
+  std::vector<Buffers> kv;           // by device: as many buffers as its limits ask for
   Buffers inputs;
   Buffers temp;                 // of every step in `steps`
   Buffers all_temp;             // of every step in `all_steps`
@@ -59,8 +64,12 @@ struct Session::Impl {
     Buffers inputs, temp;
     std::unique_ptr<Program> program;
   } second;
+  // For weights that come for a step (schedule/stream.h); both on one device.
+  std::array<std::unique_ptr<device::Buffer>, 2> unit_buffers;
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
+  std::vector<TokenId> likeliest;  // by row of the last Decode; room for ubatch
+  std::vector<float> largest_logits;
   std::vector<TokenId> tokens;  // the text; room for the whole context
   // Tokens of it that are in the KV cache: all, but after Truncate went back further than the
   // layers with a window remember.
@@ -84,6 +93,9 @@ struct Session::Impl {
   absl::StatusOr<Buffers> NewTemps(const std::vector<uint64_t>& sizes, int64_t rows);
   absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams() const;
   absl::Status AllocateSecond(const schedule::Partition& decode);
+  absl::Status AllocateUnits();
+  // Whether the largest step is given weights, or would be with all memory there is.
+  bool Streams() const { return placement.streaming.In(options.ubatch); }
   absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
                           bool all_rows, Buffers& buffers);
   absl::StatusOr<std::unique_ptr<Program>> Compile(
@@ -110,6 +122,8 @@ struct Session::Impl {
   // computed yet. The error is `why` where that is no such error.
   absl::Status Recover(const absl::Status& why);
   absl::Status ReadLogits(const Step& step, const Buffers& temps, int64_t rows);
+  // False when a largest logit is not finite.
+  absl::StatusOr<bool> ReadLikeliest(const Step& step, const Buffers& temps, int64_t rows);
 
   int64_t position() const { return static_cast<int64_t>(tokens.size()); }
   // What a saved session must have been made with.

@@ -1,5 +1,6 @@
 // Making a session: the graphs of its steps, the memory of all it holds, and compiling.
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -16,9 +17,9 @@ absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t o
   BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
                           BuildStep(model->architecture(), options, rows, output_rows));
   if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
-                          schedule::DevicesOfNodes(graph, placement));
-  return schedule::Split(graph, of_node, alignments);
+  BANTAM_ASSIGN_OR_RETURN(const schedule::NodePlaces places,
+                          schedule::PlacesInStep(graph, placement));
+  return schedule::Split(graph, places.device, alignments, places.unit);
 }
 
 absl::StatusOr<std::unique_ptr<device::Buffer>> Session::Impl::Allocate(size_t d, uint64_t bytes) {
@@ -41,32 +42,40 @@ absl::Status Session::Impl::AllocateKv(const schedule::Partition& decode) {
   struct State {
     const graph::Value* value;
     int device;
+    size_t buffer;
     uint64_t offset;
     bool has_window;
   };
   std::vector<State> states;
-  std::vector<uint64_t> bytes(alignments.size(), 0);
+  std::vector<std::vector<uint64_t>> sizes(alignments.size());  // of the buffers of a device
   for (size_t v = 0; v < device_of.size(); ++v) {
     const graph::Value& value = graph.values()[v];
     if (value.storage != graph::Storage::kState || device_of[v] < 0) continue;
     if (value.base != graph::kNone) continue;
     const int d = device_of[v];
-    states.push_back({&value, d, bytes[d], has_window[v]});
-    bytes[d] = AlignUp(bytes[d] + value.SpanBytes(), alignments[d]);
-  }
-  kv.resize(bytes.size());
-  for (size_t d = 0; d < bytes.size(); ++d) {
-    if (bytes[d] == 0) continue;
-    auto buffer = Allocate(d, bytes[d]);
-    if (!buffer.ok()) {
-      return Annotate(buffer.status(),
-                      absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
-                                      options.context, FormatByteSize(bytes[d])));
+    const uint64_t room = AlignUp(value.SpanBytes(), alignments[d]);
+    if (sizes[d].empty() || sizes[d].back() + room > device(d).limits().max_allocation) {
+      sizes[d].push_back(0);
     }
-    kv[d] = *std::move(buffer);
+    states.push_back({&value, d, sizes[d].size() - 1, sizes[d].back(), has_window[v]});
+    sizes[d].back() += room;
+  }
+  kv.resize(sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    for (const uint64_t bytes : sizes[d]) {
+      auto buffer = Allocate(d, bytes);
+      if (!buffer.ok()) {
+        const uint64_t all = std::accumulate(sizes[d].begin(), sizes[d].end(), uint64_t{0});
+        return Annotate(
+            buffer.status(),
+            absl::StrFormat("a KV cache of %d tokens needs %s; ask for a smaller context",
+                            options.context, FormatByteSize(all)));
+      }
+      kv[d].push_back(*std::move(buffer));
+    }
   }
   for (const State& state : states) {
-    const device::Binding where{kv[state.device].get(), state.offset};
+    const device::Binding where{kv[state.device][state.buffer].get(), state.offset};
     kv_states[state.value->name] = where;
     kv_parts.push_back({where, static_cast<uint64_t>(state.value->strides[2]), state.has_window});
   }
@@ -94,11 +103,13 @@ absl::StatusOr<Buffers> Session::Impl::NewInputs(const schedule::Partition& deco
   std::vector<int32_t> cells(2 * options.context, 0);
   for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
   Buffers made(alignments.size());
-  for (const schedule::Segment& segment : decode.segments) {
-    std::unique_ptr<device::Buffer>& buffer = made[segment.device];
-    if (buffer != nullptr) continue;
-    BANTAM_ASSIGN_OR_RETURN(buffer, Allocate(segment.device, layout.size));
-    BANTAM_RETURN_IF_ERROR(buffer->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+  std::vector<int> devices;
+  for (const schedule::Segment& segment : decode.segments) devices.push_back(segment.device);
+  if (Streams()) devices.push_back(placement.streaming.device);
+  for (const int d : devices) {
+    if (made[d] != nullptr) continue;
+    BANTAM_ASSIGN_OR_RETURN(made[d], Allocate(d, layout.size));
+    BANTAM_RETURN_IF_ERROR(made[d]->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
   }
   return made;
 }
@@ -142,7 +153,14 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   const auto bind = [&](const graph::Value& value, int device) {
     return Bind(value, device, from);
   };
-  return Program::Compile(partition, std::move(places), bind, options.trace);
+  Program::Units units;
+  for (size_t i = 0; i < 2; ++i) units.buffers[i] = unit_buffers[i].get();
+  units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
+    const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
+    if (tensor != nullptr) return tensor->data;
+    return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
+  };
+  return Program::Compile(partition, std::move(places), bind, units, options.trace);
 }
 
 absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& sizes, int64_t rows) {
@@ -180,11 +198,17 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
     step.output_rows = all_rows ? rows : 1;
     BANTAM_ASSIGN_OR_RETURN(step.partition, Build(step.rows, step.output_rows));
     const graph::Graph& graph = step.partition.graph;
-    const graph::ValueId logits_id = graph.outputs()[0];
-    const graph::ValueId root = graph.RootOf(logits_id);
-    step.logits_device = step.partition.device_of_node[graph.value(root).producer];
-    step.logits_offset =
-        step.partition.plans[step.logits_device].offsets[root] + graph.value(logits_id).byte_offset;
+    const auto output = [&](size_t index) -> Step::Output {
+      const graph::Value& value = graph.value(graph.outputs()[index]);
+      const graph::ValueId root = graph.RootOf(graph.outputs()[index]);
+      const int d = step.partition.device_of_node[graph.value(root).producer];
+      return {d, step.partition.plans[d].offsets[root] + static_cast<uint64_t>(value.byte_offset)};
+    };
+    step.logits = output(0);
+    if (options.likeliest) {
+      step.likeliest = output(1);
+      step.largest_logits = output(2);
+    }
     for (size_t d = 0; d < sizes.size(); ++d) {
       sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
     }
@@ -208,7 +232,7 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   const bool has_several =
       std::any_of(decode.segments.begin(), decode.segments.end(),
                   [&](const auto& segment) { return segment.device != decode.segments[0].device; });
-  if (!has_several || !TwoStepsInFlight(options)) return absl::OkStatus();
+  if (!has_several || !TwoStepsInFlight(options) || Streams()) return absl::OkStatus();
   Lane lane;
   BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
@@ -221,13 +245,41 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   return absl::OkStatus();
 }
 
+absl::Status Session::Impl::AllocateUnits() {
+  unit_buffers = {};
+  if (!Streams()) return absl::OkStatus();
+  BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
+  const int d = placement.streaming.device;
+  schedule::DeviceProfile profile;
+  profile.device = &device(d);
+  profile.alignment = alignments[d];
+  for (auto& buffer : unit_buffers) {
+    auto allocated = Allocate(d, schedule::UnitBytes(partition, profile));
+    if (allocated.ok()) {
+      buffer = *std::move(allocated);
+      continue;
+    }
+    if (!absl::IsResourceExhausted(allocated.status())) return allocated.status();
+    if (options.notice) {
+      options.notice(absl::StrCat(device(d).name(),
+                                  " is short of memory: no weights are brought there for prompts"));
+    }
+    unit_buffers = {};
+    placement.streaming = {};
+    return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Session::Impl::AllocateAll() {
   refusing = -1;
   second = {};
   kv_states.clear();
   kv_parts.clear();
-  for (Buffers* buffers : {&inputs, &kv}) buffers->clear();
+  inputs.clear();
+  kv.clear();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
+  BANTAM_RETURN_IF_ERROR(AllocateUnits());
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
@@ -264,6 +316,7 @@ bool Session::Impl::MoveKvFrom(int device) {
 
 absl::Status Session::Impl::Prepare() {
   placement = model->placement();
+  if (!options.stream_weights || options.keep_matmul_inputs) placement.streaming = {};
   tokens.reserve(options.context);
   moved.reserve(options.context);
   for (const auto& device : model->devices()) {
@@ -273,7 +326,10 @@ absl::Status Session::Impl::Prepare() {
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
-  if (temp[steps[0].logits_device]->host().empty()) {
+  if (options.likeliest) {
+    likeliest.reserve(options.ubatch);
+    largest_logits.reserve(options.ubatch);
+  } else if (temp[steps[0].logits.device]->host().empty()) {
     downloaded_logits.resize(std::max<int64_t>(1, options.verify_rows) * output_width());
   }
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include "runtime/base/align.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/input_layout.h"
+#include "runtime/graph/infer.h"
 #include "runtime/graph/memory_plan.h"
 #include "runtime/graph/passes.h"
 
@@ -62,6 +63,9 @@ absl::StatusOr<SessionOptions> CheckOptions(const SessionOptions& options,
         absl::StrCat(name, " is of architecture ", config.architecture,
                      ", which makes embeddings, not text: use bantam embed"));
   }
+  if (checked.embeddings && checked.likeliest) {
+    return absl::InvalidArgumentError("a session of embeddings has no likeliest token");
+  }
   BANTAM_RETURN_IF_ERROR(CheckKvType(checked.kv_type, config));
   return checked;
 }
@@ -104,6 +108,14 @@ absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
   build.kv_type = options.kv_type;
   build.embeddings = options.embeddings;
   BANTAM_ASSIGN_OR_RETURN(graph::Graph built, architecture.BuildGraph(build));
+  if (options.likeliest) {
+    const graph::ValueId logits = built.outputs()[0];
+    const graph::ValueId ids =
+        built.Add(graph::Op::kTopK, {logits}, "likeliest", graph::TopKAttrs{1});
+    built.AddOutput(ids);
+    built.AddOutput(built.Add(graph::Op::kGatherElements, {logits, ids}, "largest_logits"));
+    BANTAM_RETURN_IF_ERROR(graph::Infer(built));
+  }
   if (options.optimize_graph) {
     BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));
   }

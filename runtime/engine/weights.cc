@@ -71,7 +71,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   }
   const size_t first = weights.buffers_.size();
   for (uint64_t size : sizes) {
-    auto buffer = device.Allocate(size);
+    auto buffer = device.AllocateWeights(size);
     if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file.path(), ": weights"));
     weights.buffers_.push_back(*std::move(buffer));
     weights.allocated_ += size;

@@ -50,8 +50,8 @@ class Made {
 
   uint64_t bytes() const { return bytes_; }
 
-  absl::StatusOr<schedule::Placement> Place(const Machine& machine, int64_t context,
-                                            int64_t ubatch) const {
+  absl::StatusOr<schedule::Placement> Place(const Machine& machine, int64_t context, int64_t ubatch,
+                                            bool may_stream = false) const {
     engine::SessionOptions options{.context = context, .ubatch = std::min(ubatch, context)};
     options.embeddings = !architecture_->config().has_logits;
     // Steps of in-between sizes take less than the largest.
@@ -65,6 +65,7 @@ class Made {
     for (const auto& device : machine.devices) alignment = std::max(alignment, device.alignment);
     schedule::PlacementRequest request{.steps = steps, .depth = std::min(context, kDepth)};
     request.two_in_flight = engine::TwoStepsInFlight(options);
+    request.may_stream = may_stream;
     const int64_t windows = engine::WindowCells(architecture_->config(), options);
     request.input_bytes = engine::InputLayout(options.ubatch, context, windows, alignment).size;
     return schedule::Place(request, machine.devices);
@@ -160,7 +161,8 @@ absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, d
   row.weights = made.bytes();
   row.bits_per_weight = static_cast<double>(row.weights) * 8 / elements;
   row.divergence = ExpectedDivergence(recipe, row.bits_per_weight, elements);
-  BANTAM_ASSIGN_OR_RETURN(row.placement, made.Place(machine, plan.context, ubatch));
+  BANTAM_ASSIGN_OR_RETURN(row.placement,
+                          made.Place(machine, plan.context, ubatch, /*may_stream=*/true));
   row.fits = Fits(row.placement, machine);
   row.total = Total(row.placement);
   const int host = static_cast<int>(machine.devices.size()) - 1;

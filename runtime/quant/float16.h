@@ -1,7 +1,8 @@
 // Conversions between f32 and the 16-bit floats, on the host and on a GPU.
 //
-// Integer arithmetic throughout, so that the result depends on no rounding mode, on no
-// flush-to-zero setting and on no -ffast-math, and loops over the widening ones vectorise.
+// Integer arithmetic throughout (but on a GPU, whose instructions do the same), so that the result
+// depends on no rounding mode, on no flush-to-zero setting and on no -ffast-math, and loops over
+// the widening ones vectorise.
 //
 //   binary16 (IEEE 754)   s eeeee mmmmmmmmmm      value = (-1)^s 2^(e-15) 1.m, 2^-14 0.m for e = 0
 //   bfloat16              s eeeeeeee mmmmmmm      the upper half of a binary32
@@ -17,6 +18,11 @@ inline constexpr float kHalfMax = 65504.0f;
 
 // Exact. A NaN keeps its sign and payload.
 BANTAM_HOST_DEVICE inline float HalfToFloat(uint16_t half) {
+#if defined(__CUDA_ARCH__)
+  float value;  // one instruction, and exact
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+  return value;
+#else
   const int32_t magnitude = half & 0x7FFF;
   constexpr uint32_t kRebias = (127 - 15) << 23;
   // The exponent of infinities and NaNs is all ones in both formats.
@@ -29,10 +35,16 @@ BANTAM_HOST_DEVICE inline float HalfToFloat(uint16_t half) {
   const uint32_t is_subnormal = static_cast<uint32_t>((magnitude - 0x0400) >> 31);
   return BitCast<float>((static_cast<uint32_t>(half & 0x8000) << 16) | (subnormal & is_subnormal) |
                         (normal & ~is_subnormal));
+#endif
 }
 
 // Rounds to nearest, ties to even; beyond the range to infinity. A NaN becomes a quiet one.
 BANTAM_HOST_DEVICE inline uint16_t FloatToHalf(float value) {
+#if defined(__CUDA_ARCH__)
+  uint16_t half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+  return half;
+#else
   const uint32_t bits = BitCast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
   const uint32_t magnitude = bits & 0x7FFFFFFF;
@@ -53,6 +65,7 @@ BANTAM_HOST_DEVICE inline uint16_t FloatToHalf(float value) {
   const uint32_t below_half = (1u << (shift - 1)) - 1;
   return sign |
          static_cast<uint16_t>((significand + below_half + ((significand >> shift) & 1)) >> shift);
+#endif
 }
 
 // Exact.

@@ -92,6 +92,15 @@ struct AffineRun {
         if (line.error < best.error) best = line;
       }
     }
+    if constexpr (!kNegative) {
+      // Steps of a grid that the elements lie on (search_scales.h), or parts of them.
+      if (const float grid = GridStep(p.x + at, kN); grid > 0) {
+        for (int k = 1; k * (max - min) < (kTop + 0.5f) * grid; ++k) {
+          const Line line = Fit<kNegative>(p, at, grid / k, min, sum_w, sum_wx);
+          if (line.error < best.error) best = line;
+        }
+      }
+    }
     for (int turn = 0; turn < 4 && best.d != 0; ++turn) {
       const Line line = Fit<kNegative>(p, at, best.d, best.m, sum_w, sum_wx);
       if (!(line.error < best.error)) break;

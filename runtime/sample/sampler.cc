@@ -30,6 +30,8 @@ class Chain : public Sampler {
     Reset();
   }
 
+  bool greedy() const override { return IsGreedy(params_); }
+
   absl::StatusOr<int32_t> Sample(std::span<const float> logits,
                                  std::span<const uint64_t> allowed) override {
     BANTAM_RETURN_IF_ERROR(Collect(logits, allowed));
@@ -124,6 +126,12 @@ absl::Status CheckRange(absl::string_view name, double value, double min, double
 }
 
 }  // namespace
+
+bool IsGreedy(const Params& params) {
+  return params.temperature == 0 && params.logit_bias.empty() && params.repeat_penalty == 1 &&
+         params.frequency_penalty == 0 && params.presence_penalty == 0 &&
+         params.dry.multiplier <= 0;
+}
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(const Params& params, int64_t vocab_size,
                                                          int64_t max_history) {

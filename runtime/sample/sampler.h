@@ -41,6 +41,9 @@ struct Params {
   float mirostat_eta = 0.1f;  // learning rate
 };
 
+// Whether these always choose the token with the largest logit, as long as no mask is given.
+bool IsGreedy(const Params& params);
+
 // A chain: bias, penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw. The same
 // parameters, logits and history give the same tokens on every machine. Not thread-safe. After
 // construction, Sample allocates nothing.
@@ -50,6 +53,9 @@ class Sampler {
   static absl::StatusOr<std::unique_ptr<Sampler>> Create(const Params& params, int64_t vocab_size,
                                                          int64_t max_history = 1 << 20);
   virtual ~Sampler() = default;
+
+  // As IsGreedy: without a mask, who knows the likeliest token need not ask.
+  virtual bool greedy() const = 0;
 
   // Picks a token; does not change `logits`. With `allowed`, a bit for each token, 64 to a word,
   // only tokens whose bit is set. kInvalidArgument when no logit is finite (a broken model), naming

@@ -3,18 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
-#include "runtime/base/atomic_file.h"
 #include "runtime/base/status.h"
 #include "runtime/graph/infer.h"
 #include "runtime/graph/memory_plan.h"
+#include "runtime/schedule/cache.h"
 
 namespace bantam::schedule {
 namespace {
@@ -25,8 +21,6 @@ using nlohmann::json;
 // A figure is trusted when what was timed took this long; no attempt is larger than the limit.
 constexpr double kLongEnough = 0.02;
 constexpr int64_t kMaxWeightBytes = int64_t{96} << 20;
-// Part of the key in the cache: to be raised when kernels or the measuring change.
-constexpr int kVersion = 1;
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -72,11 +66,15 @@ absl::StatusOr<double> TimeMatMuls(device::Device& device, quant::Type type, int
   return least;
 }
 
+// A value that comes to a device or leaves it begins or ends a segment: half of what that costs.
 absl::Status MeasureTransfers(device::Device& device, DeviceProfile& profile) {
+  BANTAM_ASSIGN_OR_RETURN(const double one, TimeMatMuls(device, quant::Type::kF32, 32, 32, 1, 1));
+  profile.transfer_seconds = std::max(0.0, one - profile.node_seconds) / 2;
   constexpr uint64_t kBytes = uint64_t{16} << 20;
-  BANTAM_ASSIGN_OR_RETURN(const auto buffer, device.Allocate(kBytes));
-  if (!buffer->host().empty()) return absl::OkStatus();  // nothing to move
   std::vector<std::byte> bytes(kBytes);
+  // One that reads the host's memory where it is has nothing to move.
+  if (!absl::IsUnimplemented(device.WrapHost(bytes).status())) return absl::OkStatus();
+  BANTAM_ASSIGN_OR_RETURN(const auto buffer, device.Allocate(kBytes));
   const auto both_ways = [&](uint64_t count) -> absl::StatusOr<double> {
     double least = kImpossible;
     for (int run = 0; run < 4; ++run) {
@@ -87,10 +85,10 @@ absl::Status MeasureTransfers(device::Device& device, DeviceProfile& profile) {
     }
     return least / 2;
   };
-  BANTAM_ASSIGN_OR_RETURN(profile.transfer_seconds, both_ways(4));
+  BANTAM_ASSIGN_OR_RETURN(const double small, both_ways(4));
   BANTAM_ASSIGN_OR_RETURN(const double large, both_ways(kBytes));
-  profile.transfer_bandwidth =
-      static_cast<double>(kBytes) / std::max(large - profile.transfer_seconds, 1e-9);
+  profile.transfer_seconds += small;
+  profile.transfer_bandwidth = static_cast<double>(kBytes) / std::max(large - small, 1e-9);
   return absl::OkStatus();
 }
 
@@ -104,12 +102,6 @@ constexpr Kept kKept[] = {{"bandwidth", &DeviceProfile::bandwidth},
                           {"node_seconds", &DeviceProfile::node_seconds},
                           {"transfer_seconds", &DeviceProfile::transfer_seconds},
                           {"transfer_bandwidth", &DeviceProfile::transfer_bandwidth}};
-
-json ReadCache(const std::string& path) {
-  std::ifstream in(path);
-  json cache = json::parse(in, nullptr, /*allow_exceptions=*/false);
-  return cache.is_object() ? cache : json::object();
-}
 
 // Whether all members were there and make sense. An infinite bandwidth is kept as null.
 bool ReadEntry(const json& cache, const std::string& key, DeviceProfile& profile) {
@@ -129,24 +121,14 @@ bool ReadEntry(const json& cache, const std::string& key, DeviceProfile& profile
   return true;
 }
 
-void WriteCache(const std::string& folder, const std::string& path, const json& cache) {
-  std::error_code ignored;
-  std::filesystem::create_directories(folder, ignored);
-  auto file = AtomicFile::Create(path);
-  if (!file.ok()) return;
-  const std::string text =
-      cache.dump(2, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace) + "\n";
-  if (!(*file)->Append(std::as_bytes(std::span(text))).ok()) return;
-  (*file)->Commit().IgnoreError();
-}
-
 }  // namespace
 
 void DescribeDevice(device::Device& device, DeviceProfile& profile) {
   profile.name = device.name();
   profile.device = &device;
   profile.alignment = device.limits().alignment;
-  profile.capacity = device.kind() == device::Kind::kCpu ? kUnlimited : device.memory().free;
+  profile.is_processor = device.kind() == device::Kind::kCpu;
+  profile.capacity = profile.is_processor ? kUnlimited : device.memory().free;
 }
 
 absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type type) {
@@ -179,30 +161,18 @@ absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type 
 
 absl::StatusOr<DeviceProfile> ProfileDevice(device::Device& device, quant::Type type,
                                             const std::string& folder) {
-  const std::string path = folder + "/devices.json";
-  const std::string key = absl::StrCat(device.name(), "; ", device.description(), "; ",
-                                       quant::Name(type), "; ", BANTAM_VERSION, ".", kVersion);
-  json cache = folder.empty() ? json::object() : ReadCache(path);
+  const std::string key =
+      CacheKey(device.name(), device.description(), std::string(quant::Name(type)));
+  json cache = ReadCache(folder);
   DeviceProfile profile;
   if (ReadEntry(cache, key, profile)) {
     DescribeDevice(device, profile);
     return profile;
   }
   BANTAM_ASSIGN_OR_RETURN(profile, MeasureDevice(device, type));
-  if (folder.empty()) return profile;
   for (const Kept& kept : kKept) cache[key][kept.name] = profile.*kept.member;
-  WriteCache(folder, path, cache);
+  WriteCache(folder, cache);
   return profile;
-}
-
-std::string CacheFolder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
-    return absl::StrCat(cache, "/bantam");
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
-    return absl::StrCat(home, "/.cache/bantam");
-  }
-  return "";
 }
 
 }  // namespace bantam::schedule

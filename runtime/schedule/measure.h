@@ -17,11 +17,8 @@ void DescribeDevice(device::Device& device, DeviceProfile& profile);
 absl::StatusOr<DeviceProfile> MeasureDevice(device::Device& device, quant::Type type);
 
 // The same, with speeds from `folder`/devices.json where they were measured before, by device,
-// description (which names driver and threads) and type. The file is a cache: one that is damaged
-// or cannot be written is no error.
+// description (which names driver and threads) and type (cache.h).
 absl::StatusOr<DeviceProfile> ProfileDevice(device::Device& device, quant::Type type,
                                             const std::string& folder);
-// $XDG_CACHE_HOME/bantam, else ~/.cache/bantam; "" where neither is known.
-std::string CacheFolder();
 
 }  // namespace bantam::schedule

@@ -22,14 +22,20 @@ using graph::ValueId;
 
 class Splitter {
  public:
-  Splitter(const Graph& graph, std::vector<int> devices)
-      : source_(graph), devices_(std::move(devices)), packed_(graph.values().size(), kNone) {
+  Splitter(const Graph& graph, std::vector<int> devices, std::vector<int> units)
+      : source_(graph),
+        devices_(std::move(devices)),
+        units_(std::move(units)),
+        packed_(graph.values().size(), kNone) {
+    units_.resize(devices_.size(), -1);
     // A view stays with what it shows.
     for (size_t n = 0; n < devices_.size(); ++n) {
       const Node& node = graph.nodes()[n];
       if (node.op != Op::kView && node.op != Op::kReshape) continue;
       const NodeId maker = graph.value(graph.RootOf(node.inputs[0])).producer;
-      if (maker != kNone) devices_[n] = devices_[maker];
+      if (maker == kNone || devices_[n] == devices_[maker]) continue;
+      devices_[n] = devices_[maker];
+      units_[n] = -1;
     }
   }
 
@@ -41,8 +47,9 @@ class Splitter {
     const auto count = static_cast<NodeId>(source_.nodes().size());
     for (NodeId first = 0; first < count;) {
       NodeId end = first;
-      while (end < count && devices_[end] == devices_[first]) ++end;
+      while (end < count && devices_[end] == devices_[first] && units_[end] == units_[first]) ++end;
       Segment segment;
+      segment.unit = units_[first];
       segment.device = devices_[first];
       segment.first_transfer = NodeCount();
       for (NodeId n = first; n < end; ++n) AddTransfers(n);
@@ -131,7 +138,7 @@ class Splitter {
   }
 
   const Graph& source_;
-  std::vector<int> devices_;
+  std::vector<int> devices_, units_;
   Partition out_;
   std::vector<ValueId> packed_;                       // by value: its packed copy
   std::map<std::pair<ValueId, int>, ValueId> moved_;  // by value and device: its copy there
@@ -140,11 +147,12 @@ class Splitter {
 }  // namespace
 
 absl::StatusOr<Partition> Split(const Graph& graph, const std::vector<int>& device_of_node,
-                                std::span<const uint64_t> alignments) {
+                                std::span<const uint64_t> alignments,
+                                const std::vector<int>& unit_of_node) {
   if (device_of_node.size() != graph.nodes().size()) {
     return absl::InternalError("a partition needs one device for each node");
   }
-  BANTAM_ASSIGN_OR_RETURN(Partition result, Splitter(graph, device_of_node).Run());
+  BANTAM_ASSIGN_OR_RETURN(Partition result, Splitter(graph, device_of_node, unit_of_node).Run());
   for (size_t d = 0; d < alignments.size(); ++d) {
     result.plans.push_back(graph::PlanMemory(
         result.graph, static_cast<int64_t>(alignments[d]),

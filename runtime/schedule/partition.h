@@ -11,9 +11,10 @@
 
 namespace bantam::schedule {
 
-// A maximal run of nodes of one device.
+// A maximal run of nodes of one device, and of one unit (stream.h).
 struct Segment {
   int device = 0;
+  int unit = -1;  // -1: all its weights are there
   // In the partitioned graph: [first_transfer, first_node) are the kTransfer nodes that bring what
   // the segment reads from elsewhere, [first_node, end_node) its own.
   graph::NodeId first_transfer = 0, first_node = 0, end_node = 0;
@@ -29,9 +30,20 @@ struct Partition {
 // A value that nodes of another device read crosses once to each such device; weights and inputs
 // are taken to be wherever they are read. What crosses is contiguous: a view with gaps is packed
 // first where it lies. Computes the same outputs, on the device of the node that makes them.
-// `alignments` by device, as graph::PlanMemory takes it. kInvalidArgument: a state is used on two
-// devices.
+// `alignments` by device, as graph::PlanMemory takes it; `unit_of_node` empty: there are none.
+// kInvalidArgument: a state is used on two devices.
 absl::StatusOr<Partition> Split(const graph::Graph& graph, const std::vector<int>& device_of_node,
-                                std::span<const uint64_t> alignments);
+                                std::span<const uint64_t> alignments,
+                                const std::vector<int>& unit_of_node = {});
+
+// Where weights lie in a buffer, in order of first use.
+struct WeightLayout {
+  struct Place {
+    graph::ValueId weight;
+    uint64_t offset;
+  };
+  std::vector<Place> places;
+  uint64_t size = 0;
+};
 
 }  // namespace bantam::schedule

@@ -1,12 +1,15 @@
 // Reading bytes, at any byte address, from a buffer of 32-bit words. The includer defines
-// WORD(i), the i-th word.
+// WORD(i), the i-th word; and, where buffers may hold such, BYTE(i) and HALF_WORD(i) as uint.
 
-// The byte at `at`.
+// The byte at `at`, and the two bytes; `at` is even then.
+#ifdef BYTE
+uint LoadU8(uint at) { return BYTE(at); }
+uint LoadU16(uint at) { return HALF_WORD(at >> 1); }
+#else
 uint LoadU8(uint at) { return bitfieldExtract(WORD(at >> 2), int(at & 3u) << 3, 8); }
-int LoadI8(uint at) { return bitfieldExtract(int(WORD(at >> 2)), int(at & 3u) << 3, 8); }
-
-// Two bytes; `at` is even.
 uint LoadU16(uint at) { return bitfieldExtract(WORD(at >> 2), int(at & 2u) << 3, 16); }
+#endif
+int LoadI8(uint at) { return bitfieldExtract(int(LoadU8(at)), 0, 8); }
 
 // Four bytes, at any address.
 uint LoadU32(uint at) {

@@ -130,7 +130,7 @@ TEST_P(ActivationOps, Softmax) {
 }
 
 TEST_P(ActivationOps, TopK) {
-  for (auto [k, n] : {std::pair{1, 1}, {7, 3}, {64, 2}, {1000, 5}, {5, 0}}) {
+  for (auto [k, n] : {std::pair{1, 1}, {7, 3}, {64, 2}, {1000, 5}, {10007, 3}, {5, 0}}) {
     for (int32_t wanted : {1, 2, 5, 64}) {
       for (bool gapped : {false, true}) {
         if (wanted > k) continue;

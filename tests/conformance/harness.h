@@ -88,7 +88,8 @@ inline std::vector<std::string> DeviceNames() {
 inline std::vector<std::string> DevicesAndSets() {
   std::vector<std::string> names = DeviceNames();
   const auto fastest = OpenByName("cpu");
-  for (const char* name : {"cpu:avx2", "cpu:avx512vnni", "cpu:neon", "cpu:neoni8mm"}) {
+  for (const char* name :
+       {"cpu:avx2", "cpu:avxvnni", "cpu:avx512vnni", "cpu:neon", "cpu:neoni8mm"}) {
     const auto device = OpenByName(name);
     if (device.ok() && (*device)->description() != (*fastest)->description()) names.push_back(name);
   }

@@ -136,6 +136,25 @@ TEST_P(MatMulShapes, Large) {
   }
 }
 
+// A prompt's tokens: those of an expert are more than a tile's columns.
+TEST_P(MatMulShapes, ManyTokensOfExperts) {
+  constexpr int64_t k = 256, m = 70, experts = 3, top_k = 2, n = 90;
+  Case c;
+  std::vector<int32_t> ids(top_k * n);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    ids[i] = static_cast<int32_t>(i % 31 == 0 ? 99 : i * i % 7 % 4);
+    if (ids[i] == experts) ids[i] = -1;
+  }
+  const ValueId w = c.Weight(Type::kQ4_K, {k, m, experts, 1});
+  const ValueId up = c.Weight(Type::kQ5_K, {k, m, experts, 1});
+  const ValueId index = c.Ints({top_k, n, 1, 1}, ids);
+  const ValueId x = c.Activations(false, {k, 1, n, 1});
+  c.Output(Op::kMatMulExpert, {w, x, index});
+  c.Output(Op::kMatMulExpert, {up, x, index});
+  c.Output(Op::kMatMulExpert, {w, c.Activations(true, {k, top_k, n, 1}), index});
+  Check(GetParam(), c, kQuantizedMatMul);
+}
+
 TEST_P(MatMulShapes, NoTermsMakeZeros) {
   Case c;
   const ValueId w = c.Weight(Type::kF32, kRows(0, 5));

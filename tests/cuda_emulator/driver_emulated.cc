@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -25,15 +27,20 @@ struct Recorded {
   Grid grid;
   int threads, shared_bytes;
   std::function<void()> kernel;
+  std::vector<size_t> after;  // the launches it comes after
 };
 
-struct EmulatedStream {
-  bool capturing = false;
-  std::vector<Recorded> recorded;
-};
 struct EmulatedGraph {
+  bool capturing = true;
   std::vector<Recorded> launches;
 };
+// A stream that is captured, and an event recorded there: what comes next on it comes after `last`.
+struct EmulatedStream {
+  std::shared_ptr<EmulatedGraph> graph;
+  std::vector<size_t> last;
+  bool IsCaptured() const { return graph != nullptr && graph->capturing; }
+};
+using EmulatedEvent = EmulatedStream;
 
 struct Mapping {
   void* base;
@@ -42,6 +49,20 @@ struct Mapping {
 std::mutex allocations_mutex;
 std::map<void*, Mapping> allocations;
 uint64_t allocated = 0;
+std::map<const std::byte*, uint64_t> registered;
+
+// Whether memory lies in one pinned allocation, or in what is registered.
+bool IsPinned(const std::byte* memory, uint64_t bytes) {
+  std::lock_guard lock(allocations_mutex);
+  for (const auto& [at, mapping] : allocations) {
+    const auto* begin = static_cast<const std::byte*>(at);
+    if (begin <= memory && memory + bytes <= begin + mapping.bytes) return true;
+  }
+  for (const auto& [begin, size] : registered) {
+    if (begin <= memory && memory + bytes <= begin + size) return true;
+  }
+  return false;
+}
 
 bool Strikes(std::atomic<int>& countdown) {
   int left = countdown.load();
@@ -100,8 +121,9 @@ uint64_t AllocatedBytes() {
 void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::function<void()> kernel) {
   auto* own = static_cast<EmulatedStream*>(stream);
   if (own == nullptr) return;  // kernels need not be loaded
-  if (own->capturing) {
-    own->recorded.push_back({grid, threads, shared_bytes, std::move(kernel)});
+  if (own->IsCaptured()) {
+    own->graph->launches.push_back({grid, threads, shared_bytes, std::move(kernel), own->last});
+    own->last = {own->graph->launches.size() - 1};
   } else {
     Run(grid, threads, shared_bytes, kernel);
   }
@@ -112,7 +134,10 @@ void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::functi
 namespace driver {
 
 absl::string_view BackendName() { return "cuda-emulated"; }
-absl::StatusOr<int> DeviceCount() { return 1; }
+absl::StatusOr<int> DeviceCount() {
+  const char* count = std::getenv("BANTAM_CUDA_EMULATED_DEVICES");
+  return count != nullptr ? std::atoi(count) : 1;
+}
 absl::StatusOr<DeviceInfo> Info(int) {
   DeviceInfo info;
   info.name = "CUDA emulator of the tests";
@@ -145,21 +170,52 @@ void Free(void* memory) { Unmap(memory); }
 absl::StatusOr<void*> MallocHost(uint64_t bytes) { return Malloc(bytes); }
 void FreeHost(void* memory) { Unmap(memory); }
 
+absl::Status RegisterHost(const void* memory, uint64_t bytes) {
+  if ((reinterpret_cast<uintptr_t>(memory) | bytes) % 4096 != 0) {
+    return absl::InternalError("registers what is not whole pages");
+  }
+  std::lock_guard lock(allocations_mutex);
+  registered[static_cast<const std::byte*>(memory)] = bytes;
+  return absl::OkStatus();
+}
+void UnregisterHost(const void* memory) {
+  std::lock_guard lock(allocations_mutex);
+  registered.erase(static_cast<const std::byte*>(memory));
+}
+
 absl::StatusOr<Stream> NewStream() {
   BANTAM_RETURN_IF_ERROR(LostStatus());
   return new EmulatedStream;
 }
 void FreeStream(Stream stream) { delete static_cast<EmulatedStream*>(stream); }
 absl::Status Synchronize(Stream) { return LostStatus(); }
-absl::StatusOr<Event> NewEvent() { return new int(0); }
-void FreeEvent(Event event) { delete static_cast<int*>(event); }
-absl::Status Record(Event, Stream) { return LostStatus(); }
+absl::StatusOr<Event> NewEvent() { return new EmulatedEvent; }
+void FreeEvent(Event event) { delete static_cast<EmulatedEvent*>(event); }
+absl::Status Record(Event event, Stream stream) {
+  *static_cast<EmulatedEvent*>(event) = *static_cast<EmulatedStream*>(stream);
+  return LostStatus();
+}
 absl::Status Wait(Event) { return LostStatus(); }
-absl::Status StreamWaits(Stream, Event) { return LostStatus(); }
+absl::Status StreamWaits(Stream stream, Event event) {
+  auto* own = static_cast<EmulatedStream*>(stream);
+  const auto* other = static_cast<EmulatedEvent*>(event);
+  if (other->IsCaptured()) {
+    if (!own->IsCaptured()) *own = {other->graph, {}};
+    own->last.insert(own->last.end(), other->last.begin(), other->last.end());
+  }
+  return LostStatus();
+}
 absl::StatusOr<double> SecondsBetween(Event, Event) { return 1e-6; }
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
+  if (!IsPinned(static_cast<const std::byte*>(from), bytes)) {
+    return absl::InternalError("an asynchronous copy from memory that is not pinned");
+  }
+  const auto* at = static_cast<const std::byte*>(from);
+  for (const auto& [begin, size] : registered) {
+    if (begin <= at && at < begin + size) emulator::TheFaults().registered_bytes += bytes;
+  }
   std::memcpy(to, from, bytes);
   return absl::OkStatus();
 }
@@ -168,6 +224,13 @@ absl::Status CopyToHost(void* to, const void* from, uint64_t bytes, Stream) {
   std::memcpy(to, from, bytes);
   return absl::OkStatus();
 }
+absl::Status CopyBetween(void* to, int, const void* from, int, uint64_t bytes, Stream) {
+  BANTAM_RETURN_IF_ERROR(LostStatus());
+  std::memcpy(to, from, bytes);
+  emulator::TheFaults().peer_bytes += bytes;
+  return absl::OkStatus();
+}
+void ReachPeer(int) {}
 absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
   std::memset(to, byte, bytes);
@@ -176,15 +239,21 @@ absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
 
 absl::Status BeginCapture(Stream stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
-  auto* own = static_cast<EmulatedStream*>(stream);
-  own->capturing = true;
-  own->recorded.clear();
+  *static_cast<EmulatedStream*>(stream) = {std::make_shared<EmulatedGraph>(), {}};
   return absl::OkStatus();
 }
 absl::StatusOr<GraphExec> EndCapture(Stream stream) {
   auto* own = static_cast<EmulatedStream*>(stream);
-  own->capturing = false;
-  return new EmulatedGraph{std::move(own->recorded)};
+  own->graph->capturing = false;
+  // Everything must come before what the stream did last, or CUDA takes no such graph.
+  std::vector<Recorded>& launches = own->graph->launches;
+  std::vector<bool> joined(launches.size());
+  for (size_t i : own->last) joined[i] = true;
+  for (size_t i = launches.size(); i-- > 0;) {
+    if (!joined[i]) return absl::InternalError("a captured stream was not joined");
+    for (size_t before : launches[i].after) joined[before] = true;
+  }
+  return new EmulatedGraph{false, std::move(launches)};
 }
 absl::Status LaunchGraph(GraphExec graph, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
@@ -192,8 +261,25 @@ absl::Status LaunchGraph(GraphExec graph, Stream) {
     emulator::TheFaults().lost = true;
     return LostStatus();
   }
-  for (const Recorded& launch : static_cast<EmulatedGraph*>(graph)->launches) {
+  // In an order the graph allows: of what can run, the first and the last in turn.
+  const std::vector<Recorded>& launches = static_cast<EmulatedGraph*>(graph)->launches;
+  std::vector<bool> done(launches.size());
+  const auto can_run = [&](size_t i) {
+    return !done[i] && std::all_of(launches[i].after.begin(), launches[i].after.end(),
+                                   [&](size_t before) { return done[before]; });
+  };
+  static unsigned runs = 0;
+  const bool last_first = ++runs % 2 == 0;
+  for (size_t count = 0, from = 0; count < launches.size(); ++count) {
+    while (done[from]) ++from;
+    // Launches side by side are near each other.
+    size_t next = from;
+    for (size_t i = from; i < std::min(launches.size(), from + 16); ++i) {
+      if (can_run(i) && (last_first || !can_run(next))) next = i;
+    }
+    const Recorded& launch = launches[next];
     emulator::Run(launch.grid, launch.threads, launch.shared_bytes, launch.kernel);
+    done[next] = true;
   }
   return absl::OkStatus();
 }

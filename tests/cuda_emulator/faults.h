@@ -12,6 +12,9 @@ struct Faults {
   std::atomic<int> allocation_in{0};  // out of device memory
   std::atomic<int> launch_in{0};      // the device is lost, until `lost` is set to false
   std::atomic<bool> lost{false};
+  // Not failures, but what tests want to know: bytes copied from registered memory, and between
+  // GPUs.
+  std::atomic<uint64_t> registered_bytes{0}, peer_bytes{0};
 };
 Faults& TheFaults();
 

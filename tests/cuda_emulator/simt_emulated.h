@@ -126,17 +126,18 @@ struct HalfFragments {
 struct FloatSums {
   float c[4];
 };
-inline void MmaHalf(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+template <float (*kToFloat)(uint16_t)>
+void MmaOf16(const char* name, float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   HalfFragments given;
   std::memcpy(given.c, c, sizeof(c));
   std::memcpy(given.a, a, sizeof(a));
   std::memcpy(given.b, b, sizeof(b));
-  const auto sums = WarpOperation<HalfFragments, FloatSums>(
-      "mma half", given, 0, [](const auto& from, auto& to, int) {
+  const auto sums =
+      WarpOperation<HalfFragments, FloatSums>(name, given, 0, [](const auto& from, auto& to, int) {
         float m[16][16], n[8][16];
         auto set = [](float* at, uint32_t pair) {
-          at[0] = quant::HalfToFloat(static_cast<uint16_t>(pair));
-          at[1] = quant::HalfToFloat(static_cast<uint16_t>(pair >> 16));
+          at[0] = kToFloat(static_cast<uint16_t>(pair));
+          at[1] = kToFloat(static_cast<uint16_t>(pair >> 16));
         };
         for (int lane = 0; lane < kWarp; ++lane) {
           const int g = lane / 4, t = lane % 4;
@@ -159,6 +160,37 @@ inline void MmaHalf(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
   std::memcpy(c, sums.c, sizeof(c));
 }
 
+inline void MmaHalf(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  MmaOf16<quant::HalfToFloat>("mma half", c, a, b);
+}
+inline void MmaBFloat16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  MmaOf16<quant::BFloat16ToFloat>("mma bfloat16", c, a, b);
+}
+
+inline uint32_t PackHalves(float low, float high) {
+  return quant::FloatToHalf(low) | static_cast<uint32_t>(quant::FloatToHalf(high)) << 16;
+}
+struct Words {
+  uint32_t w[4];
+};
+inline void LoadTransposed(uint32_t (&b)[4], const void* row) {
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) emulator::Die("loads a row that is not aligned");
+  const auto words = WarpOperation<const void*, Words>(
+      "load transposed", row, 0, [](const auto& rows, auto& to, int) {
+        for (int lane = 0; lane < kWarp; ++lane) {
+          for (int i = 0; i < 4; ++i) {
+            uint16_t pair[2];
+            for (int j = 0; j < 2; ++j) {
+              const void* from = rows[8 * i + 2 * (lane % 4) + j];
+              std::memcpy(&pair[j], static_cast<const uint16_t*>(from) + lane / 4, 2);
+            }
+            to[lane].w[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
+          }
+        }
+      });
+  std::memcpy(b, words.w, sizeof(b));
+}
+
 inline void CopyAsync16(void* shared, const void* global) {
   emulator::CopyAsync(shared, global, 16);
 }
@@ -175,6 +207,11 @@ inline int AtomicAdd(int* at, int value) {
 }
 inline int RoundToInt(float x) {
   return std::isfinite(x) ? static_cast<int>(std::nearbyint(x)) : 0;
+}
+inline float BitsToFloat(int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 inline void SineCosineOfHalfTurns(float x, float& sine, float& cosine) {
   sine = static_cast<float>(std::sin(x * std::numbers::pi));

@@ -12,6 +12,7 @@
 
 #include "runtime/engine/session_file.h"
 #include "tests/support/allocation_counter.h"
+#include "tests/support/logits.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::engine {
@@ -138,18 +139,57 @@ TEST_F(GeneratorTest, ThePerfectDrafterSavesSteps) {
   EXPECT_EQ(made.counts.drafted > 0, made.counts.accepted > 0);
 }
 
+// Logits never leave the device; the text is the same, on devices whose logits differ too.
+TEST_F(GeneratorTest, TheLikeliestTokenFoundOnTheDevice) {
+  const std::string path = folder_.File("greedy.gguf");
+  testing::WriteTinyLlama(path, {.tied = false});
+  for (const char* device : {"reference", "cpu"}) {
+    auto target = Model::Load(path, {.device = device});
+    ASSERT_TRUE(target.ok()) << target.status();
+    auto plain = Open(*target);
+    auto session = Open(*target, {.likeliest = true, .verify_rows = 6});
+    for (int p = 0; p < 10; ++p) {
+      const Made expected = Generate(*plain, Prompt(p), kGreedy, nullptr, 0);
+      Oracle oracle(expected.text);
+      for (Drafter* drafter : {static_cast<Drafter*>(nullptr), static_cast<Drafter*>(&oracle)}) {
+        EXPECT_EQ(Generate(*session, Prompt(p), kGreedy, drafter, 5).text, expected.text);
+        EXPECT_TRUE(session->Logits().empty());
+      }
+    }
+    // All rows of a prompt, by steps compiled on first use.
+    ASSERT_TRUE(plain->Truncate(0).ok() && session->Truncate(0).ok());
+    ASSERT_TRUE(plain->Decode(Prompt(1), LogitsMode::kAll).ok());
+    ASSERT_TRUE(session->Decode(Prompt(1), LogitsMode::kAll).ok());
+    for (int64_t row = 0; row < 24; ++row) {
+      EXPECT_EQ(session->Likeliest(row), testing::Likeliest(plain->Logits(row))) << row;
+    }
+    EXPECT_EQ(session->Likeliest(24), tokenizer::kNoToken);
+    EXPECT_EQ(plain->Likeliest(0), tokenizer::kNoToken);
+  }
+}
+
+TEST_F(GeneratorTest, OnlyAGreedySamplerTakesTheLikeliest) {
+  auto session = Open(Load(), {.likeliest = true});
+  ASSERT_TRUE(session->Decode(Prompt(1)).ok());
+  auto sampler = sample::Sampler::Create(kWarm, session->model().config().vocab_size, 512);
+  Generator generator(*session, **sampler, nullptr, nullptr, {});
+  EXPECT_THAT(std::string(generator(1).status().message()), HasSubstr("got 0 logits"));
+}
+
 TEST_F(GeneratorTest, StepsWithDraftsAllocateNothing) {
   const auto target = Load();
-  auto session = Open(target, {.verify_rows = 5});
-  const std::vector<TokenId> tokens = Prompt(1, 40);
-  ASSERT_TRUE(session->Decode(tokens).ok());
-  const int64_t before = testing::allocation_count.load();
-  for (int n = 1; n <= 5; ++n) {
-    ASSERT_TRUE(session->Decode(std::span(tokens).first(n), LogitsMode::kAll).ok());
-    ASSERT_TRUE(session->Truncate(40).ok());
+  for (bool likeliest : {false, true}) {
+    auto session = Open(target, {.likeliest = likeliest, .verify_rows = 5});
+    const std::vector<TokenId> tokens = Prompt(1, 40);
+    ASSERT_TRUE(session->Decode(tokens).ok());
+    const int64_t before = testing::allocation_count.load();
+    for (int n = 1; n <= 5; ++n) {
+      ASSERT_TRUE(session->Decode(std::span(tokens).first(n), LogitsMode::kAll).ok());
+      ASSERT_TRUE(session->Truncate(40).ok());
+    }
+    ASSERT_TRUE(session->Drop(3, 20).ok());
+    EXPECT_EQ(testing::allocation_count.load() - before, 0);
   }
-  ASSERT_TRUE(session->Drop(3, 20).ok());
-  EXPECT_EQ(testing::allocation_count.load() - before, 0);
 }
 
 TEST_F(GeneratorTest, ADrafterOfAnotherVocabularyIsRefused) {

@@ -175,13 +175,19 @@ TEST_F(SessionTest, RefusesWhatDoesNotFit) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Create(model, {.kv_type = quant::Type::kQ5_0}).status().code(),
             absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(Session::Create(model, {.embeddings = true, .likeliest = true}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SessionTest, NanWeightsAreNamed) {
-  auto session = Open(Load({.nan_tensor = "blk.1.ffn_up.weight"}));
-  const absl::Status status = session->Decode(Tokens(3));
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("blk.1.ffn_up.weight"));
+  const auto model = Load({.nan_tensor = "blk.1.ffn_up.weight"});
+  for (bool likeliest : {false, true}) {
+    auto session = Open(model, {.likeliest = likeliest});
+    const absl::Status status = session->Decode(Tokens(3));
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("blk.1.ffn_up.weight"));
+    EXPECT_EQ(session->Likeliest(), tokenizer::kNoToken);
+  }
 }
 
 TEST_F(SessionTest, MemoryIsStatedExactly) {

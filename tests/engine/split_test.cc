@@ -7,6 +7,7 @@
 #include <cmath>
 #include <random>
 
+#include "absl/strings/match.h"
 #include "runtime/engine/engine.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/capped_device.h"
@@ -119,6 +120,17 @@ class SplitTest : public ::testing::Test {
     });
   }
 
+  // Whether weights came while their own step was computed on the same device.
+  static bool OverlapInAStep(const engine::Trace& trace) {
+    const std::vector<engine::Trace::Span> spans = trace.spans();
+    return std::any_of(spans.begin(), spans.end(), [&](const auto& a) {
+      return a.is_transfer && std::any_of(spans.begin(), spans.end(), [&](const auto& b) {
+               return !b.is_transfer && b.step == a.step && b.segment < a.segment &&
+                      a.begin < b.end && b.begin < a.end;
+             });
+    });
+  }
+
   TempDir dir_;
   std::vector<std::string> notices_;
 };
@@ -191,6 +203,49 @@ TEST_F(SplitTest, RandomPlacementsGiveTheSameText) {
   }
 }
 
+// Mixtures of experts, with shared experts, biases and sinks: router, experts and the rest of a
+// layer anywhere. Both devices are the reference, so that every bit is the same.
+TEST_F(SplitTest, RandomPlacementsOfExpertsGiveTheSameBits) {
+  std::mt19937 random(2);
+  int apart = 0;  // a layer's experts from what routes to them
+  for (const char* name : {"mixtral", "qwen2moe", "qwen3moe", "gpt_oss", "granitemoe"}) {
+    const std::string path = absl::StrCat(BANTAM_GOLDEN_DIR, "/models/", name, ".gguf");
+    LoadOptions alone = Options();
+    alone.device = "reference";
+    auto reference = Open(path, alone);
+    ASSERT_NE(reference, nullptr);
+    const Text expected = Generate(*reference, 6);
+    const int layers = reference->model().config().block_count;
+    for (int i = 0; i < 40; ++i) {
+      SCOPED_TRACE(absl::StrCat(name, " ", i));
+      LoadOptions options = Options();
+      options.device = "capped,reference";
+      const auto place = [&](absl::string_view what) {
+        options.control.place.push_back(
+            absl::StrCat(what, "=", random() % 2 == 0 ? "capped" : "reference"));
+      };
+      place("^output_norm");
+      for (int l = 0; l < layers; ++l) {
+        for (const char* one :
+             {"attn_output.weight", "kv_cache", "ffn_gate_inp.weight", "ffn_down_exps.weight"}) {
+          place(absl::StrCat("^blk[.]", l, "[.]", one));
+        }
+      }
+      auto session = Open(path, options);
+      ASSERT_NE(session, nullptr);
+      const Text found = Generate(*session, 6);
+      ASSERT_EQ(found.tokens, expected.tokens);
+      ASSERT_EQ(found.logits, expected.logits);
+      const schedule::Placement& placement = session->model().placement();
+      for (int l = 0; l < layers; ++l) {
+        apart += placement.DeviceOf({schedule::Part::kExperts, l}) !=
+                 placement.DeviceOf({schedule::Part::kFeedForward, l});
+      }
+    }
+  }
+  EXPECT_GT(apart, 150);
+}
+
 // A prompt of several steps, two of them at a time and one after the other: the same bits.
 TEST_F(SplitTest, TwoStepsAtATimeComputeTheSame) {
   for (const bool has_window : {false, true}) {
@@ -236,12 +291,12 @@ TEST_F(SplitTest, NoRoomForASecondStep) {
 }
 
 TEST_F(SplitTest, WhatIsPredictedIsAllocatedAndNeverMoreThanTheCap) {
-  int partial = 0;
+  int partial = 0, streamed = 0;
   for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ8_0, quant::Type::kQ4_0}) {
     const std::string path =
         Write({.layers = 3, .weight_type = type, .tied = type != quant::Type::kQ8_0});
     for (const int64_t context : {33, 256}) {
-      for (const uint64_t cap : {0, 30'000, 90'000, 200'001, 400'000, 10'000'000}) {
+      for (const uint64_t cap : {0, 30'000, 90'000, 200'001, 300'000, 400'000, 10'000'000}) {
         SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", context, " ", cap));
         capped_memory = CappedMemory();
         capped_memory.cap = cap;
@@ -254,7 +309,9 @@ TEST_F(SplitTest, WhatIsPredictedIsAllocatedAndNeverMoreThanTheCap) {
           EXPECT_EQ(predicted[d].kv_cache, allocated[d].kv_cache);
           EXPECT_EQ(predicted[d].inputs, allocated[d].inputs);
           EXPECT_EQ(predicted[d].compute, allocated[d].compute);
+          EXPECT_EQ(predicted[d].streamed, allocated[d].streamed);
         }
+        streamed += predicted[0].streamed > 0;
         EXPECT_EQ(capped_memory.peak, predicted[0].total());
         EXPECT_LE(capped_memory.peak, cap);
         partial += predicted[0].total() > 0 && allocated[1].total() > 0;
@@ -263,6 +320,102 @@ TEST_F(SplitTest, WhatIsPredictedIsAllocatedAndNeverMoreThanTheCap) {
   }
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_GE(partial, 10);  // or hardly any cap showed anything
+  EXPECT_GE(streamed, 2);
+}
+
+// Weights that have no room on the card are copied to it for large steps: both devices are the
+// reference, so that every bit is the same, and memory is what was predicted.
+TEST_F(SplitTest, WeightsComeToTheCardForPrompts) {
+  std::vector<int32_t> prompt(100);
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i * 37 + 11) % 256;
+  const std::string golden = absl::StrCat(BANTAM_GOLDEN_DIR, "/models/");
+  int overlaps = 0, streamed = 0;
+  for (const std::string& path :
+       {Write({.layers = 4, .tied = false}), golden + "qwen2moe.gguf", golden + "gemma2.gguf"}) {
+    LoadOptions alone = Options();
+    alone.device = "reference";
+    auto reference = Open(path, alone);
+    ASSERT_NE(reference, nullptr);
+    const Text expected = Generate(*reference, 8);
+    ASSERT_TRUE(reference->Truncate(0).ok() && reference->Decode(prompt).ok());
+    const std::vector<float> last(reference->Logits().begin(), reference->Logits().end());
+    const uint64_t size = reference->model().weight_bytes();
+    for (const uint64_t cap : {size / 3, size / 2, 2 * size / 3, 5 * size / 6}) {
+      for (const bool streams : {true, false}) {
+        SCOPED_TRACE(absl::StrCat(path, " ", cap, " ", streams));
+        capped_memory = CappedMemory();
+        capped_memory.cap = cap;
+        capped_memory.transfer = std::chrono::microseconds(200);
+        engine::Trace trace;
+        LoadOptions options = Options();
+        options.device = "capped,reference";
+        options.expected.stream_weights = streams;
+        options.expected.trace = &trace;
+        auto session = Open(path, options);
+        ASSERT_NE(session, nullptr);
+        const schedule::Placement& placement = session->model().placement();
+        EXPECT_LE(placement.streaming.rows > 0, streams);
+        streamed += placement.streaming.rows > 0;
+        for (size_t d = 0; d < 2; ++d) {
+          EXPECT_EQ(placement.memory[d].streamed, session->device_memory()[d].streamed);
+          EXPECT_EQ(placement.memory[d].compute, session->device_memory()[d].compute);
+          EXPECT_EQ(placement.memory[d].inputs, session->device_memory()[d].inputs);
+        }
+        EXPECT_EQ(capped_memory.peak, placement.memory[0].total());
+        EXPECT_LE(capped_memory.peak, cap);
+        ASSERT_TRUE(session->Decode(prompt).ok());
+        overlaps += OverlapInAStep(trace);
+        EXPECT_EQ(testing::NormalizedError(session->Logits(), last), 0);
+        ASSERT_TRUE(session->Truncate(0).ok());
+        const Text found = Generate(*session, 8);
+        ASSERT_EQ(found.tokens, expected.tokens);
+        ASSERT_EQ(found.logits, expected.logits);
+        // Logits of every row come from steps of the same kind, made when they are asked for.
+        capped_memory.cap = 10'000'000;
+        ASSERT_TRUE(session->Truncate(0).ok() && reference->Truncate(0).ok());
+        const std::span<const int32_t> some = std::span(prompt).first(16);
+        ASSERT_TRUE(session->Decode(some, LogitsMode::kAll).ok());
+        ASSERT_TRUE(reference->Decode(some, LogitsMode::kAll).ok());
+        for (int64_t row = 0; row < 16; ++row) {
+          EXPECT_EQ(testing::NormalizedError(session->Logits(row), reference->Logits(row)), 0);
+        }
+      }
+    }
+  }
+  EXPECT_GE(streamed, 6);
+  EXPECT_GE(overlaps, 1);  // of those with more than one unit
+  EXPECT_THAT(notices_, IsEmpty());
+}
+
+// Whatever allocation is refused, and whenever the card is lost, the text is the same.
+TEST_F(SplitTest, WeightsThatComeToACardInTrouble) {
+  const std::string path = Write({.layers = 4, .tied = false});
+  LoadOptions options = Options();
+  options.device = "capped,reference";
+  LoadOptions alone = options;
+  alone.device = "reference";
+  auto reference = Open(path, alone);
+  ASSERT_NE(reference, nullptr);
+  const Text expected = Generate(*reference, 8);
+  int without = 0;
+  for (int i = 0; i < 16; ++i) {
+    const bool is_refused = i < 8;
+    SCOPED_TRACE(i);
+    notices_.clear();
+    capped_memory = CappedMemory();
+    capped_memory.cap = 150'000;
+    if (is_refused) capped_memory.fail_at = i;
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    if (!is_refused) capped_memory.lost_after = i - 8;
+    const Text found = Generate(*session, 8);
+    EXPECT_EQ(found.tokens, expected.tokens);
+    EXPECT_EQ(found.logits, expected.logits);
+    if (is_refused && capped_memory.allocations <= i) continue;
+    ASSERT_EQ(notices_.size(), 1);
+    without += absl::StrContains(notices_[0], "no weights are brought there");
+  }
+  EXPECT_EQ(without, 2);  // there are two buffers
 }
 
 TEST_F(SplitTest, ARefusedAllocationMovesAGroupAndIsSaid) {

@@ -236,7 +236,7 @@ TEST_P(SmolLm2, PerplexityEqualsThePeers) {
   constexpr int64_t kWindows = 20;
 #endif
   // The exact figures come from the same weights without rounded activations, as the reference
-  // computes; the fast kernels round activations to 8 bits.
+  // computes; the fast kernels round activations to 8 bits, which evens out over some windows.
   const double tolerance = device == "reference" ? 0.0005 : 0.01;
   const auto result = eval::MeasurePerplexity(
       *session, tokens, {.max_windows = kWindows}, [&](const eval::PerplexityResult& so_far) {
@@ -246,6 +246,7 @@ TEST_P(SmolLm2, PerplexityEqualsThePeers) {
       });
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->windows, kWindows);
+  if (kWindows == 20) EXPECT_NEAR(result->score.Perplexity(), exact[19], 0.003 * exact[19]);
   std::printf("%s: perplexity %.4f +/- %.4f, the peer's %.4f\n", device.c_str(),
               result->score.Perplexity(), result->score.StandardError(), rounded[kWindows - 1]);
   // On the quantized file the peer rounds activations to 8 bits.

@@ -9,11 +9,14 @@ build=${1:?usage: bundle.sh BUILD_FOLDER BUNDLE_FOLDER}
 bundle=${2:?usage: bundle.sh BUILD_FOLDER BUNDLE_FOLDER}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$bundle/bin" "$bundle/lib/bantam"
-programs=("$build/bin/bantam" "$build/tests/gpu_decode_bench" "$build"/tests/conformance_*_test)
+programs=("$build/bin/bantam" "$build"/tests/gpu_{decode_bench,random_model}
+  "$build"/tests/conformance_*_test)
 cp "${programs[@]}" "$bundle/bin/"
+# $BANTAM_BUNDLE_PLUGINS: the plug-ins to take, where a test takes another.
+read -ra candidates <<<"${BANTAM_BUNDLE_PLUGINS:-$build/lib/bantam/bantam_backend_vulkan.so
+  $build/lib/bantam/bantam_backend_cuda.so}"
 plugins=()
-for plugin in vulkan cuda; do
-  file=$build/lib/bantam/bantam_backend_$plugin.so
+for file in "${candidates[@]}"; do
   [[ -e $file ]] && plugins+=("$file")
 done
 if [[ ${#plugins[@]} == 0 ]]; then

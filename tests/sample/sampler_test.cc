@@ -326,5 +326,22 @@ TEST(Random, IsXoshiro256StarStarSeededBySplitMix64) {
   }
 }
 
+TEST(Sampler, KnowsWhetherItIsGreedy) {
+  const Params greedy = {.temperature = 0, .top_k = 3, .top_p = 0.5f, .mirostat = true};
+  EXPECT_TRUE(Make(greedy, 10)->greedy());
+  for (auto change : std::initializer_list<void (*)(Params&)>{
+           [](Params& p) { p.temperature = 0.1f; }, [](Params& p) { p.repeat_penalty = 1.1f; },
+           [](Params& p) { p.frequency_penalty = 0.1f; },
+           [](Params& p) { p.presence_penalty = -0.1f; },
+           [](Params& p) { p.dry.multiplier = 0.8f; },
+           [](Params& p) {
+             p.logit_bias.push_back({1, 1.0f});
+           }}) {
+    Params params = greedy;
+    change(params);
+    EXPECT_FALSE(Make(params, 10)->greedy());
+  }
+}
+
 }  // namespace
 }  // namespace bantam::sample

@@ -11,6 +11,7 @@
 #include <random>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/byte_size.h"
 #include "tests/graph/random_graph.h"
@@ -356,6 +357,149 @@ TEST(Place, SimulatedMachinesHoldMoreThanWithWholeLayers) {
       EXPECT_LE(ours->decode_seconds, theirs.decode_seconds);
     }
   }
+}
+
+// Described machines: what a card has no room for is brought to it for prompts where the link is
+// faster than the host, in memory that is counted, and otherwise not.
+TEST(Stream, TheCostModelDecides) {
+  struct Case {
+    const char* name;
+    double link;             // bytes per second
+    double host_operations;  // per second
+    bool streams;
+  };
+  const Case cases[] = {{"a laptop", 1.2e10, 5e11, true},
+                        {"a slow link", 3e8, 5e11, false},
+                        {"a host faster than the card", 1.2e10, 1e14, false}};
+  for (const ModelShape& shape : {testing::kDense8B, testing::kMoe30B}) {
+    const std::vector<graph::Graph> steps = {
+        BuildShape(shape, 1, 4096), BuildShape(shape, 64, 4096), BuildShape(shape, 512, 4096)};
+    for (const Case& c : cases) {
+      SCOPED_TRACE(absl::StrCat(shape.name, ", ", c.name));
+      std::vector<DeviceProfile> devices = {Gpu("gpu", 4, 1.9e11, 8e12), Cpu()};
+      devices[0].transfer_bandwidth = c.link;
+      devices[1].operations = c.host_operations;
+      PlacementRequest request{.steps = steps, .two_in_flight = true};
+      const auto without = Place(request, devices);
+      request.may_stream = true;
+      const auto with = Place(request, devices);
+      ASSERT_TRUE(with.ok() && without.ok()) << with.status();
+      EXPECT_LE(with->memory[0].total(), devices[0].capacity);
+      std::printf(
+          "%s, %s: prompt %.0f tok/s, with streaming %.0f; generate %.1f, %.1f; from %d rows; "
+          "%s for weights\n",
+          shape.name.c_str(), c.name, 512 / without->prompt_seconds, 512 / with->prompt_seconds,
+          1 / without->decode_seconds, 1 / with->decode_seconds,
+          static_cast<int>(with->streaming.rows), FormatByteSize(with->memory[0].streamed).c_str());
+      const auto turn = [](const Placement& placement) {
+        return placement.prompt_seconds / 512 + placement.decode_seconds / 2;
+      };
+      EXPECT_LE(turn(*with), turn(*without));
+      // A mixture's router is little to bring, and read faster by the card than by any host.
+      if (shape.experts > 0 && c.host_operations > 1e13) continue;
+      EXPECT_EQ(with->streaming.rows > 0, c.streams);
+      EXPECT_EQ(with->memory[0].streamed > 0, c.streams);
+      if (!c.streams) {
+        EXPECT_EQ(with->device, without->device);
+        EXPECT_EQ(with->prompt_seconds, without->prompt_seconds);
+        continue;
+      }
+      EXPECT_LT(with->prompt_seconds, 0.8 * without->prompt_seconds);
+      EXPECT_LT(with->decode_seconds, 1.1 * without->decode_seconds);
+      // What the user keeps away from the card stays away.
+      request.allowed.assign(with->groups.size(), {true, true});
+      for (size_t g = 0; g < with->groups.size(); ++g) {
+        if (with->device[g] == 1) request.allowed[g][0] = false;
+      }
+      EXPECT_EQ(Place(request, devices)->streaming.rows, 0);
+    }
+  }
+}
+
+// All sets of groups tried: what is chosen to be streamed is within a few hundredths of the best.
+TEST(Stream, IsNearTheBestOfAllChoices) {
+  ModelShape shape{.name = "", .layers = 3, .embedding = 256, .feed_forward = 1024, .vocab = 1024};
+  shape.type = shape.better = quant::Type::kQ8_0;
+  const std::vector<graph::Graph> steps = BuildSteps(shape, 64, 16);
+  std::mt19937 random(3);
+  int streamed = 0;
+  for (int i = 0; i < 40; ++i) {
+    const auto draw = [&](double least, double most) {
+      return least * std::pow(most / least, static_cast<double>(random() % 1000) / 999);
+    };
+    std::vector<DeviceProfile> devices = {Gpu("gpu", draw(1, 3) / 1024, 4e11, 1e13), Cpu()};
+    devices[0].node_seconds = draw(1e-8, 1e-6);
+    devices[0].transfer_seconds = draw(1e-7, 1e-5);
+    devices[0].transfer_bandwidth = draw(1e9, 1e11);
+    devices[1].operations = draw(1e10, 1e12);
+    const PlacementRequest request{.steps = steps, .may_stream = true};
+    const auto chosen = Place(request, devices);
+    ASSERT_TRUE(chosen.ok()) << chosen.status();
+    if (chosen->streaming.rows == 0) continue;
+    ++streamed;
+    std::vector<size_t> candidates;
+    for (size_t g = 0; g < chosen->groups.size(); ++g) {
+      const Part part = chosen->groups[g].part;
+      if (chosen->device[g] == 1 && (part == Part::kAttention || part == Part::kFeedForward)) {
+        candidates.push_back(g);
+      }
+    }
+    ASSERT_LE(candidates.size(), 6);
+    double best = chosen->prompt_seconds;
+    for (size_t set = 1; set < size_t{1} << candidates.size(); ++set) {
+      Streaming streaming{.device = 0, .rows = 16};
+      streaming.is_streamed.assign(chosen->groups.size(), false);
+      for (size_t c = 0; c < candidates.size(); ++c) {
+        streaming.is_streamed[candidates[c]] = (set >> c & 1) != 0;
+      }
+      const auto other = Evaluate(request, devices, chosen->device, streaming);
+      ASSERT_TRUE(other.ok());
+      best = std::min(best, other->prompt_seconds);
+    }
+    EXPECT_LE(chosen->prompt_seconds, 1.1 * best) << i;
+  }
+  EXPECT_GE(streamed, 10);
+}
+
+// Units: what is read in a row, cut so that none is larger than the largest matrix.
+TEST(Stream, UnitsAreCutAtMatrices) {
+  const graph::Graph graph = BuildShape(kTiny, 3, 16);
+  const auto grouping = FindGroups(graph);
+  ASSERT_TRUE(grouping.ok());
+  const std::vector<int> device(grouping->groups.size(), 1);
+  Streaming streaming{.device = 0, .rows = 3};
+  for (const Group& group : grouping->groups) {
+    streaming.is_streamed.push_back(group.part == Part::kAttention ||
+                                    group.part == Part::kFeedForward);
+  }
+  const NodePlaces places = PlaceNodes(graph, *grouping, device, streaming);
+  const auto partition = Split(graph, places.device, std::vector<uint64_t>{256, 64}, places.unit);
+  ASSERT_TRUE(partition.ok());
+  DeviceProfile card;
+  card.alignment = 256;
+  uint64_t largest = 0;
+  std::set<graph::ValueId> brought;
+  for (const graph::Node& node : graph.nodes()) {
+    uint64_t bytes = 0;
+    for (graph::ValueId id : node.inputs) {
+      if (graph.value(id).storage == graph::Storage::kWeight) {
+        bytes += (graph.value(id).SpanBytes() + 255) / 256 * 256;
+      }
+    }
+    largest = std::max(largest, bytes);
+  }
+  for (const Segment& segment : partition->segments) {
+    EXPECT_EQ(segment.unit >= 0, segment.device == 0);
+    const WeightLayout layout = LayOutUnit(partition->graph, segment, card);
+    EXPECT_LE(layout.size, largest + 512);  // a norm's weights may come along
+    for (const auto& place : layout.places) EXPECT_TRUE(brought.insert(place.weight).second);
+  }
+  // Every matrix of both layers (q, k, v, output, gate, up, down) and their two norms.
+  EXPECT_EQ(brought.size(), 2 * 9);
+  // A smaller step goes where the weights are.
+  const graph::Graph one = BuildShape(kTiny, 1, 16);
+  EXPECT_EQ(PlaceNodes(one, *FindGroups(one), device, streaming).unit,
+            std::vector<int>(one.nodes().size(), -1));
 }
 
 }  // namespace

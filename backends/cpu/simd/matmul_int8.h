@@ -12,6 +12,7 @@
 //   kPanelElements                of a panel's rows, a multiple of every type's block
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "backends/cpu/simd/activations.h"
@@ -32,14 +33,18 @@ struct Int8Kernels {
   // Few columns: reads the weights once, unpacking in registers. out[c][r] for r < kVectorRows is
   // the product of rows[r] and columns[c]. `next` is where the rows of the next call begin, one
   // after the other: they are fetched meanwhile. Any address will do.
-  void (*vector[Isa::kVectorColumns])(const uint8_t* const* rows, int64_t k,
-                                      const ActivationRow* columns, float* const* out,
-                                      const uint8_t* next);
+  using Vector = void (*)(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
+                          float* const* out, const uint8_t* next);
   // Many columns: unpacks once to a panel ...
-  void (*pack)(const uint8_t* const* rows, int64_t first, int64_t count, Panel<Isa>& panel);
+  using Pack = void (*)(const uint8_t* const* rows, int64_t first, int64_t count,
+                        Panel<Isa>& panel);
   // ... and adds its products with columns, from element `first` on, to out[c][r], r < kPanelRows.
-  void (*panel[Isa::kPanelColumns])(const Panel<Isa>& panel, int64_t first, int64_t count,
-                                    const ActivationRow* columns, float* const* out);
+  using Multiply = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
+                            const ActivationRow* columns, float* const* out);
+
+  std::array<Vector, Isa::kVectorColumns> vector;  // for 1, 2, ... columns
+  Pack pack;
+  std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
 };
 
 }  // namespace bantam::cpu::simd

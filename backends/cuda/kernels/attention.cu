@@ -1,4 +1,5 @@
-// Attention over a KV cache with online softmax (Milakov and Gimelshein 2018; Dao et al. 2022).
+// Attention over a KV cache with online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), for
+// single tokens, and for prompts where attention_tile.cu does not take them.
 //
 // A block is one KV head and up to kPairs pairs (query, query head of that KV head), and a part of
 // the cache where that is split. It walks the cache in tiles of 32 cells. K of a tile goes to
@@ -193,7 +194,8 @@ AttentionKernel(AttentionParams a) {
     if (pair >= group * n) break;
     const int head = kv_head * group + pair % group;
     const int64_t row = int64_t{pair / group} * heads + head;  // of the output
-    float top = shared.highest[i], sum = shared.sum[i], scale = 1;
+    const float top = shared.highest[i], sum = shared.sum[i];
+    float scale = 1;
     float* to = a.out + row * v_dim;
     if (a.splits > 1) {
       to = a.parts + (row * a.splits + BlockY()) * (v_dim + 2);
@@ -203,14 +205,7 @@ AttentionKernel(AttentionParams a) {
       }
       to += 2;
     } else {
-      if (a.sinks != nullptr) {
-        // As a cell of no value.
-        const float now = fmaxf(top, a.sinks[head]);
-        const float keep = top == -INFINITY ? 0.0f : expf(top - now);
-        sum = sum * keep + expf(a.sinks[head] - now);
-        scale = keep;
-      }
-      scale = sum == 0 ? 0.0f : scale / sum;
+      scale = FinalScale(top, sum, a.sinks != nullptr ? a.sinks + head : nullptr);
     }
     BANTAM_UNROLL
     for (int part = 0; part < kParts; ++part) {
@@ -256,12 +251,15 @@ void LaunchAttention(const AttentionParams& a, Stream stream) {
 }  // namespace
 
 int AttentionPairs(const AttentionParams& a) {
+  if (CanTileAttention(a)) return AttentionTilePairs(a);
   const int pairs = a.q.shape[1] / a.k.shape[1] * a.q.shape[2];
   if (pairs <= kFewPairs) return kFewPairs;
   return a.v.shape[0] > 2 * kPart || a.q.shape[0] > 2 * kPart ? kWidePairs : kManyPairs;
 }
 
-void Attention(const AttentionParams& a, Stream stream) {
+namespace {
+
+void LaunchAttention(const AttentionParams& a, Stream stream) {
   const int parts = (a.v.shape[0] + kPart - 1) / kPart;
   switch (AttentionPairs(a)) {
     case kFewPairs:
@@ -276,6 +274,12 @@ void Attention(const AttentionParams& a, Stream stream) {
       parts <= 1 ? LaunchAttention<kManyPairs, 1>(a, stream)
                  : LaunchAttention<kManyPairs, 2>(a, stream);
   }
+}
+
+}  // namespace
+
+void Attention(const AttentionParams& a, Stream stream) {
+  CanTileAttention(a) ? AttentionTile(a, stream) : LaunchAttention(a, stream);
   if (a.splits > 1) {
     Launch(MergeKernel, {Blocks(a.q.shape[1] * a.q.shape[2], 1)}, kThreads, 0, stream, a);
   }

@@ -1,4 +1,7 @@
 // Rotary embedding, and rows written to the KV cache.
+//
+// A block is a token and a few heads of Q, of K or of V: those of Q are turned, those of K turned
+// and then written, those of V written.
 
 #include "backends/cuda/kernels/common.h"
 #include "runtime/quant/blocks_simple.h"
@@ -8,39 +11,32 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// A thread turns one pair of one token in every head, or copies one element past the pairs. The
-// angle is in turns, in double: far positions lose nothing.
-BANTAM_KERNEL(kThreads, 1) RopeKernel(RopeParams p, int per_token, int count) {
-  const int index = BlockX() * kThreads + ThreadX();
-  if (index >= count) return;
-  const int token = index / per_token, i = index % per_token;
-  const int heads = p.x.shape[1], head_dim = p.x.shape[0];
-  const unsigned char* from = p.x.data + token * p.x.strides[2];
-  float* to = p.out + int64_t{token} * heads * head_dim;
-  if (i >= p.pairs) {
-    for (int head = 0; head < heads; ++head) {
-      to[p.pairs + i] = reinterpret_cast<const float*>(from)[p.pairs + i];
-      from += p.x.strides[1];
-      to += head_dim;
+constexpr int kHeads = 8;  // of a block
+
+// A thread turns one pair of one head, or copies one element past the pairs. The angle is in turns,
+// in double: far positions lose nothing.
+BANTAM_DEVICE void TurnHeads(const RopeParams& p, int token, int first_head, int end_head) {
+  const int heads = p.x.shape[1], head_dim = p.x.shape[0], each = head_dim - p.pairs;
+  for (int item = ThreadX(); item < each * (end_head - first_head); item += kThreads) {
+    const int head = first_head + item / each, i = item % each;
+    const auto* from = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
+    float* to = p.out + (int64_t{token} * heads + head) * head_dim;
+    if (i >= p.pairs) {
+      to[p.pairs + i] = from[p.pairs + i];
+      continue;
     }
-    return;
-  }
-  double turns = p.turns[i] * p.positions[token];
-  if (p.factors != nullptr) turns /= static_cast<double>(p.factors[i]);
-  turns -= rint(turns);
-  float sine, cosine;
-  SineCosineOfHalfTurns(2.0f * static_cast<float>(turns), sine, cosine);
-  sine *= p.magnitude;
-  cosine *= p.magnitude;
-  const int first = p.neox ? i : 2 * i;
-  const int second = p.neox ? i + p.pairs : 2 * i + 1;
-  for (int head = 0; head < heads; ++head) {
-    const auto* x = reinterpret_cast<const float*>(from);
-    const float a = x[first], b = x[second];
+    double turns = p.turns[i] * p.positions[token];
+    if (p.factors != nullptr) turns /= static_cast<double>(p.factors[i]);
+    turns -= rint(turns);
+    float sine, cosine;
+    SineCosineOfHalfTurns(2.0f * static_cast<float>(turns), sine, cosine);
+    sine *= p.magnitude;
+    cosine *= p.magnitude;
+    const int first = p.neox ? i : 2 * i;
+    const int second = p.neox ? i + p.pairs : 2 * i + 1;
+    const float a = from[first], b = from[second];
     to[first] = a * cosine - b * sine;
     to[second] = a * sine + b * cosine;
-    from += p.x.strides[1];
-    to += head_dim;
   }
 }
 
@@ -92,45 +88,59 @@ struct F16Cell {
 BANTAM_DEVICE void Store(const float* x, F32Cell& cell) { cell.value = *x; }
 BANTAM_DEVICE void Store(const float* x, F16Cell& cell) { cell.value = quant::FloatToHalf(*x); }
 
-// A block to a row (token) of x. Of two rows for one slot the later is written.
+// Of two rows for one slot the later is written.
 template <typename Cell>
-BANTAM_KERNEL(kThreads, 1)
-KvWriteKernel(KvWriteParams p) {
-  const int row = BlockX(), rows = p.x.shape[2];
-  const int slot = p.slots[row];
-  bool again = slot < 0 || slot >= p.cache.shape[2];
-  for (int later = row + 1 + ThreadX(); later < rows; later += kThreads) {
-    again |= p.slots[later] == slot;
+BANTAM_DEVICE void WriteHeads(const KvWriteParams& p, int token, int first_head, int end_head) {
+  const int rows = p.x.shape[2], slot = p.slots[token];
+  bool dropped = slot < 0 || slot >= p.cache.shape[2];
+  for (int later = token + 1 + ThreadX(); later < rows; later += kThreads) {
+    dropped |= p.slots[later] == slot;
   }
-  if (SyncThreadsOr(again)) return;
+  if (SyncThreadsOr(dropped)) return;  // and what was turned is there for all
   const int units = p.x.shape[0] / Cell::kElements;
-  for (int i = ThreadX(); i < units * p.x.shape[1]; i += kThreads) {
-    const int head = i / units, unit = i % units;
-    const auto* x = reinterpret_cast<const float*>(p.x.data + At(p.x, head, row, 0));
+  for (int i = ThreadX(); i < units * (end_head - first_head); i += kThreads) {
+    const int head = first_head + i / units, unit = i % units;
+    const auto* x = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
     auto* cell = reinterpret_cast<Cell*>(p.cache.data + At(p.cache, head, slot, 0));
     Store(x + unit * Cell::kElements, cell[unit]);
   }
 }
 
-}  // namespace
-
-void Rope(const RopeParams& p, Stream stream) {
-  const int per_token = p.x.shape[0] - p.pairs;
-  const int count = per_token * p.x.shape[2];
-  Launch(RopeKernel, {Blocks(count, kThreads)}, kThreads, 0, stream, p, per_token, count);
+template <typename Cell>
+BANTAM_KERNEL(kThreads, 1)
+CacheKernel(CacheParams p, int q_blocks, int k_blocks) {
+  const int token = BlockX();
+  int block = BlockY();
+  const bool is_q = block < q_blocks, is_k = !is_q && block < q_blocks + k_blocks;
+  block -= is_q ? 0 : is_k ? q_blocks : q_blocks + k_blocks;
+  const RopeParams& rope = is_q ? p.q : p.k;
+  const KvWriteParams& write = is_k ? p.write_k : p.write_v;
+  const int heads = is_q || is_k ? rope.x.shape[1] : write.x.shape[1];
+  const int first = block * kHeads, end = first + kHeads < heads ? first + kHeads : heads;
+  if (is_q || is_k) TurnHeads(rope, token, first, end);
+  if (!is_q) WriteHeads<Cell>(write, token, first, end);
 }
 
-void KvWrite(const KvWriteParams& p, Stream stream) {
-  const Grid grid = {Blocks(p.x.shape[2], 1)};
-  switch (p.type) {
+unsigned HeadBlocks(const View& x) { return x.data == nullptr ? 0 : Blocks(x.shape[1], kHeads); }
+
+}  // namespace
+
+void Cache(const CacheParams& p, Stream stream) {
+  const unsigned q = HeadBlocks(p.q.x), k = HeadBlocks(p.k.x), v = HeadBlocks(p.write_v.x);
+  const View& any = q != 0 ? p.q.x : k != 0 ? p.k.x : p.write_v.x;
+  auto launch = [&](auto kernel) {
+    Launch(kernel, {Blocks(any.shape[2], 1), q + k + v}, kThreads, 0, stream, p,
+           static_cast<int>(q), static_cast<int>(k));
+  };
+  switch (p.cache_type) {
     case quant::Type::kF16:
-      return Launch(KvWriteKernel<F16Cell>, grid, kThreads, 0, stream, p);
+      return launch(CacheKernel<F16Cell>);
     case quant::Type::kQ8_0:
-      return Launch(KvWriteKernel<quant::BlockQ8_0>, grid, kThreads, 0, stream, p);
+      return launch(CacheKernel<quant::BlockQ8_0>);
     case quant::Type::kQ4_0:
-      return Launch(KvWriteKernel<quant::BlockQ4_0>, grid, kThreads, 0, stream, p);
+      return launch(CacheKernel<quant::BlockQ4_0>);
     default:
-      return Launch(KvWriteKernel<F32Cell>, grid, kThreads, 0, stream, p);
+      return launch(CacheKernel<F32Cell>);
   }
 }
 

@@ -51,11 +51,7 @@ BANTAM_KERNEL(kThreads, 1) ElementwiseKernel(ElementwiseParams p, int count) {
   float y = Load<float>(p.b, index);
   switch (p.op) {
     case ElementOp::kGated:
-      if (p.scale != 0) {  // a NaN stays one
-        x = x > p.scale ? p.scale : x;
-        y = y > p.scale ? p.scale : y < -p.scale ? -p.scale : y;
-      }
-      x = Activate(p.activation, x) * (y + p.bias);
+      x = Gate(p.activation, p.scale, p.bias, x, y);
       break;
     case ElementOp::kAdd:
       x += y;

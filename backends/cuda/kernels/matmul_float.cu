@@ -10,17 +10,16 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarp;
 
 // The x of a column, and its expert's weights, unless there is no such expert.
 struct Column {
-  const unsigned char* w;
+  int64_t expert;  // where its weights begin
   const float* x;
   bool is_there = true;
 };
 BANTAM_DEVICE Column ColumnAt(const MatMulParams& p, int column) {
-  if (p.ids == nullptr) return {p.w, RowF(p.x, column)};
+  if (p.ids == nullptr) return {0, RowF(p.x, column)};
   const int id = p.ids[column], token = column / p.top_k;
-  if (id < 0 || id >= p.experts) return {nullptr, nullptr, false};
+  if (id < 0 || id >= p.experts) return {0, nullptr, false};
   const int row = column % p.top_k < p.x_rows ? column % p.top_k : p.x_rows - 1;
-  return {p.w + id * p.expert_stride,
-          reinterpret_cast<const float*>(p.x.data + At(p.x, row, token, 0))};
+  return {id * p.expert_stride, reinterpret_cast<const float*>(p.x.data + At(p.x, row, token, 0))};
 }
 
 // Eight 16-bit elements, or four of 32 bits, in one load.
@@ -44,7 +43,7 @@ VectorKernel(MatMulParams p, bool wide) {
     if (lane == 0) p.out[first * p.out_stride + row] = 0;
     return;
   }
-  const auto* w = reinterpret_cast<const Source*>(columns[0].w + row * p.w_stride);
+  const auto* w = reinterpret_cast<const Source*>(WeightRow(p, row) + columns[0].expert);
   float sums[kColumns] = {};
   int i = 0;
   if constexpr (kW > 1) {
@@ -74,8 +73,7 @@ VectorKernel(MatMulParams p, bool wide) {
   for (int c = 0; c < kColumns; ++c) {
     const float sum = WarpSum(sums[c]);
     if (lane != 0 || first + c >= p.columns) continue;
-    const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-    p.out[(first + c) * p.out_stride + row] = Activate(p.activation, sum + bias);
+    p.out[(first + c) * p.out_stride + row] = Activate(p.activation, sum + BiasOf(p, row));
   }
 }
 
@@ -98,7 +96,7 @@ TileKernel(MatMulParams p) {
       const int row = first_row + i, column = first_column + i, at = k + in_step;
       float w = 0, x = 0;
       if (at < p.k && row < p.m) {
-        w = reinterpret_cast<const Source*>(p.w + row * p.w_stride)[at].Get();
+        w = reinterpret_cast<const Source*>(WeightRow(p, row))[at].Get();
       }
       if (at < p.k && column < p.columns) x = RowF(p.x, column)[at];
       w_tile[in_step * kPitch + i] = w;
@@ -127,8 +125,7 @@ TileKernel(MatMulParams p) {
     for (int r = 0; r < 4; ++r) {
       const int row = first_row + my_row + r, column = first_column + my_column + c;
       if (row >= p.m || column >= p.columns) continue;
-      const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-      p.out[column * p.out_stride + row] = Activate(p.activation, sums[c][r] + bias);
+      p.out[column * p.out_stride + row] = Activate(p.activation, sums[c][r] + BiasOf(p, row));
     }
   }
 }
@@ -137,10 +134,7 @@ TileKernel(MatMulParams p) {
 
 void VectorFloat(const MatMulParams& p, Stream stream) {
   ForType<PlainTypes>(p.type, [&]<typename Source>(std::type_identity<Source>) {
-    const bool wide = (reinterpret_cast<uintptr_t>(p.w) | static_cast<uint64_t>(p.w_stride) |
-                       static_cast<uint64_t>(p.expert_stride)) %
-                          16 ==
-                      0;
+    const bool wide = AreWords16(p) && p.expert_stride % 16 == 0;
     const unsigned rows = Blocks(p.m, kWarps);
     if (p.columns == 1 || p.ids != nullptr) {
       Launch(VectorKernel<Source, 1>, {rows, Blocks(p.columns, 1)}, kThreads, 0, stream, p, wide);

@@ -25,7 +25,9 @@ void Int8Product(const MatMulParams& p, bool tiled, Stream stream);
   void Int8Product<Blocks>(const MatMulParams& p, bool tiled, Stream stream) { \
     Blocks::ForEach([&]<typename Block>(std::type_identity<Block>) {           \
       if (Block::kType != p.type) return;                                      \
-      tiled ? LaunchTile<Block>(p, stream) : LaunchVector<Block>(p, stream);   \
+      !tiled          ? LaunchVector<Block>(p, stream)                         \
+      : p.planes == 1 ? LaunchTile<Block, 1>(p, stream)                        \
+                      : LaunchTile<Block, kPlanes>(p, stream);                 \
     });                                                                        \
   }
 

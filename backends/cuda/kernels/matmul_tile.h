@@ -1,10 +1,11 @@
 // Products of a quantized matrix with many columns rounded to int8, on tensor cores.
 //
 // A block computes 64 rows by 64 columns with four warps of 32 by 32. It goes along k in steps of
-// 128 elements: the threads unpack the weights of the next step to int8 in one half of shared
-// memory (and x arrives there by asynchronous copies) while tensor cores multiply what is in the
-// other. The integers of each run of 32 elements (16 where a run has two scales) are scaled and
-// added in f32. Where weights have an offset, offset times the sum of x is added for every run.
+// 64 elements where x is two planes, of 128 where it is one: the threads unpack the weights of the
+// next step to int8 in one half of shared memory (and x arrives there by asynchronous copies) while
+// tensor cores multiply what is in the other. The integers of each run of 32 elements (16 where a
+// run has two scales) are scaled and added in f32, those of the finer plane with them. Where
+// weights have an offset, offset times the sum of x is added for every run.
 #pragma once
 
 #include "backends/cuda/kernels/common.h"
@@ -12,42 +13,43 @@
 
 namespace bantam::cuda {
 
-inline constexpr int kTileThreads = 128, kTileRows = 64, kTileStep = 128;
-inline constexpr int kStepRuns = kTileStep / kRun;
-// Words from row to row of a tile: 4 more than it has, so that the rows a fragment reads lie in
-// different banks.
-inline constexpr int kTilePitch = kTileStep / 4 + 4;
+inline constexpr int kTileThreads = 128, kTileRows = 64;
 
-template <typename Block>
+template <typename Block, int kXPlanes>
 struct alignas(16) TileStage {
+  static constexpr int kStepRuns = kXPlanes == 1 ? 4 : 2;
   static constexpr int kScales = kStepRuns * kHalves<Block>;
   static constexpr int kOffsets = quant::HasOffset<Block> ? kScales : 1;
-  int32_t w[kTileRows][kTilePitch];
-  int32_t x[kTileColumns][kTilePitch];
+  // Words from row to row: 4 more than it has, so that the rows a fragment reads lie in different
+  // banks.
+  static constexpr int kPitch = kStepRuns * kRunWords + 4;
+  int32_t w[kTileRows][kPitch];
+  int32_t x[kXPlanes][kTileColumns][kPitch];
   float w_scale[kTileRows][kScales];
   float w_offset[quant::HasOffset<Block> ? kTileRows : 1][kOffsets];
   float x_scale[kTileColumns][kStepRuns];
   float x_sum[quant::HasOffset<Block> ? kTileColumns : 1][kOffsets];
 };
 
-template <typename Block>
+template <typename Block, int kXPlanes>
 BANTAM_KERNEL(kTileThreads, 3)
 TileKernel(MatMulParams p) {
   constexpr int kH = kHalves<Block>;
   constexpr bool kOffset = quant::HasOffset<Block>;
-  using Stage = TileStage<Block>;
+  using Stage = TileStage<Block, kXPlanes>;
+  constexpr int kStepRuns = Stage::kStepRuns;
   auto* stages = reinterpret_cast<Stage*>(SharedMemory());
   // The x of a column of the tile, and its column of the output; -1: none.
   auto* x_of = reinterpret_cast<int32_t*>(stages + 2);
   auto* out_of = x_of + kTileColumns;
 
   const int first_row = BlockX() * kTileRows;
-  const unsigned char* w = p.w;
+  int64_t expert = 0;
   int first = BlockY() * kTileColumns, count = p.columns - first;
   if (p.tiles != nullptr) {
     const int32_t* tile = p.tiles + 3 * BlockY();
     if (tile[2] == 0) return;
-    w += tile[0] * p.expert_stride;
+    expert = tile[0] * p.expert_stride;
     first = tile[1];
     count = tile[2];
   }
@@ -71,18 +73,20 @@ TileKernel(MatMulParams p) {
   auto load = [&](int step, Stage& stage) {
     for (int i = ThreadX(); i < kTileColumns * kStepRuns; i += kTileThreads) {
       const int column = i / kStepRuns, in_step = i % kStepRuns, run = step * kStepRuns + in_step;
-      int32_t* to = &stage.x[column][in_step * kRunWords];
       const int x_column = x_of[column];
       const int64_t at = int64_t{x_column} * runs + run;
       const bool there = x_column >= 0 && run < runs;
-      if (there) {
-        CopyAsync16(to, p.quantized.quants + at * kRun);
-        CopyAsync16(to + 4, p.quantized.quants + at * kRun + 16);
-      } else {
-        BANTAM_UNROLL
-        for (int j = 0; j < kRunWords; ++j) to[j] = 0;
+      BANTAM_UNROLL
+      for (int half = 0; half < 2 * kXPlanes; ++half) {
+        int32_t* to = &stage.x[half / 2][column][in_step * kRunWords + half % 2 * 4];
+        if (there) {
+          CopyAsync16(to, HalfRun(p.quantized, x_column, run, half / 2, half % 2));
+        } else {
+          *reinterpret_cast<Words4*>(to) = {{0, 0, 0, 0}};
+        }
       }
       stage.x_scale[column][in_step] = there ? p.quantized.scales[at] : 0.0f;
+      if constexpr (kXPlanes == 1) stage.x_scale[column][in_step] *= kFine;
       if constexpr (kOffset) {
         const float s0 = there ? p.quantized.sums[2 * at] : 0.0f;
         const float s1 = there ? p.quantized.sums[2 * at + 1] : 0.0f;
@@ -100,7 +104,7 @@ TileKernel(MatMulParams p) {
       int32_t* to = &stage.w[row][in_step * kRunWords];
       if (first_row + row < p.m && run < runs) {
         constexpr int kBlockRuns = Block::kElements / kRun;
-        const auto* blocks = reinterpret_cast<const Block*>(w + (first_row + row) * p.w_stride);
+        const auto* blocks = reinterpret_cast<const Block*>(WeightRow(p, first_row + row) + expert);
         const Block& block = blocks[run / kBlockRuns];
         const int in_block = run % kBlockRuns;
         int q[kRunWords];
@@ -139,12 +143,12 @@ TileKernel(MatMulParams p) {
     const int ready_runs = loaded > 0 ? kStepRuns : 0;
     BANTAM_NO_UNROLL
     for (int run = 0; run < ready_runs; ++run) {
-      int b[4][2];
+      int b[kXPlanes][4][2];
       BANTAM_UNROLL
-      for (int n = 0; n < 4; ++n) {
-        const int32_t* column = stage.x[warp_column + 8 * n + g] + run * kRunWords;
-        b[n][0] = column[t];
-        b[n][1] = column[4 + t];
+      for (int n = 0; n < 4 * kXPlanes; ++n) {
+        const int32_t* column = stage.x[n / 4][warp_column + 8 * (n % 4) + g] + run * kRunWords;
+        b[n / 4][n % 4][0] = column[t];
+        b[n / 4][n % 4][1] = column[4 + t];
       }
       BANTAM_UNROLL
       for (int i = 0; i < 2; ++i) {
@@ -158,18 +162,26 @@ TileKernel(MatMulParams p) {
           const float x_scale[2] = {stage.x_scale[column][run], stage.x_scale[column + 1][run]};
           BANTAM_UNROLL
           for (int h = 0; h < kH; ++h) {
-            int dots[4] = {0, 0, 0, 0};
-            if constexpr (kH == 1) {
-              MmaInt8K32(dots, a, b[n]);
-            } else {
-              MmaInt8K16(dots, a[2 * h], a[2 * h + 1], b[n][h]);
+            float dots[4] = {};
+            BANTAM_UNROLL
+            for (int plane = 0; plane < kXPlanes; ++plane) {
+              int sum[4] = {kDotStart, kDotStart, kDotStart, kDotStart};
+              if constexpr (kH == 1) {
+                MmaInt8K32(sum, a, b[plane][n]);
+              } else {
+                MmaInt8K16(sum, a[2 * h], a[2 * h + 1], b[plane][n][h]);
+              }
+              BANTAM_UNROLL
+              for (int j = 0; j < 4; ++j) {
+                const float dot = DotToFloat(sum[j]);
+                dots[j] = plane == 0 ? dot : kFine * dots[j] + dot;
+              }
             }
             const int at = run * kH + h;
             BANTAM_UNROLL
             for (int j = 0; j < 4; ++j) {
               const int of_row = row + 8 * (j / 2);
-              sums[i][n][j] +=
-                  stage.w_scale[of_row][at] * x_scale[j % 2] * static_cast<float>(dots[j]);
+              sums[i][n][j] += stage.w_scale[of_row][at] * x_scale[j % 2] * dots[j];
               if constexpr (kOffset) {
                 sums[i][n][j] += stage.w_offset[of_row][at] * stage.x_sum[column + j % 2][at];
               }
@@ -191,19 +203,20 @@ TileKernel(MatMulParams p) {
         const int row = first_row + warp_row + 16 * i + g + 8 * (j / 2);
         const int column = out_of[warp_column + 8 * n + 2 * t + j % 2];
         if (row >= p.m || column < 0) continue;
-        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-        p.out[column * p.out_stride + row] = Activate(p.activation, sums[i][n][j] + bias);
+        p.out[column * p.out_stride + row] = Activate(p.activation, sums[i][n][j] + BiasOf(p, row));
       }
     }
   }
 }
 
-template <typename Block>
+template <typename Block, int kXPlanes>
 void LaunchTile(const MatMulParams& p, Stream stream) {
-  constexpr int kShared = 2 * static_cast<int>(sizeof(TileStage<Block>)) + 8 * kTileColumns;
+  constexpr int kShared =
+      2 * static_cast<int>(sizeof(TileStage<Block, kXPlanes>)) + 8 * kTileColumns;
   const unsigned tiles = p.tiles != nullptr ? static_cast<unsigned>(MaxTiles(p.columns, p.experts))
                                             : Blocks(p.columns, kTileColumns);
-  Launch(TileKernel<Block>, {Blocks(p.m, kTileRows), tiles}, kTileThreads, kShared, stream, p);
+  Launch(TileKernel<Block, kXPlanes>, {Blocks(p.m, kTileRows), tiles}, kTileThreads, kShared,
+         stream, p);
 }
 
 }  // namespace bantam::cuda

@@ -1,9 +1,11 @@
-// Products of a quantized matrix with up to eight columns rounded to int8.
+// Products of a quantized matrix with up to eight columns in two planes of int8.
 //
 // A warp computes kWarpRows rows. It walks them in chunks of 1024 elements: the bytes of the next
 // chunk travel to shared memory in 16-byte words, wherever in a word a row begins, while each lane
 // takes 32 elements of this one from there, unpacks them to int8, and multiplies them with every
 // column by dp4a. So blocks of any size are read as fast as memory goes.
+//
+// Both planes are multiplied: what a GPU waits for is the bytes of the weights.
 #pragma once
 
 #include "backends/cuda/kernels/common.h"
@@ -35,7 +37,7 @@ VectorKernel(MatMulParams p) {
   const int warp = ThreadX() / kWarp, lane = ThreadX() % kWarp;
   const int first_row = (BlockX() * kVectorWarps + warp) * kWarpRows;
   int column = BlockY() * kColumns, x_column = column;
-  const unsigned char* w = p.w;
+  int64_t expert = 0;
   if (p.ids != nullptr) {  // kColumns is 1: a column has an expert of its own
     const int id = p.ids[column];
     if (id < 0 || id >= p.experts) {
@@ -44,7 +46,7 @@ VectorKernel(MatMulParams p) {
       }
       return;  // the whole block does
     }
-    w += id * p.expert_stride;
+    expert = id * p.expert_stride;
     const int in_token = column % p.top_k < p.x_rows ? column % p.top_k : p.x_rows - 1;
     x_column = column / p.top_k * p.x_rows + in_token;
   }
@@ -53,7 +55,7 @@ VectorKernel(MatMulParams p) {
   BANTAM_UNROLL
   for (int r = 0; r < kWarpRows; ++r) {
     const int row = first_row + r < p.m ? first_row + r : p.m - 1;
-    rows[r] = w + row * p.w_stride;
+    rows[r] = WeightRow(p, row) + expert;
   }
   const int runs = p.k / kRun, chunks = (runs + kWarp - 1) / kWarp;
   auto stage = [&](int chunk) {
@@ -98,21 +100,31 @@ VectorKernel(MatMulParams p) {
       for (int c = 0; c < kColumns; ++c) {
         if (kColumns > 1 && column + c >= p.columns) break;
         const int64_t at = int64_t{x_column + c} * runs + run;
-        const auto* words = reinterpret_cast<const Words4*>(p.quantized.quants + at * kRun);
-        const Words4 x0 = words[0], x1 = words[1];
         const float x_scale = p.quantized.scales[at];
+        float dots[kWarpRows][kH] = {};
+        BANTAM_UNROLL
+        for (int plane = 0; plane < kPlanes; ++plane) {
+          const int8_t* quants = HalfRun(p.quantized, x_column + c, run, plane, 0);
+          const Words4 x0 = *reinterpret_cast<const Words4*>(quants);
+          const Words4 x1 = *reinterpret_cast<const Words4*>(quants + kChunkBytes / 4);
+          BANTAM_UNROLL
+          for (int r = 0; r < kWarpRows; ++r) {
+            int sum[2] = {kDotStart, kDotStart};
+            BANTAM_UNROLL
+            for (int i = 0; i < 4; ++i) {
+              sum[0] = Dp4a(q[r][i], x0.w[i], sum[0]);
+              sum[kH - 1] = Dp4a(q[r][4 + i], x1.w[i], sum[kH - 1]);
+            }
+            BANTAM_UNROLL
+            for (int h = 0; h < kH; ++h) {
+              dots[r][h] += (plane == 0 ? kFine : 1) * DotToFloat(sum[h]);
+            }
+          }
+        }
         BANTAM_UNROLL
         for (int r = 0; r < kWarpRows; ++r) {
-          int dots[2] = {0, 0};
           BANTAM_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            dots[0] = Dp4a(q[r][i], x0.w[i], dots[0]);
-            dots[kH - 1] = Dp4a(q[r][4 + i], x1.w[i], dots[kH - 1]);
-          }
-          BANTAM_UNROLL
-          for (int h = 0; h < kH; ++h) {
-            sums[r][c] += scale[r][h] * x_scale * static_cast<float>(dots[h]);
-          }
+          for (int h = 0; h < kH; ++h) sums[r][c] += scale[r][h] * x_scale * dots[r][h];
           if constexpr (quant::HasOffset<Block>) {
             const float s0 = p.quantized.sums[2 * at], s1 = p.quantized.sums[2 * at + 1];
             sums[r][c] +=
@@ -131,8 +143,7 @@ VectorKernel(MatMulParams p) {
       const float sum = WarpSum(sums[r][c]);
       const int row = first_row + r;
       if (lane == 0 && row < p.m) {
-        const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-        p.out[(column + c) * p.out_stride + row] = Activate(p.activation, sum + bias);
+        p.out[(column + c) * p.out_stride + row] = Activate(p.activation, sum + BiasOf(p, row));
       }
     }
   }

@@ -1,47 +1,31 @@
-// What products of quantized weights need prepared: columns rounded to int8, columns grouped by
-// expert.
+// What products of quantized weights need prepared: columns rounded to two planes of int8, columns
+// grouped by expert.
 
 #include "backends/cuda/kernels/common.h"
 #include "backends/cuda/kernels/matmul_int8.h"
+#include "backends/cuda/kernels/round.h"
 
 namespace bantam::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kLaneElements = 4, kRunLanes = kRun / kLaneElements;
-
-// A lane has four elements, eight lanes a run; blocks along y, in strides of it, are columns.
+// An element to a lane; blocks along y, in strides of it, are columns.
 BANTAM_KERNEL(kThreads, 1) QuantizeKernel(View x, QuantizedX out, int columns, int grid_y) {
-  const int k = x.shape[0];
-  const int first = (BlockX() * kThreads + ThreadX()) * kLaneElements;
+  const int k = x.shape[0], i = BlockX() * kThreads + ThreadX();
+  if (i >= k) return;  // a whole warp does: k is in whole runs
   for (int column = BlockY(); column < columns; column += grid_y) {
-    const float* from = RowF(x, column) + first;
-    float value[kLaneElements] = {};
-    float peak = 0, sum = 0;
-    BANTAM_UNROLL
-    for (int i = 0; i < kLaneElements; ++i) {
-      if (first < k) value[i] = from[i];
-      peak = fmaxf(peak, fabsf(value[i]));
-      sum += value[i];
-    }
-    BANTAM_UNROLL
-    for (int mask = 1; mask < kRunLanes; mask *= 2) peak = fmaxf(peak, ShuffleXor(peak, mask));
-    BANTAM_UNROLL
-    for (int mask = 1; mask < kRunLanes / 2; mask *= 2) sum += ShuffleXor(sum, mask);
-    const float whole_sum = sum + ShuffleXor(sum, kRunLanes / 2);
-    if (first >= k) continue;
-    // fmaxf drops a NaN, and an infinity has no quant: either is to be seen in the result.
-    const float scale = fabsf(whole_sum) < INFINITY ? peak / 127.0f : NAN;
-    const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
-    uint32_t word = 0;
-    BANTAM_UNROLL
-    for (int i = 0; i < kLaneElements; ++i) {
-      word |= (static_cast<uint32_t>(RoundToInt(value[i] * inverse)) & 0xFFu) << 8 * i;
-    }
-    const int64_t row = int64_t{column} * k;
-    *reinterpret_cast<uint32_t*>(out.quants + row + first) = word;
-    if (first % kRun == 0) out.scales[(row + first) / kRun] = scale;
-    if (first % (kRun / 2) == 0) out.sums[(row + first) / (kRun / 2)] = sum;
+    RoundRun(out, column, k / kRun, i / kRun, RowF(x, column)[i]);
+  }
+}
+
+BANTAM_KERNEL(kThreads, 1) GatedKernel(GatedParams p, int columns, int grid_y) {
+  const int k = p.gate.shape[0], i = BlockX() * kThreads + ThreadX();
+  if (i >= k) return;
+  for (int column = BlockY(); column < columns; column += grid_y) {
+    const float value =
+        Gate(p.activation, p.limit, p.up_offset, RowF(p.gate, column)[i], RowF(p.up, column)[i]);
+    p.out[int64_t{column} * k + i] = value;
+    RoundRun(p.rounded, column, k / kRun, i / kRun, value);
   }
 }
 
@@ -86,16 +70,22 @@ QuantizedX QuantizedAt(void* memory, int64_t k, int64_t columns) {
   auto* bytes = static_cast<unsigned char*>(memory);
   QuantizedX x;
   x.quants = reinterpret_cast<int8_t*>(bytes);
-  x.scales = reinterpret_cast<float*>(bytes + columns * k);
+  x.scales = reinterpret_cast<float*>(bytes + columns * Chunks(k) * kChunkBytes);
   x.sums = x.scales + columns * (k / kRun);
+  x.chunks = static_cast<int32_t>(Chunks(k));
   return x;
 }
 
 void Quantize(const View& x, const QuantizedX& out, Stream stream) {
   const int columns = Rows(x), grid_y = columns < 65535 ? columns : 65535;
-  Launch(QuantizeKernel,
-         {Blocks(x.shape[0], kThreads * kLaneElements), static_cast<unsigned>(grid_y)}, kThreads, 0,
+  Launch(QuantizeKernel, {Blocks(x.shape[0], kThreads), static_cast<unsigned>(grid_y)}, kThreads, 0,
          stream, x, out, columns, grid_y);
+}
+
+void Gated(const GatedParams& p, Stream stream) {
+  const int columns = Rows(p.gate), grid_y = columns < 65535 ? columns : 65535;
+  Launch(GatedKernel, {Blocks(p.gate.shape[0], kThreads), static_cast<unsigned>(grid_y)}, kThreads,
+         0, stream, p, columns, grid_y);
 }
 
 void PlanExperts(MatMulParams& p, void* plan, Stream stream) {

@@ -1,6 +1,6 @@
 // Norm, softmax and top-k: a block to a row.
 
-#include "backends/cuda/kernels/common.h"
+#include "backends/cuda/kernels/round.h"
 
 namespace bantam::cuda {
 namespace {
@@ -8,15 +8,20 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kSharedBytes = kThreads / kWarp * 8;
 
-// Two passes where there is a mean: the second sums squares of what is left without it.
-BANTAM_KERNEL(kThreads, 1)
-NormKernel(RowParams p, bool layer, float epsilon, const float* weight, const float* bias) {
+// Two passes where there is a mean: the second sums squares of what is left without it. A thread
+// reads of the sum what it has written itself.
+BANTAM_KERNEL(kThreads, 1) NormKernel(NormParams p) {
   auto* shared = reinterpret_cast<float*>(SharedMemory());
-  const int k = p.x.shape[0];
-  const float* x = RowF(p.x, BlockX());
-  float* out = static_cast<float*>(p.out) + int64_t{BlockX()} * k;
+  const int k = p.x.shape[0], row = BlockX();
+  const float* x = RowF(p.x, row);
+  if (p.sum != nullptr) {
+    const float* y = RowF(p.y, row);
+    float* sum = p.sum + int64_t{row} * k;
+    for (int i = ThreadX(); i < k; i += kThreads) sum[i] = x[i] + y[i];
+    x = sum;
+  }
   float mean = 0;
-  if (layer) {
+  if (p.layer) {
     float sum = 0;
     for (int i = ThreadX(); i < k; i += kThreads) sum += x[i];
     mean = BlockSum(sum, shared, kThreads) / static_cast<float>(k);
@@ -24,12 +29,14 @@ NormKernel(RowParams p, bool layer, float epsilon, const float* weight, const fl
   float squares = 0;
   for (int i = ThreadX(); i < k; i += kThreads) squares += (x[i] - mean) * (x[i] - mean);
   const float variance = BlockSum(squares, shared, kThreads) / static_cast<float>(k);
-  const float scale = 1.0f / sqrtf(variance + epsilon);
+  const float scale = 1.0f / sqrtf(variance + p.epsilon);
   for (int i = ThreadX(); i < k; i += kThreads) {
     float value = (x[i] - mean) * scale;
-    if (weight != nullptr) value *= weight[i];
-    if (bias != nullptr) value += bias[i];
-    out[i] = value;
+    if (p.weight != nullptr) value *= p.weight[i];
+    if (p.bias != nullptr) value += p.bias[i];
+    p.out[int64_t{row} * k + i] = value;
+    // Whole warps: k is in whole runs.
+    if (p.rounded.quants != nullptr) RoundRun(p.rounded, row, k / kRun, i / kRun, value);
   }
 }
 
@@ -90,10 +97,8 @@ BANTAM_KERNEL(kThreads, 1) TopKKernel(RowParams p, int wanted) {
 
 }  // namespace
 
-void Norm(const RowParams& rows, graph::NormKind kind, float epsilon, const float* weight,
-          const float* bias, Stream stream) {
-  Launch(NormKernel, {Blocks(Rows(rows.x), 1)}, kThreads, kSharedBytes, stream, rows,
-         kind == graph::NormKind::kLayer, epsilon, weight, bias);
+void Norm(const NormParams& p, Stream stream) {
+  Launch(NormKernel, {Blocks(Rows(p.x), 1)}, kThreads, kSharedBytes, stream, p);
 }
 
 void Softmax(const RowParams& rows, float scale, Stream stream) {

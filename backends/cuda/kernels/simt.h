@@ -19,6 +19,7 @@
 
 #else
 
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #define BANTAM_KERNEL(threads, blocks) __global__ __launch_bounds__(threads, blocks) void
@@ -116,6 +117,37 @@ BANTAM_DEVICE void MmaHalf(float (&c)[4], const uint32_t (&a)[4], const uint32_t
 #endif
 }
 
+// The same of bf16. Turing, which has none, is not to come here.
+BANTAM_DEVICE void MmaBFloat16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  __trap();
+#endif
+}
+
+// Two floats rounded to f16, the first in the lower half.
+BANTAM_DEVICE uint32_t PackHalves(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  uint32_t word;
+  memcpy(&word, &pair, sizeof(word));
+  return word;
+}
+
+// Two fragments B of MmaHalf from shared memory that has the 16 elements of a column in 16 rows:
+// lane i gives the address, a multiple of 16 bytes, of row i % 16, of columns 0 to 7 (i < 16) or 8
+// to 15. The first fragment is b[0], b[1].
+BANTAM_DEVICE void LoadTransposed(uint32_t (&b)[4], const void* row) {
+  const auto from = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+               : "r"(from)
+               : "memory");
+}
+
 // Copies 16 bytes to shared memory, both addresses aligned to 16, without passing registers where
 // the GPU can. What a thread copied is there after CopyWait<n>, but for its last n groups; other
 // threads see it after a barrier.
@@ -143,6 +175,7 @@ BANTAM_DEVICE int AtomicAdd(int* at, int value) { return atomicAdd(at, value); }
 
 // To the nearest, ties to even.
 BANTAM_DEVICE int RoundToInt(float x) { return __float2int_rn(x); }
+BANTAM_DEVICE float BitsToFloat(int bits) { return __int_as_float(bits); }
 // Sine and cosine of x half turns.
 BANTAM_DEVICE void SineCosineOfHalfTurns(float x, float& sine, float& cosine) {
   sincospif(x, &sine, &cosine);

@@ -9,6 +9,7 @@ namespace bantam::cuda {
 
 inline constexpr int kRun = 32;      // elements
 inline constexpr int kRunWords = 8;  // of int8 x 4
+inline constexpr int kHalfRun = kRun / 2;
 
 // Whether the two halves of a run have scales of their own.
 template <typename Block>

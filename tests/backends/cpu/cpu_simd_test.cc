@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "tests/backends/cpu/compiled.h"
 #include "tests/support/allocation_counter.h"
 
@@ -24,6 +26,7 @@ struct Set {
 };
 // Of each processor's, the slowest first.
 constexpr Set kVectorSets[] = {{"avx2", "AVX2+FMA"},
+                               {"avxvnni", "AVX-VNNI"},
                                {"avx512vnni", "AVX-512 VNNI"},
                                {"neon", "NEON dotprod"},
                                {"neoni8mm", "NEON i8mm"}};

@@ -10,6 +10,7 @@
 
 #include "backends/cuda/device.h"
 #include "runtime/engine/engine.h"
+#include "runtime/graph/passes.h"
 #include "tests/conformance/harness.h"
 #include "tests/cuda_emulator/faults.h"
 #include "tests/support/golden.h"
@@ -46,6 +47,16 @@ class Cuda : public ::testing::Test {
     return device::OpenDevice(kDevice, {});
   }
 };
+
+// Normalised mean squared error.
+double Error(const std::vector<float>& expected, const std::vector<float>& found) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(double{expected[i]} - found[i], 2);
+    norm += std::pow(double{expected[i]}, 2);
+  }
+  return error / norm;
+}
 
 TEST_F(Cuda, DecodesTheGoldenBlocksToTheBit) {
   std::ifstream in(std::string(BANTAM_GOLDEN_DIR) + "/quant/types.txt");
@@ -111,17 +122,47 @@ TEST_F(Cuda, TilesOfEveryTypeInEveryDirection) {
   }
 }
 
-// On tensor cores; columns that f16 could not hold as they are, and one of zeros.
+// Both planes of x are 16 bits of it; one, where it is chosen for prompts, is 8.
+TEST_F(Cuda, PlanesOfInt8) {
+  constexpr conformance::Tolerance kTwoPlanes = {0, 1e-9}, kOnePlane = {0, 1e-4};
+  for (Type type : {Type::kQ4_K, Type::kQ6_K, Type::kQ8_0, Type::kQ2_K, Type::kIQ4_XS}) {
+    for (int64_t columns : {1, 7, 70}) {
+      for (const char* planes : {"2", "1"}) {
+        SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", columns, " columns, planes ", planes));
+        Case c;
+        const ValueId w = c.Weight(type, {1280, 66, 1, 1});
+        const ValueId x = c.Input({1280, columns, 1, 1});
+        c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+        setenv("BANTAM_CUDA_PLANES", planes, 1);
+        const bool both = columns <= 8 || *planes == '2';
+        Check(kDevice, c, both ? kTwoPlanes : kOnePlane);
+        unsetenv("BANTAM_CUDA_PLANES");
+      }
+    }
+  }
+  setenv("BANTAM_CUDA_PLANES", "3", 1);
+  Case c;
+  c.Output(Op::kScale, {c.Input({4, 1, 1, 1})}, graph::ScaleAttrs{});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  EXPECT_EQ(Runner(kDevice, c).Run().code(), absl::StatusCode::kInvalidArgument);
+  unsetenv("BANTAM_CUDA_PLANES");
+}
+
+// On tensor cores; columns that f16 could not hold as they are, and one of zeros. BF16 takes x in
+// two planes.
 TEST_F(Cuda, HalvesOfAnySize) {
-  for (double limit : {1e-6, 1.0, 1e6}) {
-    Case c;
-    const ValueId w = c.Weight(Type::kF16, {136, 130, 1, 1});
-    const ValueId x = c.Input({136, 70, 1, 1}, -limit, limit);
-    std::memset(c.data[1].second.data(), 0, 136 * sizeof(float));
-    c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
-    Runner runner(kDevice, c);
-    runner.Check(conformance::kPlainMatMul);
-    EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("halve: 1 launch\n"));
+  for (Type type : {Type::kF16, Type::kBF16}) {
+    for (double limit : {1e-6, 1.0, 1e6}) {
+      SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", limit));
+      Case c;
+      const ValueId w = c.Weight(type, {136, 130, 1, 1});
+      const ValueId x = c.Input({136, 70, 1, 1}, -limit, limit);
+      std::memset(c.data[1].second.data(), 0, 136 * sizeof(float));
+      c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+      Runner runner(kDevice, c);
+      runner.Check({0, type == Type::kF16 ? 1e-6 : 1e-9});
+      EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("halve: 1 launch\n"));
+    }
   }
 }
 
@@ -134,6 +175,93 @@ TEST_F(Cuda, ColumnsAreRoundedOnceForProductsThatShareThem) {
   Runner runner(kDevice, c);
   runner.Check(conformance::kQuantizedMatMul);
   EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr("quantize: 1 launch\n"));
+}
+
+// A layer as models have it. The second sum is of other memory than its norm or not, which is the
+// memory plan's choice.
+TEST_F(Cuda, StepsInARowAreOneLaunch) {
+  for (int64_t n : {1, 5, 20}) {
+    for (Type cache : {Type::kF16, Type::kQ8_0}) {
+      SCOPED_TRACE(absl::StrCat(n, " tokens, ", quant::Name(cache)));
+      constexpr int64_t kWidth = 256, kHeads = 10, kHeadsKv = 5, kHeadDim = 64, kContext = 30;
+      Case c;
+      std::vector<int32_t> positions, cells;
+      for (int32_t i = 0; i < kContext; ++i) cells.insert(cells.end(), {i, 0});
+      for (int32_t i = 0; i < n; ++i) positions.push_back(i);
+      const ValueId at = c.Ints({n, 1, 1, 1}, positions);
+      auto matmul = [&](Type type, int64_t m, ValueId x, int64_t k) {
+        return c.graph.Add(Op::kMatMul, {c.Weight(type, {k, m, 1, 1}), x}, "y",
+                           graph::MatMulAttrs{});
+      };
+      auto norm = [&](ValueId x) {
+        return c.graph.Add(Op::kNorm, {x, c.Weight(Type::kF32, {kWidth, 1, 1, 1})}, "norm",
+                           graph::NormAttrs{});
+      };
+      auto heads = [&](ValueId x, int64_t count) {
+        return c.graph.Add(Op::kReshape, {x}, "heads",
+                           graph::ReshapeAttrs{{kHeadDim, count, n, 1}});
+      };
+      auto turn = [&](ValueId x) {
+        return c.graph.Add(Op::kRope, {x, at}, "turned", graph::RopeAttrs{.n_dims = 48});
+      };
+      auto write = [&](ValueId x) {
+        return c.graph.Add(Op::kKvWrite, {c.State(cache, {kHeadDim, kHeadsKv, kContext, 1}), x, at},
+                           "written");
+      };
+      const ValueId first = c.Input({kWidth, n, 1, 1});
+      ValueId x = c.graph.Add(Op::kBinary, {first, c.Input({kWidth, n, 1, 1})}, "sum",
+                              graph::BinaryAttrs{});
+      ValueId y = norm(x);
+      ValueId q = heads(matmul(Type::kQ4_K, kHeads * kHeadDim, y, kWidth), kHeads);
+      ValueId k = heads(matmul(Type::kQ4_K, kHeadsKv * kHeadDim, y, kWidth), kHeadsKv);
+      ValueId v = heads(matmul(Type::kQ6_K, kHeadsKv * kHeadDim, y, kWidth), kHeadsKv);
+      q = turn(q);
+      k = turn(k);
+      k = write(k);
+      v = write(v);
+      std::vector<int32_t> queries;
+      for (int32_t i = 0; i < n; ++i) queries.insert(queries.end(), {i, 0});
+      y = c.graph.Add(Op::kAttention,
+                      {q, k, v, c.Ints({2, n, 1, 1}, queries), c.Ints({2, kContext, 1, 1}, cells),
+                       c.Ints({1, 1, 1, 1}, {static_cast<int32_t>(n)})},
+                      "attention", graph::AttentionAttrs{.scale = 0.0002f});
+      y = c.graph.Add(Op::kReshape, {y}, "flat", graph::ReshapeAttrs{{kHeads * kHeadDim, n, 1, 1}});
+      y = c.graph.Add(Op::kScale, {matmul(Type::kQ8_0, kWidth, y, kHeads * kHeadDim)}, "scaled",
+                      graph::ScaleAttrs{0.001f, 0});
+      x = c.graph.Add(Op::kBinary, {x, y}, "sum", graph::BinaryAttrs{});
+      y = norm(x);
+      y = c.graph.Add(Op::kGated,
+                      {matmul(Type::kQ4_K, 512, y, kWidth), matmul(Type::kQ4_K, 512, y, kWidth)},
+                      "gated", graph::ActivationAttrs{});
+      std::vector<ValueId> outputs = {
+          c.Output(Op::kBinary, {x, matmul(Type::kQ6_K, kWidth, y, 512)}, graph::BinaryAttrs{})};
+      for (ValueId written : {k, v}) outputs.push_back(c.Output(Op::kDequantize, {written}));
+      const absl::Status inferred = graph::Infer(c.graph);
+      ASSERT_TRUE(inferred.ok()) << inferred;
+      auto optimized = graph::Optimize(c.graph);
+      ASSERT_TRUE(optimized.ok()) << optimized.status();
+      c.graph = *optimized;
+      Runner reference("reference", c), runner(kDevice, c);
+      for (Runner* each : {&reference, &runner}) {
+        const absl::Status ran = each->Run();
+        ASSERT_TRUE(ran.ok()) << ran;
+      }
+      for (ValueId output : outputs) {
+        EXPECT_LE(Error(reference.Read(output), runner.Read(output)),
+                  cache == Type::kF16 ? 1e-6 : 1e-4);
+      }
+      const std::string kernels = runner.executable().Describe();
+      const std::string product = n > 8 ? "matmul " : "matvec ";
+      for (const std::string& line :
+           {std::string("add, norm, quantize: 2 launches\n"),
+            absl::StrCat("rope interleaved, kv_write ", quant::Name(cache), ": 1 launch\n"),
+            std::string("gated silu, quantize: 1 launch\n"), std::string(" quantize: 1 launch\n"),
+            absl::StrCat(product, "Q4_K: 2 launches\n"),
+            absl::StrCat(product, "Q6_K: 2 launches\n")}) {
+        EXPECT_THAT(kernels, ::testing::HasSubstr(line));
+      }
+    }
+  }
 }
 
 TEST_F(Cuda, NotANumberIsSeenInTheProduct) {
@@ -198,6 +326,132 @@ TEST_F(Cuda, HeadsOfMiddleWidthInPrompts) {
        c.Ints({2, kContext, 1, 1}, cells), c.Ints({1, 1, 1, 1}, {65})},
       graph::AttentionAttrs{.scale = 0.1f, .window = 30});
   Check(kDevice, c, conformance::kAttentionTolerance);
+}
+
+struct TiledCase {
+  int64_t head_dim = 64, v_dim = 64, heads = 4, kv_heads = 2, n = 20, context = 100;
+  int32_t length = 90, sequences = 1;
+  Type type = Type::kF16;
+  graph::AttentionAttrs attrs = {.scale = 0.1f};
+  bool sinks = false;
+};
+ValueId AddTiledAttention(Case& c, const TiledCase& t) {
+  std::vector<int32_t> cells, queries;
+  for (int32_t i = 0; i < t.context; ++i) {
+    cells.insert(cells.end(), {i / t.sequences, i % 7 == 5 ? -1 : i % t.sequences});
+  }
+  for (int32_t i = 0; i < t.n; ++i) {
+    queries.insert(queries.end(), {t.length / t.sequences - static_cast<int32_t>(t.n) / 2 + i,
+                                   i % 5 == 4 ? -1 : i % t.sequences});
+  }
+  std::vector<ValueId> inputs = {c.Input({t.head_dim, t.heads, t.n, 1}, -3, 3),
+                                 c.Input({t.head_dim, t.kv_heads, t.context, 1}, -3, 3, t.type),
+                                 c.Input({t.v_dim, t.kv_heads, t.context, 1}, -1, 1, t.type),
+                                 c.Ints({2, t.n, 1, 1}, queries),
+                                 c.Ints({2, t.context, 1, 1}, cells),
+                                 c.Ints({1, 1, 1, 1}, {t.length})};
+  if (t.sinks) inputs.push_back(c.Input({t.heads, 1, 1, 1}, -2, 2));
+  return c.Output(Op::kAttention, inputs, t.attrs);
+}
+void CheckTiledAttention(const TiledCase& t, absl::string_view kernel) {
+  SCOPED_TRACE(absl::StrCat("head ", t.head_dim, "/", t.v_dim, " heads ", t.heads, " n ", t.n, " ",
+                            quant::Name(t.type), " causal ", t.attrs.causal, " window ",
+                            t.attrs.window, " cap ", t.attrs.softcap, " sinks ", t.sinks));
+  Case c;
+  AddTiledAttention(c, t);
+  Runner runner(kDevice, c);
+  // Q, the exponentials and V are rounded to 11 bits; scores of random blocks are in the hundreds.
+  runner.Check({0, t.type == Type::kF16 ? 1e-6 : 1e-5});
+  EXPECT_THAT(runner.executable().Describe(), ::testing::HasSubstr(std::string(kernel)));
+}
+
+TEST_F(Cuda, AttentionInTiles) {
+  for (Type type : {Type::kF16, Type::kQ8_0, Type::kQ4_0}) {
+    for (auto [head_dim, v_dim] :
+         {std::pair{64, 64}, {128, 128}, {256, 256}, {96, 32}, {192, 256}, {32, 160}}) {
+      CheckTiledAttention({.head_dim = head_dim, .v_dim = v_dim, .type = type}, "attention tiles");
+    }
+  }
+  CheckTiledAttention({.heads = 71, .kv_heads = 1, .n = 3}, "attention tiles");
+  CheckTiledAttention({.heads = 1, .kv_heads = 1, .n = 70}, "attention tiles");
+  for (int32_t length : {0, 1, 32, 33}) {
+    CheckTiledAttention({.head_dim = 40, .v_dim = 24, .length = length}, "attention tiles");
+  }
+  // What the other kernel does: a row of the cache is not whole words, or too wide, or few pairs.
+  CheckTiledAttention({.head_dim = 68}, "attention F16");
+  CheckTiledAttention({.v_dim = 320}, "attention F16");
+  CheckTiledAttention({.heads = 2, .n = 15}, "attention F16");
+}
+
+TEST_F(Cuda, MasksOfAttentionInTiles) {
+  for (bool causal : {true, false}) {
+    for (int32_t window : {0, 1, 9, 100}) {
+      for (float softcap : {0.0f, 2.0f}) {
+        for (bool sinks : {false, true}) {
+          CheckTiledAttention({.n = 30,
+                               .context = 250,
+                               .length = 240,
+                               .sequences = 1 + window % 3,
+                               .attrs = {0.1f, causal, window, softcap},
+                               .sinks = sinks},
+                              "attention tiles");
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Cuda, PartsOfTilesAreJoined) {
+  for (bool sinks : {false, true}) {
+    CheckTiledAttention(
+        {.heads = 32, .kv_heads = 1, .n = 1, .context = 1500, .length = 1400, .sinks = sinks},
+        "attention tiles F16 split");
+  }
+}
+
+// Q beyond the range of f16, and tiny.
+TEST_F(Cuda, QueriesOfAnySizeInTiles) {
+  for (double limit : {1e-6, 1e6}) {
+    Case c;
+    AddTiledAttention(c, {.attrs = {.scale = static_cast<float>(0.3 / limit)}});
+    for (size_t at = 0; at < c.data[0].second.size(); at += sizeof(float)) {
+      float value;
+      std::memcpy(&value, &c.data[0].second[at], sizeof(value));
+      value *= static_cast<float>(limit);
+      std::memcpy(&c.data[0].second[at], &value, sizeof(value));
+    }
+    Check(kDevice, c, {0, 1e-6});
+  }
+}
+
+TEST_F(Cuda, ANanInATileReachesOnlyWhoSeesIt) {
+  for (bool in_k : {false, true}) {
+    for (uint16_t bad : {0x7E00, 0x7C00}) {  // not a number, infinity
+      Case c;
+      constexpr TiledCase kCase = {.heads = 2, .n = 20, .length = 100};
+      const ValueId out = AddTiledAttention(c, kCase);
+      // Cell 93, of position 93; queries have positions 90 to 109. An infinity in K makes a
+      // score of any kind.
+      for (int64_t i = 0; i < 64; ++i) {
+        std::memcpy(&c.data[in_k ? 1 : 2].second[2 * (93 * 2 * 64 + i)], &bad, sizeof(bad));
+      }
+      ASSERT_TRUE(graph::Infer(c.graph).ok());
+      Runner runner(kDevice, c);
+      ASSERT_TRUE(runner.Run().ok());
+      const std::vector<float> found = runner.Read(out);
+      for (int query = 0; query < kCase.n; ++query) {
+        SCOPED_TRACE(query);
+        const bool sees = query >= 3 && query % 5 != 4;
+        // Head 0 is that of the KV head with the bad cell.
+        const float* head = found.data() + query * 2 * 64;
+        if (sees && (bad == 0x7E00 || !in_k)) {
+          EXPECT_FALSE(std::isfinite(head[0]));
+        }
+        for (int i = 0; i < 64 && !sees; ++i) ASSERT_TRUE(std::isfinite(head[i])) << i;
+        for (int i = 64; i < 128; ++i) ASSERT_TRUE(std::isfinite(head[i])) << i;
+      }
+    }
+  }
 }
 
 // A query that does not see a cell gets nothing of a NaN there, though others of its block see it.
@@ -321,6 +575,100 @@ TEST_F(Cuda, LargeCopiesKeepEveryByte) {
   EXPECT_EQ(back, data);
 }
 
+// Whole pages of it are copied as they lie, what is around them through the ring.
+TEST_F(Cuda, RegisteredMemoryIsNotStaged) {
+  auto device = Open();
+  ASSERT_TRUE(device.ok());
+  std::vector<std::byte> data(100'000);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 31 + (i >> 10));
+  auto buffer = (*device)->Allocate(data.size());
+  ASSERT_TRUE(buffer.ok());
+  const auto upload = [&] {
+    TheFaults().registered_bytes = 0;
+    ASSERT_TRUE((*buffer)->Upload(0, data).ok());
+    std::vector<std::byte> back(data.size());
+    ASSERT_TRUE((*buffer)->Download(0, back).ok());
+    ASSERT_EQ(back, data);
+    ASSERT_TRUE((*buffer)->Upload(0, std::vector<std::byte>(data.size())).ok());
+  };
+  {
+    const auto part = std::span(data).subspan(9'000, 80'000);
+    auto registration = (*device)->RegisterHost(part);
+    ASSERT_TRUE(registration.ok()) << registration.status();
+    upload();
+    EXPECT_GE(TheFaults().registered_bytes, 80'000u - 2 * 4096);
+    EXPECT_LE(TheFaults().registered_bytes, 80'000u);
+    for (auto again : {part, std::span(data), std::span(data).subspan(50'000, 9'000)}) {
+      EXPECT_EQ((*device)->RegisterHost(again).status().code(), absl::StatusCode::kAlreadyExists);
+    }
+  }
+  upload();
+  EXPECT_EQ(TheFaults().registered_bytes, 0u);
+  EXPECT_TRUE((*device)->RegisterHost(data).ok());
+  EXPECT_TRUE((*device)->RegisterHost(std::span(data).first(5)).ok());  // no page
+}
+
+TEST_F(Cuda, BuffersOfTwoGpusAreCopiedWithoutTheHost) {
+  setenv("BANTAM_CUDA_EMULATED_DEVICES", "2", 1);
+  auto first = Open();
+  auto second = device::OpenDevice("cuda-emulated:1", {});
+  unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
+  ASSERT_TRUE(first.ok() && second.ok()) << second.status();
+  std::vector<std::byte> data(1000);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i);
+  auto from = (*first)->Allocate(data.size());
+  auto to = (*second)->Allocate(600);
+  ASSERT_TRUE(from.ok() && to.ok());
+  ASSERT_TRUE((*from)->Upload(0, data).ok());
+  TheFaults().peer_bytes = 0;
+  ASSERT_TRUE((*to)->CopyFrom(100, **from, 300, 500).ok());
+  EXPECT_EQ(TheFaults().peer_bytes, 500u);
+  std::vector<std::byte> back(500);
+  ASSERT_TRUE((*to)->Download(100, back).ok());
+  EXPECT_TRUE(std::equal(back.begin(), back.end(), data.begin() + 300));
+  EXPECT_EQ((*to)->CopyFrom(200, **from, 0, 500).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ((*to)->CopyFrom(0, **from, 600, 500).code(), absl::StatusCode::kOutOfRange);
+  auto reference = device::OpenDevice("reference", {});
+  ASSERT_TRUE(reference.ok());
+  auto host = (*reference)->Allocate(100);
+  ASSERT_TRUE(host.ok());
+  EXPECT_EQ((*to)->CopyFrom(0, **host, 0, 100).code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ((*host)->CopyFrom(0, **to, 0, 100).code(), absl::StatusCode::kUnimplemented);
+}
+
+// A model in halves: the values between them go from one to the other.
+TEST_F(Cuda, AModelOnTwoGpus) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path, {.weight_type = Type::kQ8_0});
+  const std::vector<int32_t> prompt = {1, 2, 3, 4, 5};
+  std::vector<float> logits[2];
+  setenv("BANTAM_CUDA_EMULATED_DEVICES", "2", 1);
+  for (int i = 0; i < 2; ++i) {
+    engine::LoadOptions options;
+    options.device = i == 0 ? "reference" : "cuda-emulated:0,cuda-emulated:1,reference";
+    if (i == 1) {
+      options.control.place = {"blk\\.0\\.=cuda-emulated:0", "blk\\.1\\.=cuda-emulated:1"};
+      options.profiles.resize(3);
+      for (int d = 0; d < 2; ++d) {
+        options.profiles[d].bandwidth = 1e12;
+        options.profiles[d].operations = 1e14;
+        options.profiles[d].transfer_bandwidth = 1e11;
+      }
+    }
+    auto model = engine::Model::Load(path, options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    TheFaults().peer_bytes = 0;
+    ASSERT_TRUE((*session)->Decode(prompt).ok());
+    logits[i].assign((*session)->Logits().begin(), (*session)->Logits().end());
+    EXPECT_EQ(TheFaults().peer_bytes > 0, i == 1);
+  }
+  unsetenv("BANTAM_CUDA_EMULATED_DEVICES");
+  EXPECT_LE(Error(logits[0], logits[1]), 1e-6);
+}
+
 // A GPU that is lost is opened anew by the next load; what was made before says so and no more.
 TEST_F(Cuda, ALostDeviceIsAStatusAndTheNextLoadWorks) {
   testing::TempDir folder;
@@ -369,12 +717,7 @@ TEST_F(Cuda, WholeModelsAgreeWithTheReference) {
       for (int32_t token : {7, 8}) ASSERT_TRUE((*session)->Decode({&token, 1}).ok());
       logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
     }
-    double error = 0, norm = 0;
-    for (size_t i = 0; i < logits[0].size(); ++i) {
-      error += std::pow(double{logits[0][i]} - logits[1][i], 2);
-      norm += std::pow(double{logits[0][i]}, 2);
-    }
-    EXPECT_LE(error, (type == Type::kQ8_0 ? 1e-3 : 1e-6) * norm) << quant::Name(type);
+    EXPECT_LE(Error(logits[0], logits[1]), 1e-6) << quant::Name(type);
   }
 }
 

@@ -33,12 +33,12 @@ TEST(VulkanSmolLm2, SameGreedyTextAsTheReference) {
   const std::string path = testing::FetchedModel(testing::kSmolLm2);
   if (path.empty()) GTEST_SKIP() << "SmolLM2 is not fetched: run tests/models/fetch.sh";
   constexpr int kTokens = 64;
+  constexpr char kPrompt[] = "The three laws of thermodynamics say that";
   std::vector<std::vector<TokenId>> texts;
   for (const char* device : {"reference", "vulkan"}) {
     auto session = Open(path, {.context = 128, .ubatch = 8}, device);
     ASSERT_NE(session, nullptr);
-    const std::vector<TokenId> prompt =
-        session->model().tokenizer().Encode("The three laws of thermodynamics say that", {});
+    const std::vector<TokenId> prompt = session->model().tokenizer().Encode(kPrompt, {});
     ASSERT_TRUE(session->Decode(prompt).ok());
     std::vector<TokenId>& text = texts.emplace_back();
     for (int i = 0; i < kTokens; ++i) {
@@ -47,6 +47,16 @@ TEST(VulkanSmolLm2, SameGreedyTextAsTheReference) {
     }
   }
   EXPECT_EQ(texts[0], texts[1]);
+  // The same when only the token that is likeliest leaves the GPU.
+  auto session = Open(path, {.context = 128, .ubatch = 8, .likeliest = true}, "vulkan");
+  ASSERT_NE(session, nullptr);
+  ASSERT_TRUE(session->Decode(session->model().tokenizer().Encode(kPrompt, {})).ok());
+  std::vector<TokenId> text;
+  for (int i = 0; i < kTokens; ++i) {
+    text.push_back(session->Likeliest());
+    ASSERT_TRUE(session->Decode({&text.back(), 1}).ok());
+  }
+  EXPECT_EQ(text, texts[0]);
 }
 
 // Windows of 128 tokens rather than 512: a shader on a processor is slow. Golden figures are for

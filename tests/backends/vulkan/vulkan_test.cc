@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "backends/vulkan/device.h"
@@ -23,6 +24,7 @@
 #include "runtime/graph/memory_plan.h"
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/decode.h"
+#include "runtime/quant/encode.h"
 #include "tests/support/golden.h"
 #include "tests/support/tiny_model.h"
 
@@ -74,7 +76,9 @@ class Compiled {
         bindings[id] = {temp_.get(), static_cast<uint64_t>(plan.offsets[id])};
         continue;
       }
-      BANTAM_ASSIGN_OR_RETURN(buffers_[id], device.Allocate(value.SpanBytes()));
+      const bool is_weight = value.storage == graph::Storage::kWeight;
+      BANTAM_ASSIGN_OR_RETURN(buffers_[id], is_weight ? device.AllocateWeights(value.SpanBytes())
+                                                      : device.Allocate(value.SpanBytes()));
       bindings[id] = {buffers_[id].get(), 0};
     }
     bindings_ = bindings;
@@ -86,6 +90,7 @@ class Compiled {
   absl::Status Set(ValueId id, const std::vector<T>& values) {
     return bindings_[id].buffer->Upload(bindings_[id].offset, std::as_bytes(std::span(values)));
   }
+  std::string kernels() const { return executable_->Describe(); }
   absl::Status Run() {
     BANTAM_RETURN_IF_ERROR(executable_->Run(*stream_));
     return stream_->Synchronize();
@@ -138,6 +143,75 @@ TEST_F(Vulkan, DecodesTheGoldenBlocksToTheBit) {
     }
   }
   EXPECT_EQ(types, 33);
+}
+
+// A product of every type of operand with 40 columns; its dispatches, too.
+struct Product {
+  std::vector<float> values;
+  std::string kernels;
+};
+Product Multiply(const char* settings, Type type, const std::vector<std::byte>& weight,
+                 const std::vector<float>& x, int64_t k, int64_t m) {
+  setenv("BANTAM_VULKAN_TEST", settings, 1);
+  auto device = device::OpenDevice("vulkan:0", {});
+  EXPECT_TRUE(device.ok()) << device.status();
+  unsetenv("BANTAM_VULKAN_TEST");
+  const auto n = static_cast<int64_t>(x.size()) / k;
+  graph::Graph graph;
+  const ValueId w = graph.AddWeight("w", type, {k, m, 1, 1});
+  const ValueId input = graph.AddInput("x", Type::kF32, {k, n, 1, 1});
+  const ValueId out = graph.Add(Op::kMatMul, {w, input}, "out", graph::MatMulAttrs{});
+  graph.AddOutput(out);
+  Compiled compiled;
+  const absl::Status status = compiled.Make(**device, graph);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(compiled.Set(w, weight).ok() && compiled.Set(input, x).ok() && compiled.Run().ok());
+  return {compiled.Get(out, m * n), compiled.kernels()};
+}
+
+// Two planes of int8 keep activations nearly whole, those beside large ones too.
+TEST_F(Vulkan, IntegerDotProductsAreAsGoodAsF32) {
+  constexpr int64_t kWidth = 512, kRows = 70, kColumns = 40;
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kWidth * kColumns), w(kWidth * kRows);
+  for (float& v : w) v = 0.02f * normal(random);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = normal(random) * (i % 509 == 0 ? 100.0f : 1.0f);
+  for (Type type : {Type::kQ4_1, Type::kQ4_K, Type::kQ6_K, Type::kQ8_0}) {
+    SCOPED_TRACE(quant::Name(type));
+    const auto row_bytes = static_cast<size_t>(quant::RowBytes(type, kWidth));
+    std::vector<std::byte> weight(row_bytes * kRows);
+    for (int64_t row = 0; row < kRows; ++row) {
+      ASSERT_TRUE(quant::EncodeRow(type, &w[row * kWidth], &weight[row * row_bytes], kWidth).ok());
+    }
+    const Product exact = Multiply("dot=0", type, weight, x, kWidth, kRows);
+    const Product found = Multiply("dot=1", type, weight, x, kWidth, kRows);
+    EXPECT_THAT(exact.kernels, ::testing::Not(HasSubstr("int8")));
+    EXPECT_THAT(found.kernels, HasSubstr(absl::StrCat("matmul int8 ", quant::Name(type))));
+    EXPECT_THAT(found.kernels, HasSubstr("quantize: 1 dispatch\n"));
+    double difference = 0, square = 0;
+    for (size_t i = 0; i < found.values.size(); ++i) {
+      difference += std::pow(double{found.values[i]} - exact.values[i], 2);
+      square += std::pow(double{exact.values[i]}, 2);
+    }
+    std::printf("%s: %.1e of the result\n", std::string(quant::Name(type)).c_str(),
+                std::sqrt(difference / square));
+    // With one plane it would be 1e-2: activations as large as 300 beside those of 1.
+    EXPECT_LT(std::sqrt(difference / square), 1e-4);
+    EXPECT_GT(difference, 0);
+    // What is no number stays none, in its column alone.
+    std::vector<float> broken = x;
+    broken[3 * kWidth + 100] = NAN;
+    broken[5 * kWidth + 7] = INFINITY;
+    const Product nan = Multiply("dot=1", type, weight, broken, kWidth, kRows);
+    for (size_t i = 0; i < nan.values.size(); ++i) {
+      const bool is_broken = i / kRows == 3 || i / kRows == 5;
+      ASSERT_EQ(std::isfinite(nan.values[i]), !is_broken) << i;
+      if (!is_broken) {
+        ASSERT_EQ(nan.values[i], found.values[i]) << i;
+      }
+    }
+  }
 }
 
 // 300 MiB, more than twice what the smallest drivers bind at a time.
@@ -257,6 +331,141 @@ TEST_F(Vulkan, AllocationFailuresAreStatuses) {
   EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
 }
 
+// Weights larger than the GPU allocates in one piece: their rows, and their experts, lie across the
+// borders of pieces.
+TEST_F(Vulkan, AWeightLargerThanAnAllocation) {
+  constexpr int64_t kWidth = 36, kRows = 50, kExperts = 7, kTokens = 20;
+  std::mt19937 random(3);
+  std::vector<float> weights(kWidth * kRows * kExperts), x(kWidth * kTokens);
+  for (std::vector<float>* values : {&weights, &x}) {
+    for (float& v : *values) v = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+  }
+  std::vector<int32_t> experts(2 * kTokens), rows(40);
+  for (size_t i = 0; i < experts.size(); ++i) experts[i] = static_cast<int32_t>(i * i % 9) - 1;
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(9 * i) - 1;
+  std::vector<std::vector<float>> found;
+  for (const char* settings : {"", "allocation=20000", "allocation=20000,staging=1,transfer=1",
+                               "allocation=16000", "allocation=16000,binding=4096,tile=1"}) {
+    SCOPED_TRACE(settings);
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto device = device::OpenDevice("vulkan:0", {});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(device.ok()) << device.status();
+    graph::Graph graph;
+    const ValueId w = graph.AddWeight("w", Type::kF32, {kWidth, kRows, kExperts, 1});
+    const ValueId flat = graph.AddWeight("flat", Type::kF32, {kWidth, kRows * kExperts, 1, 1});
+    const ValueId input = graph.AddInput("x", Type::kF32, {kWidth, 1, kTokens, 1});
+    const ValueId one = graph.AddInput("one", Type::kF32, {kWidth, 1, 1, 1});
+    const ValueId ids = graph.AddInput("ids", Type::kI32, {2, kTokens, 1, 1});
+    const ValueId wanted = graph.AddInput("wanted", Type::kI32, {40, 1, 1, 1});
+    const ValueId outs[] = {graph.Add(Op::kMatMulExpert, {w, input, ids}, "experts"),
+                            graph.Add(Op::kMatMul, {flat, one}, "product", graph::MatMulAttrs{}),
+                            graph.Add(Op::kGatherRows, {flat, wanted}, "rows")};
+    for (ValueId out : outs) graph.AddOutput(out);
+    Compiled compiled;
+    const absl::Status status = compiled.Make(**device, graph);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_TRUE(compiled.Set(w, weights).ok() && compiled.Set(flat, weights).ok() &&
+                compiled.Set(input, x).ok() && compiled.Set(ids, experts).ok() &&
+                compiled.Set(wanted, rows).ok());
+    ASSERT_TRUE(compiled.Set(one, std::vector<float>(x.begin(), x.begin() + kWidth)).ok());
+    ASSERT_EQ(compiled.Get(w, weights.size()), weights);  // read back across pieces
+    ASSERT_TRUE(compiled.Run().ok());
+    std::vector<float>& all = found.emplace_back();
+    const size_t counts[] = {kRows * 2 * kTokens, kRows * kExperts, kWidth * 40};
+    for (int i = 0; i < 3; ++i) {
+      const std::vector<float> values = compiled.Get(outs[i], counts[i]);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    ASSERT_EQ(all.size(), found[0].size());
+    for (size_t i = 0; i < all.size(); ++i) ASSERT_NEAR(all[i], found[0][i], 1e-5) << i;
+  }
+  // A whole model.
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path);
+  std::vector<std::vector<float>> logits;
+  for (const char* settings : {"", "allocation=40000"}) {
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
+    ASSERT_TRUE(session.ok()) << session.status();
+    ASSERT_TRUE((*session)->Decode(std::vector<int32_t>{5, 200, 17}).ok());
+    logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
+// A cache of 2 MiB, larger than what the GPU allocates in one piece, and K or V of a layer larger
+// than it binds at a time.
+TEST_F(Vulkan, ACacheLargerThanAnAllocation) {
+  testing::TempDir folder;
+  const std::string path = folder.File("model.gguf");
+  testing::WriteTinyLlama(path, {.layers = 4, .context = 2048});
+  const std::vector<int32_t> prompt = {1, 2, 3, 4, 5};
+  std::vector<std::vector<float>> logits;
+  for (const char* settings :
+       {"", "allocation=600000,binding=65536", "staging=1,transfer=1,allocation=600000"}) {
+    setenv("BANTAM_VULKAN_TEST", settings, 1);
+    auto model = engine::Model::Load(path, {.device = "vulkan"});
+    unsetenv("BANTAM_VULKAN_TEST");
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto session = engine::Session::Create(*model, {.ubatch = 4, .kv_type = quant::Type::kF32});
+    ASSERT_TRUE(session.ok()) << session.status();
+    EXPECT_EQ((*session)->memory().kv_cache, 4 * 2 * 2 * 16 * 2048 * 4);
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE((*session)->Decode(prompt).ok());
+    logits.emplace_back((*session)->Logits().begin(), (*session)->Logits().end());
+  }
+  for (size_t i = 0; i < logits[0].size(); ++i) {
+    // Parts of the cache are summed apart.
+    ASSERT_NEAR(logits[1][i], logits[0][i], 1e-5) << i;
+    ASSERT_EQ(logits[2][i], logits[0][i]) << i;
+  }
+  setenv("BANTAM_VULKAN_TEST", "allocation=200000", 1);
+  auto model = engine::Model::Load(path, {.device = "vulkan"});
+  unsetenv("BANTAM_VULKAN_TEST");
+  ASSERT_TRUE(model.ok()) << model.status();
+  const absl::Status status =
+      engine::Session::Create(*model, {.ubatch = 4, .kv_type = quant::Type::kF32}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a KV cache of 2048 tokens needs 2.00 MiB"));
+}
+
+// Uploads have a queue of their own (here the same one in another role), and may run beside a
+// program; what they wrote is seen by the next.
+TEST_F(Vulkan, UploadsBesidePrograms) {
+  setenv("BANTAM_VULKAN_TEST", "staging=1,transfer=1", 1);
+  auto device = device::OpenDevice("vulkan:0", {});
+  unsetenv("BANTAM_VULKAN_TEST");
+  ASSERT_TRUE(device.ok()) << device.status();
+  // Larger than both halves of the staging memory.
+  constexpr int64_t kWidth = 5 << 20;
+  graph::Graph graph;
+  const ValueId x = graph.AddInput("x", Type::kF32, {kWidth, 1, 1, 1});
+  const ValueId out = graph.Add(Op::kScale, {x}, "out", graph::ScaleAttrs{2, 1});
+  graph.AddOutput(out);
+  Compiled compiled;
+  ASSERT_TRUE(compiled.Make(**device, graph).ok());
+  auto other = (*device)->Allocate(kWidth * sizeof(float));
+  ASSERT_TRUE(other.ok());
+  std::vector<float> values(kWidth), read(kWidth);
+  for (int round = 0; round < 3; ++round) {
+    for (int64_t i = 0; i < kWidth; ++i) values[i] = static_cast<float>(i % 1001 + round);
+    ASSERT_TRUE(compiled.Set(x, values).ok());
+    absl::Status uploaded;
+    std::thread thread([&] { uploaded = (*other)->Upload(0, std::as_bytes(std::span(values))); });
+    const absl::Status ran = compiled.Run();
+    thread.join();
+    ASSERT_TRUE(ran.ok() && uploaded.ok());
+    const std::vector<float> found = compiled.Get(out, kWidth);
+    ASSERT_TRUE((*other)->Download(0, std::as_writable_bytes(std::span(read))).ok());
+    EXPECT_EQ(read, values);
+    for (int64_t i = 0; i < kWidth; ++i) ASSERT_EQ(found[i], 2 * values[i] + 1) << i;
+  }
+}
+
 TEST_F(Vulkan, MemoryIsCountedExactly) {
   const device::MemoryInfo before = device_->memory();
   {
@@ -324,8 +533,8 @@ TEST_F(Vulkan, AThousandLoadsLeaveMemoryFlat) {
     }
   }
   EXPECT_EQ(device_->memory().free, free);
-  // lavapipe itself keeps 2.6 KiB a load, on its queue's thread; 800 loads that each kept 4 KiB more
-  // would be 5 MiB.
+  // lavapipe itself keeps 2.6 KiB a load, on its queue's thread; 800 loads that each kept 4 KiB
+  // more would be 5 MiB.
   EXPECT_LT(ResidentBytes(), settled + (4 << 20));
 }
 

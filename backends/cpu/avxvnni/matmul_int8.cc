@@ -1,0 +1,27 @@
+#include <array>
+#include <type_traits>
+#include <utility>
+
+#include "backends/cpu/avx2/unpack.h"
+#include "backends/cpu/avx2/unpack_codebook.h"
+#include "backends/cpu/avxvnni/isa.h"
+#include "backends/cpu/avxvnni/set.h"
+
+BANTAM_AVXVNNI_BEGIN
+
+namespace bantam::cpu::avxvnni {
+using namespace avx2;
+namespace {
+
+constexpr bool kVnni = true;
+inline __m256i AddDots(__m256i sum, __m256i weights, __m256i x) {
+  return _mm256_dpbusd_avx_epi32(sum, weights, x);
+}
+
+}  // namespace
+
+#include "backends/cpu/avx2/matmul_int8.inc"
+
+}  // namespace bantam::cpu::avxvnni
+
+BANTAM_AVXVNNI_END
