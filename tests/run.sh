@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Runs every test: installs and fetches what is missing, builds, tests.
 #
-#   tests/run.sh [release|asan|tsan|all]
+#   tests/run.sh [release|asan|tsan|arm64|all]
 #
 # release: every test. asan: all but the slow ones, under the address and undefined-behaviour
-# sanitizers. tsan: what several threads do at once, under the thread sanitizer. all, the default:
-# these three, release last. The presets of CMakePresets.json and the labels in tests/CMakeLists.txt say
+# sanitizers. tsan: what several threads do at once, under the thread sanitizer. arm64: what the CPU
+# backend computes, cross-compiled and run in QEMU (arm64/run.sh). all, the default: these four, release
+# last. The presets of CMakePresets.json and the labels in tests/CMakeLists.txt say
 # what exactly each builds and runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case "${1:-all}" in
-  all) presets=(tsan asan release) ;;
-  release | asan | tsan) presets=("$1") ;;
+  all) presets=(tsan asan arm64 release) ;;
+  release | asan | tsan | arm64) presets=("$1") ;;
   *)
-    echo "usage: tests/run.sh [release|asan|tsan|all]" >&2
+    echo "usage: tests/run.sh [release|asan|tsan|arm64|all]" >&2
     exit 2
     ;;
 esac
@@ -34,6 +35,10 @@ jobs=$(nproc)
 failed=()
 for preset in "${presets[@]}"; do
   echo "== $preset"
+  if [[ $preset == arm64 ]]; then
+    bash tests/arm64/run.sh || failed+=(arm64)
+    continue
+  fi
   pch=ON
   [[ $preset == release ]] && pch=OFF
   cmake --preset "$preset" -DBANTAM_WERROR=ON -DBANTAM_PCH=$pch

@@ -42,6 +42,7 @@ KernelSet MakeKernels(absl::string_view isa, bool (*runs_here)(), int64_t (*int8
   };
   use(graph::Op::kMatMul, &simd::MatMul<Isa>::Prepare);
   use(graph::Op::kMatMulExpert, &simd::MatMul<Isa>::PrepareExpert);
+  // What has no panels is the same for both.
   use(graph::Op::kNorm, &simd::Elementwise<neon::Isa>::PrepareNorm);
   use(graph::Op::kRope, &simd::Elementwise<neon::Isa>::PrepareRope);
   use(graph::Op::kAttention, &simd::Attention<neon::Isa>::Prepare);

@@ -1,6 +1,5 @@
 // Panels by products of 2 x 8 and 8 x 2 bytes. Few columns are left to dot products of bytes.
 
-#include <algorithm>
 #include <array>
 
 #include "backends/cpu/neon/isa.h"
@@ -89,7 +88,7 @@ Int8Kernels KernelsOf() {
       {},
       &Pack<Block>,
       {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
-  std::copy_n(Isa::Int8KernelsOf(Block::kType)->vector, Set::kVectorColumns, kernels.vector);
+  kernels.vector = Isa::Int8KernelsOf(Block::kType)->vector;
   return kernels;
 }
 

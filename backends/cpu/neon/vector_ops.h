@@ -1,4 +1,4 @@
-// Operations on contiguous f32, for the ops between the products.
+// The operations of simd/vector_ops_declared.inc with NEON.
 #pragma once
 
 #include <cstdint>
