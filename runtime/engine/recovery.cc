@@ -23,9 +23,10 @@ int Session::Impl::FindLost() const {
   if (lost >= 0) return lost;
   for (size_t d = 0; d < model->devices().size(); ++d) {
     bool is_lost = model->weights()[d].IsLost();
-    for (const Buffers* buffers : {&inputs, &kv, &temp}) {
+    for (const Buffers* buffers : {&inputs, &temp}) {
       is_lost |= d < buffers->size() && IsLost((*buffers)[d].get());
     }
+    is_lost |= d < kv.size() && !kv[d].empty() && IsLost(kv[d][0].get());
     for (const auto& buffer : unit_buffers) {
       is_lost |= static_cast<int>(d) == placement.streaming.device && IsLost(buffer.get());
     }
