@@ -1,6 +1,6 @@
 #version 450
-// top_k for one of a long row (the logits): a workgroup finds the first of one of `parts` parts of a
-// row, and in a second dispatch the first of what was found in the parts.
+// top_k for one of a long row (the logits): a workgroup finds the first of one of `parts` parts of
+// a row, and in a second dispatch the first of what was found in the parts.
 #include "common.glsl"
 #include "order.glsl"
 layout(constant_id = 1) const uint JOIN = 0;  // 1: the second dispatch

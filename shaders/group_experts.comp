@@ -1,6 +1,6 @@
 #version 450
-// For an expert-indexed product of many tokens: the pairs (slot, token) of each expert together, cut
-// into tiles of at most `width`. One workgroup does it all. It writes
+// For an expert-indexed product of many tokens: the pairs (slot, token) of each expert together,
+// cut into tiles of at most `width`. One workgroup does it all. It writes
 //
 //   word 0            how many tiles
 //   words 1 ..        three of each tile: its expert, where in `lists` its pairs begin, how many

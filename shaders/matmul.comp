@@ -4,8 +4,8 @@
 // for all columns; an invocation sums THREAD_M x THREAD_N of the tile in registers. What a slice is
 // and how it is multiplied is in tile_f32.glsl and tile_int8.glsl.
 //
-// With experts a column is a pair (slot, token); group_experts.comp has made the list of tiles, each
-// of columns of one expert.
+// With experts a column is a pair (slot, token); group_experts.comp has made the list of tiles,
+// each of columns of one expert.
 #include "common.glsl"
 #include "weights.glsl"
 layout(constant_id = 2) const uint TILE_M = 64;

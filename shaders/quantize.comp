@@ -1,5 +1,5 @@
 #version 450
-// Rows of f32 to planes of int8 (planes.glsl). Eight invocations to 32 elements, four elements each.
+// Rows of f32 to planes of int8 (planes.glsl). Eight invocations to 32 elements, four each.
 #include "common.glsl"
 #include "planes.glsl"
 
@@ -15,7 +15,8 @@ shared uint peaks[LOCAL];  // as bits, which order as magnitudes do, what is not
 shared int totals[LOCAL];
 
 uint Pack(ivec4 v) {
-  return (uint(v.x) & 0xFFu) | (uint(v.y) & 0xFFu) << 8 | (uint(v.z) & 0xFFu) << 16 | uint(v.w) << 24;
+  return (uint(v.x) & 0xFFu) | (uint(v.y) & 0xFFu) << 8 | (uint(v.z) & 0xFFu) << 16 |
+         uint(v.w) << 24;
 }
 
 void main() {

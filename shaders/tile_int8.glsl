@@ -4,10 +4,11 @@
 #include "planes.glsl"
 layout(binding = 2) readonly buffer Planes { uint planes[]; };
 
-// glslang of 2023 does not know GL_EXT_integer_dot_product. DotProduct, DotProductInput4x8BitPacked;
-// OpSDot, whose last operand is PackedVectorFormat4x8Bit.
+// glslang of 2023 has no name for it: OpSDot is 4450, its last operand PackedVectorFormat4x8Bit (0),
+// and it needs the capabilities DotProduct and DotProductInput4x8BitPacked.
 #extension GL_EXT_spirv_intrinsics : require
-spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018],
+                  id = 4450)
 int DotOfBytes(int a, int b, spirv_literal int format);
 int Dot(uint a, uint b) { return DotOfBytes(int(a), int(b), 0); }
 

@@ -47,8 +47,8 @@ TileShape TileShapeOf(const Traits& traits, int64_t columns) {
   return {64, 32, 4, 2};
 }
 
-// At least so many tiles of `width` has group_experts.comp room to make: each expert may have one
-// that is not full, and so may the pairs of none.
+// More tiles of `width` columns group_experts.comp never makes: each expert may have one that is
+// not full, and so may the pairs of no expert.
 int64_t MostTiles(int64_t pairs, int64_t experts, int64_t width) {
   return pairs / width + std::min(pairs, experts + 1);
 }
