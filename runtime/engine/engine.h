@@ -186,8 +186,8 @@ class Session {
   int64_t computed() const;
   int64_t context() const;
   int64_t ubatch() const;
-  // Tokens of a prompt that Decode takes at once as fast as more: a step, or where two are under way
-  // at once, several. Who wants to be asked in between gives it no more.
+  // Tokens of a prompt that Decode takes at once as fast as more: a step, or where two are under
+  // way at once, several. Who wants to be asked in between gives it no more.
   int64_t prompt_batch() const;
   // Token counts of the steps that were compiled, increasing: the shape classes.
   std::vector<int64_t> shape_classes() const;
