@@ -74,8 +74,8 @@ graph::Graph StepGraph(const gpu::ModelShape& s, const gpu::Mixture& types, int6
                                    "attention", graph::AttentionAttrs{.scale = 0.1f});
     const ValueId flat = g.Add(Op::kReshape, {attended}, "flat",
                                graph::ReshapeAttrs{{s.heads * s.head_dim, n, 1, 1}});
-    x = g.Add(Op::kBinary, {x, matmul(types.usual, s.width, flat, s.heads * s.head_dim)}, "residual",
-              graph::BinaryAttrs{});
+    x = g.Add(Op::kBinary, {x, matmul(types.usual, s.width, flat, s.heads * s.head_dim)},
+              "residual", graph::BinaryAttrs{});
     const ValueId f = norm(x);
     const ValueId gated = g.Add(Op::kGated,
                                 {matmul(types.usual, s.feed_forward, f, s.width),

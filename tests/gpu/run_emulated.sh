@@ -16,14 +16,14 @@ export BANTAM_BUNDLE_PLUGINS=$build/tests/cuda_emulator/plugins/bantam_backend_c
 mkdir "$folder/peer"
 cat >"$folder/peer/llama-bench" <<'PEER'
 #!/bin/sh
-echo '[ { "n_prompt": 24, "avg_ts": 100.5 }, { "n_gen": 2, "avg_ts": 10.25 } ]'
+echo '[ { "n_prompt": 24, "avg_ts": 100.5 }, { "n_gen": 2, "avg_ts": 10.5 } ]'
 PEER
 chmod +x "$folder/peer/llama-bench"
 status=0
 "$folder/bundle/run.sh" --peer "$folder/peer" --shape tiny --quick cuda-emulated | tee "$folder/out" ||
   status=$?
 for line in '^\| conformance matmul \| passed ' '^\| conformance attention \| passed ' \
-  '^\| CUDA emulator .* tiny IQ4_XS ' '^\| tiny Q8_0 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| 100.5 \| 10.25 \|'; do
+  '^\| CUDA emulator .* tiny IQ4_XS ' '^\| tiny Q8_0 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| 100.5 \| 10.5 \|'; do
   if ! grep -qE "$line" "$folder/out"; then
     echo "run_emulated.sh: no line like $line" >&2
     status=1
