@@ -60,6 +60,7 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   observed = nullptr;
   second = {};
   unit_buffers = {};
+  registrations.clear();
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
   for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
   kv.clear();

@@ -67,6 +67,7 @@ struct Session::Impl {
   } second;
   // For weights that come for a step (schedule/stream.h); both on one device.
   std::array<std::unique_ptr<device::Buffer>, 2> unit_buffers;
+  std::vector<std::unique_ptr<device::HostRegistration>> registrations;  // of what comes
   std::vector<float> downloaded_logits;  // only where the device's memory is not the host's
   std::span<const float> logits;
   std::vector<TokenId> likeliest;  // by row of the last Decode; room for ubatch

@@ -250,6 +250,7 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
 
 absl::Status Session::Impl::AllocateUnits() {
   unit_buffers = {};
+  registrations.clear();
   if (!Streams()) return absl::OkStatus();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
   const int d = placement.streaming.device;
@@ -270,6 +271,18 @@ absl::Status Session::Impl::AllocateUnits() {
     unit_buffers = {};
     placement.streaming = {};
     return absl::OkStatus();
+  }
+  for (const schedule::Segment& segment : partition.segments) {
+    if (segment.unit < 0) continue;
+    for (const auto& place : schedule::LayOutUnit(partition.graph, segment, profile).places) {
+      const std::string& name = partition.graph.value(place.weight).name;
+      const gguf::TensorInfo* tensor = model->file().FindTensor(name);
+      if (tensor == nullptr) continue;
+      auto registered = device(d).RegisterHost(tensor->data);
+      // Copies are slower without, and right all the same.
+      if (!registered.ok()) return absl::OkStatus();
+      registrations.push_back(*std::move(registered));
+    }
   }
   return absl::OkStatus();
 }
