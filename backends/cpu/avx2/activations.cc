@@ -72,7 +72,7 @@ void QuantizeRun(const float* x, int8_t* quants, RunOfActivations& run) {
   run.rest = kNoRest;
 }
 
-float SumOfSquares(const float* x, int64_t n) {
+float SquaresOfRow(const float* x, int64_t n) {
   __m256 sum = _mm256_setzero_ps();
   for (int64_t i = 0; i < n; i += 8) {
     const __m256 v = _mm256_loadu_ps(x + i);
@@ -84,47 +84,9 @@ float SumOfSquares(const float* x, int64_t n) {
          ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
-// The scale from which on a run gets a rest: where its mean squared error, d^2 / 12, is 0.02 % of
-// the row's mean square. In a row of a bell curve nearly no run is.
-float LeastScaleWithRest(const float* x, const RunOfActivations* runs, int64_t k) {
-  constexpr float kShare = 2e-4f;
-  float least = std::sqrt(12 * kShare * SumOfSquares(x, k) / static_cast<float>(k));
-  if (!(least <= __FLT_MAX__)) return __FLT_MAX__;
-  while (true) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < k / kRun; ++i) count += runs[i].d > least ? 1 : 0;
-    if (count <= simd::ActivationRows::MostRests(k)) return least;
-    least *= 1.25f;
-  }
-}
-
-// What rounding left of a run.
-void QuantizeRest(const float* x, const int8_t* quants, float d, int8_t* to,
-                  RunOfActivations& rest) {
-  float left[kRun];
-  for (int64_t i = 0; i < kRun; ++i) {
-    left[i] = std::fma(-d, static_cast<float>(quants[i]), x[i]);
-  }
-  QuantizeRun(left, to, rest);
-}
-
 }  // namespace
 
-void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x) {
-  int8_t* const quants = rows.Quants(r);
-  RunOfActivations* const runs = rows.Runs(r);
-  const int64_t count = rows.k / kRun;
-  for (int64_t i = 0; i < count; ++i) {
-    QuantizeRun(x + i * kRun, quants + i * kRun, runs[i]);
-  }
-  const float least = LeastScaleWithRest(x, runs, rows.k);
-  auto rest = static_cast<int32_t>(count);
-  for (int64_t i = 0; i < count; ++i) {
-    if (!(runs[i].d > least)) continue;
-    QuantizeRest(x + i * kRun, quants + i * kRun, runs[i].d, quants + rest * kRun, runs[rest]);
-    runs[i].rest = rest++;
-  }
-}
+#include "backends/cpu/simd/quantize.inc"
 
 }  // namespace bantam::cpu::avx2
 

@@ -219,6 +219,29 @@ TEST_P(EverySet, ExtremeActivations) {
   }
 }
 
+// Their squares are 0 or infinite in f32.
+TEST_P(EverySet, RowsOfTinyAndHugeActivations) {
+  auto device = Open(GetParam(), 1), exact = Open("portable", 1);
+  for (const float magnitude : {1e-38f, 1e-30f, 1e-23f, 1e-22f, 1e30f}) {
+    Case c = MatMul(Type::kQ8_0, 1024, 3, 0, 1);
+    for (auto& [id, bytes] : c.data) {
+      if (c.graph.value(id).storage != graph::Storage::kInput) continue;
+      for (size_t i = 0; i < bytes.size(); i += sizeof(float)) {
+        float x;
+        std::memcpy(&x, &bytes[i], sizeof(x));
+        x *= magnitude;
+        std::memcpy(&bytes[i], &x, sizeof(x));
+      }
+    }
+    Case same = c;
+    const std::vector<float> found = RunAndRead(*device, c), expected = RunAndRead(*exact, same);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      EXPECT_NEAR(found[i], expected[i], 20 * magnitude + 1e-35) << magnitude;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sets, EverySet, ::testing::ValuesIn(InstructionSets()),
                          [](const auto& info) { return info.param; });
 
