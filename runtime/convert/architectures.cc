@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "runtime/base/printable.h"
@@ -111,6 +112,59 @@ constexpr KeyName kGraniteKeys[] = {
     {"attention_multiplier", "attention.scale", KeyName::kFloat},
 };
 
+constexpr TensorName kGraniteMoeNames[] = {
+    {"model.layers.#.block_sparse_moe.router.layer", "blk.#.ffn_gate_inp"},
+    {"model.layers.#.block_sparse_moe.input_linear", "blk.#.ffn_gate_exps|blk.#.ffn_up_exps"},
+    {"model.layers.#.block_sparse_moe.output_linear", "blk.#.ffn_down_exps"},
+    {"model.layers.#.shared_mlp.input_linear", "blk.#.ffn_gate_shexp|blk.#.ffn_up_shexp"},
+    {"model.layers.#.shared_mlp.output_linear", "blk.#.ffn_down_shexp"},
+};
+constexpr KeyName kGraniteMoeKeys[] = {
+    {"logits_scaling", "logit_scale", KeyName::kFloat},
+    {"residual_multiplier", "residual_scale", KeyName::kFloat},
+    {"embedding_multiplier", "embedding_scale", KeyName::kFloat},
+    {"attention_multiplier", "attention.scale", KeyName::kFloat},
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"intermediate_size", "expert_feed_forward_length"},
+    {"shared_intermediate_size", "expert_shared_feed_forward_length", KeyName::kInt, false},
+};
+
+constexpr TensorName kBertNames[] = {
+    {"embeddings.word_embeddings", "token_embd"},
+    {"embeddings.position_embeddings", "position_embd"},
+    {"embeddings.token_type_embeddings", "token_types"},
+    {"embeddings.LayerNorm", "token_embd_norm"},
+    {"encoder.layer.#.attention.self.query", "blk.#.attn_q"},
+    {"encoder.layer.#.attention.self.key", "blk.#.attn_k"},
+    {"encoder.layer.#.attention.self.value", "blk.#.attn_v"},
+    {"encoder.layer.#.attention.output.dense", "blk.#.attn_output"},
+    {"encoder.layer.#.attention.output.LayerNorm", "blk.#.attn_output_norm"},
+    {"encoder.layer.#.intermediate.dense", "blk.#.ffn_up"},
+    {"encoder.layer.#.output.dense", "blk.#.ffn_down"},
+    {"encoder.layer.#.output.LayerNorm", "blk.#.layer_output_norm"},
+};
+constexpr TensorName kNomicBertNames[] = {
+    {"embeddings.word_embeddings", "token_embd"},
+    {"embeddings.token_type_embeddings", "token_types"},
+    {"emb_ln", "token_embd_norm"},
+    {"encoder.layers.#.attn.Wqkv", "blk.#.attn_qkv"},
+    {"encoder.layers.#.attn.out_proj", "blk.#.attn_output"},
+    {"encoder.layers.#.norm1", "blk.#.attn_output_norm"},
+    {"encoder.layers.#.mlp.fc11", "blk.#.ffn_up"},
+    {"encoder.layers.#.mlp.fc12", "blk.#.ffn_gate"},
+    {"encoder.layers.#.mlp.fc2", "blk.#.ffn_down"},
+    {"encoder.layers.#.norm2", "blk.#.layer_output_norm"},
+};
+constexpr Alias kNomicBertAliases[] = {
+    {"n_positions", "max_position_embeddings"}, {"n_embd", "hidden_size"},
+    {"n_layer", "num_hidden_layers"},           {"n_inner", "intermediate_size"},
+    {"n_head", "num_attention_heads"},          {"layer_norm_epsilon", "layer_norm_eps"},
+    {"rotary_emb_base", "rope_theta"},
+};
+constexpr Expected kNomicBert[] = {
+    {"rotary_emb_fraction", 1}, {"rotary_emb_interleaved", 0}, {"moe_every_n_layers", 0}};
+
 constexpr TensorName kStarcoder2Names[] = {
     {"model.layers.#.mlp.c_fc", "blk.#.ffn_up"},
     {"model.layers.#.mlp.c_proj", "blk.#.ffn_down"},
@@ -181,6 +235,25 @@ constexpr ArchitectureRow kRows[] = {
      .target = "granite",
      .extra_keys = kGraniteKeys,
      .interleave_rope = true},
+    {.names = "GraniteMoeForCausalLM GraniteMoeSharedForCausalLM",
+     .target = "granitemoe",
+     .extra_names = kGraniteMoeNames,
+     .extra_keys = kGraniteMoeKeys,
+     .interleave_rope = true},
+    {.names = "BertModel BertForMaskedLM",
+     .target = "bert",
+     .extra_names = kBertNames,
+     .layer_norm = true,
+     .encoder = true,
+     .rotates = false,
+     .prefix = "bert."},
+    {.names = "NomicBertModel",
+     .target = "nomic-bert",
+     .extra_names = kNomicBertNames,
+     .expected = kNomicBert,
+     .layer_norm = true,
+     .encoder = true,
+     .aliases = kNomicBertAliases},
     {.names = "Starcoder2ForCausalLM",
      .target = "starcoder2",
      .extra_names = kStarcoder2Names,
@@ -238,6 +311,7 @@ absl::StatusOr<const ArchitectureRow*> FindArchitecture(const JsonFile& config) 
 }
 
 std::optional<Target> TargetOf(const ArchitectureRow& row, absl::string_view source) {
+  absl::ConsumePrefix(&source, row.prefix);
   const size_t dot = source.rfind('.');
   if (dot == absl::string_view::npos) return std::nullopt;
   absl::string_view suffix = source.substr(dot), stem = source.substr(0, dot);
@@ -251,10 +325,11 @@ std::optional<Target> TargetOf(const ArchitectureRow& row, absl::string_view sou
       if (name.bare != bare) continue;
       const auto match = MatchName(name.source, stem);
       if (!match) continue;
-      Target target{absl::StrCat(name.target, suffix), match->expert};
-      if (const size_t at = target.name.find('#'); at != std::string::npos) {
-        target.name.replace(at, 1, match->layer);
-      }
+      const std::string of_layer = absl::StrReplaceAll(name.target, {{"#", match->layer}});
+      const std::pair<absl::string_view, absl::string_view> halves =
+          absl::StrSplit(of_layer, absl::MaxSplits('|', 1));
+      Target target{absl::StrCat(halves.first, suffix), "", match->expert};
+      if (!halves.second.empty()) target.other_half = absl::StrCat(halves.second, suffix);
       return target;
     }
   }
@@ -262,7 +337,9 @@ std::optional<Target> TargetOf(const ArchitectureRow& row, absl::string_view sou
 }
 
 bool IsIgnored(absl::string_view source) {
-  return absl::EndsWith(source, ".rotary_emb.inv_freq") ||
+  return absl::EndsWith(source, "embeddings.position_ids") ||
+         absl::StrContains(source, "pooler.dense.") || absl::StartsWith(source, "cls.") ||
+         absl::EndsWith(source, ".rotary_emb.inv_freq") ||
          absl::EndsWith(source, ".attention.bias") ||
          absl::EndsWith(source, ".attention.masked_bias");
 }

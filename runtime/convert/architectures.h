@@ -14,7 +14,8 @@
 namespace bantam::convert {
 
 // The same tensor in a checkpoint and in GGUF; # stands for the layer, % for the expert. Both
-// without ".weight" or ".bias", which carry over.
+// without ".weight" or ".bias", which carry over. Two targets, apart by a '|', take a half each of
+// the rows, of every matrix of a stack.
 struct TensorName {
   absl::string_view source, target;
   bool bare = false;  // there without ".weight"
@@ -33,6 +34,11 @@ struct Expected {
   double value = 0;  // of a bool 0 or 1; of a list its length
 };
 
+// A key of config.json under another name than most files have.
+struct Alias {
+  absl::string_view there, usual;
+};
+
 struct ArchitectureRow {
   absl::string_view names;                  // of config.json's "architectures", separated by spaces
   absl::string_view target;                 // general.architecture
@@ -47,13 +53,20 @@ struct ArchitectureRow {
   bool layer_norm = false;
   bool fused_experts = false;     // see fused_experts.h
   bool windows_by_layer = false;  // some layers see only a window; config.json may say which
+  // For embeddings: all tokens see each other, there is no output, and the vocabulary is
+  // WordPiece's.
+  bool encoder = false;
+  bool rotates = true;       // has rotary positions
+  absl::string_view prefix;  // that names of tensors may have in front
+  std::span<const Alias> aliases;
 };
 
 // By config.json's "architectures"; kUnimplemented lists those known.
 absl::StatusOr<const ArchitectureRow*> FindArchitecture(const JsonFile& config);
 
 struct Target {
-  std::string name;  // "blk.3.attn_q.weight"
+  std::string name;        // "blk.3.attn_q.weight"
+  std::string other_half;  // the name that the second half of the rows gets; "": all are one
   int64_t expert = -1;
 };
 // Nothing for a tensor that no GGUF file has a place for.

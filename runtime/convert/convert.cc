@@ -38,6 +38,8 @@ struct Job {
   int64_t rope_heads = 0;  // the rows of each head go from halves to neighbours; 0: they stay
   float add = 0;           // to every element
   std::optional<FusedPart> fused;
+  // Of each matrix of a source only this part of the rows.
+  int64_t matrices = 1, parts = 1, part = 0;
 
   int64_t elements() const {
     int64_t count = 1;
@@ -88,19 +90,45 @@ void InterleaveRope(int64_t heads, int64_t rows, std::span<const std::byte> sour
   }
 }
 
+// How an encoder's outputs become one vector, as sentence-transformers notes it beside the model.
+// Without, the reader decides.
+absl::Status WritePooling(const std::string& folder, absl::string_view target,
+                          gguf::Writer& writer) {
+  const auto config = JsonFile::Open(folder + "/1_Pooling/config.json");
+  if (absl::IsNotFound(config.status())) return absl::OkStatus();
+  BANTAM_RETURN_IF_ERROR(config.status());
+  constexpr std::pair<const char*, uint32_t> kModes[] = {{"pooling_mode_mean_tokens", 1},
+                                                         {"pooling_mode_cls_token", 2},
+                                                         {"pooling_mode_lasttoken", 3}};
+  for (const auto& [mode, number] : kModes) {
+    BANTAM_ASSIGN_OR_RETURN(const auto is_on, config->Bool(mode));
+    if (!is_on.value_or(false)) continue;
+    writer.Set(absl::StrCat(target, ".pooling_type"), number);
+    return absl::OkStatus();
+  }
+  return absl::UnimplementedError(
+      absl::StrCat(config->name(), ": none of the modes mean, cls and last token is on"));
+}
+
 class FolderConverter {
  public:
   FolderConverter(const std::string& folder, const Options& options, ProgressFn progress)
       : folder_(folder), options_(options), progress_(progress) {}
 
   absl::StatusOr<Report> Run(const std::string& output) {
-    BANTAM_ASSIGN_OR_RETURN(const JsonFile config, JsonFile::Open(folder_ + "/config.json"));
+    BANTAM_ASSIGN_OR_RETURN(JsonFile config, JsonFile::Open(folder_ + "/config.json"));
     BANTAM_ASSIGN_OR_RETURN(const ArchitectureRow* row, FindArchitecture(config));
+    for (const Alias& alias : row->aliases) config.Alias(alias.there, alias.usual);
     BANTAM_ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(folder_));
-    const SourceTensor* embedding = checkpoint_->Find("model.embed_tokens.weight");
-    if (embedding == nullptr || embedding->shape.size() != 2) {
+    const SourceTensor* embedding = nullptr;
+    for (const SourceTensor* source : checkpoint_->tensors()) {
+      const auto target = TargetOf(*row, source->name);
+      if (target && target->name == "token_embd.weight") embedding = source;
+    }
+    if (embedding == nullptr) return Missing("token_embd.weight");
+    if (embedding->shape.size() != 2) {
       return absl::InvalidArgumentError(
-          absl::StrCat(folder_, ": tensor model.embed_tokens.weight is missing or no matrix"));
+          absl::StrCat(folder_, ": tensor ", embedding->name, " is no matrix"));
     }
     BANTAM_ASSIGN_OR_RETURN(const Vocabulary vocabulary,
                             ReadVocabulary(folder_, config, embedding->shape[0], options_.pre));
@@ -112,6 +140,7 @@ class FolderConverter {
     writer.Set("general.name", absl::string_view(name));
     BANTAM_ASSIGN_OR_RETURN(const HyperParameters params,
                             WriteHyperParameters(config, *row, writer));
+    if (row->encoder) BANTAM_RETURN_IF_ERROR(WritePooling(folder_, row->target, writer));
     BANTAM_RETURN_IF_ERROR(Plan(*row, params));
     writer.Set("general.file_type", FileType());
     vocabulary.AddTo(writer);
@@ -168,6 +197,10 @@ class FolderConverter {
       if (target->name == "output.weight" && params.tied) continue;
       BANTAM_ASSIGN_OR_RETURN(Job job, MakeJob(row, params, *source, *target));
       if (target->expert < 0) {
+        jobs_.push_back(job);
+        if (target->other_half.empty()) continue;
+        job.name = target->other_half;
+        job.part = 1;
         jobs_.push_back(std::move(job));
         continue;
       }
@@ -187,7 +220,7 @@ class FolderConverter {
         }
       }
     }
-    return CheckComplete(params);
+    return CheckComplete(row, params);
   }
 
   absl::Status Stack(const SourceTensor& source, int64_t expert, Job& job) const {
@@ -217,16 +250,35 @@ class FolderConverter {
                                                    " is of type ", source.dtype,
                                                    "; supported are F32, F16 and BF16"));
     }
-    if (source.shape.empty() || source.shape.size() > 2) {
-      return failed(absl::StrCat("has ", source.shape.size(), " dimensions; expected 1 or 2"));
+    const bool is_stack = absl::StrContains(target.name, "_exps.") && target.expert < 0;
+    const size_t most = is_stack ? 3 : 2;
+    if (source.shape.empty() || source.shape.size() > most ||
+        (is_stack && source.shape.size() < 3)) {
+      return failed(absl::StrCat("has ", source.shape.size(), " dimensions; expected ",
+                                 is_stack ? "3" : "1 or 2"));
     }
     Job job{.name = target.name, .from = *type, .sources = {&source}};
     job.shape.assign(source.shape.rbegin(), source.shape.rend());
+    if (is_stack) {
+      job.matrices = source.shape[0];
+      if (job.matrices != params.experts) {
+        return failed(
+            absl::StrFormat("is of %d experts, config.json says %d", job.matrices, params.experts));
+      }
+    }
+    if (!target.other_half.empty()) {
+      if (job.shape.size() < 2 || job.shape[1] % 2 != 0) return failed("has no two halves of rows");
+      job.parts = 2;
+      job.shape[1] /= 2;
+    }
     // The score of the expert that all tokens share is a matrix of one row there, a vector here.
     if (job.shape.size() == 2 && job.shape[1] == 1) job.shape.pop_back();
-    // Routers are kept exact: they are small, and a wrong choice of experts costs much.
-    const bool is_router = absl::StrContains(target.name, ".ffn_gate_inp");
-    job.to = job.shape.size() == 2 && !is_router ? options_.type.value_or(*type) : Type::kF32;
+    // Routers are kept exact: they are small, and a wrong choice of experts costs much. So are
+    // tables of which each token reads a row.
+    const bool is_exact = absl::StrContains(target.name, ".ffn_gate_inp") ||
+                          target.name == "position_embd.weight" ||
+                          target.name == "token_types.weight";
+    job.to = job.shape.size() >= 2 && !is_exact ? options_.type.value_or(*type) : Type::kF32;
     if (row.interleave_rope) {
       if (absl::StrContains(target.name, ".attn_q.")) job.rope_heads = params.heads;
       if (absl::StrContains(target.name, ".attn_k.")) job.rope_heads = params.heads_kv;
@@ -240,13 +292,15 @@ class FolderConverter {
   }
 
   // Each layer has as many tensors as the first, and there are as many layers as the config says.
-  absl::Status CheckComplete(const HyperParameters& params) const {
+  absl::Status CheckComplete(const ArchitectureRow& row, const HyperParameters& params) const {
     absl::flat_hash_set<absl::string_view> names;
     for (const Job& job : jobs_) names.insert(job.name);
-    for (absl::string_view name : {"token_embd.weight", "output_norm.weight"}) {
+    for (absl::string_view name :
+         {"token_embd.weight", row.encoder ? "token_embd_norm.weight" : "output_norm.weight"}) {
       if (!names.contains(name)) return Missing(name);
     }
-    if (!params.tied && !names.contains("output.weight")) return Missing("output.weight");
+    const bool has_output = !params.tied && !row.encoder;
+    if (has_output && !names.contains("output.weight")) return Missing("output.weight");
     for (const Job& job : jobs_) {
       absl::string_view rest = job.name;
       if (!absl::ConsumePrefix(&rest, "blk.")) continue;
@@ -287,7 +341,7 @@ class FolderConverter {
   static uint64_t SourceBytes(const Job& job) {
     uint64_t bytes = 0;
     for (const SourceTensor* source : job.sources) bytes += source->data.size();
-    if (!job.fused) return bytes;
+    if (!job.fused) return bytes / static_cast<uint64_t>(job.parts);
     if (job.fused->scales != nullptr) bytes += job.fused->scales->data.size();
     return bytes / static_cast<uint64_t>(job.fused->step);
   }
@@ -305,19 +359,23 @@ class FolderConverter {
   absl::Status Write(const Job& job, gguf::Writer::Sink sink) {
     if (job.fused) return WriteFused(job, sink);
     for (const SourceTensor* source : job.sources) {
-      std::span<const std::byte> data = source->data;
-      if (job.rope_heads > 0) {
-        InterleaveRope(job.rope_heads, source->shape[0], data, permuted_);
-        data = permuted_;
+      const size_t length = source->data.size() / (job.matrices * job.parts);
+      for (int64_t matrix = 0; matrix < job.matrices; ++matrix) {
+        std::span<const std::byte> data =
+            source->data.subspan((matrix * job.parts + job.part) * length, length);
+        if (job.rope_heads > 0) {
+          InterleaveRope(job.rope_heads, source->shape[0], data, permuted_);
+          data = permuted_;
+        }
+        if (job.from != job.to || job.add != 0) {
+          BANTAM_RETURN_IF_ERROR(Annotate(ConvertElements(job, data, converted_),
+                                          absl::StrCat(folder_, ": tensor ", source->name)));
+          data = converted_;
+        }
+        BANTAM_RETURN_IF_ERROR(sink(data));
+        done_ += length;
+        if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
       }
-      if (job.from != job.to || job.add != 0) {
-        BANTAM_RETURN_IF_ERROR(Annotate(ConvertElements(job, data, converted_),
-                                        absl::StrCat(folder_, ": tensor ", source->name)));
-        data = converted_;
-      }
-      BANTAM_RETURN_IF_ERROR(sink(data));
-      done_ += source->data.size();
-      if (!progress_(done_, report_.bytes_before)) return absl::AbortedError("stopped");
     }
     return absl::OkStatus();
   }

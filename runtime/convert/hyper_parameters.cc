@@ -139,6 +139,22 @@ class MetadataWriter {
     return absl::OkStatus();
   }
 
+  absl::Status Encoder() {
+    Set("attention.causal", false);
+    BANTAM_ASSIGN_OR_RETURN(const auto types, config_.Int("type_vocab_size"));
+    if (types && (*types < 1 || *types > INT32_MAX)) {
+      return config_.Error("type_vocab_size", "is out of range");
+    }
+    writer_.Set("tokenizer.ggml.token_type_count", static_cast<uint32_t>(types.value_or(2)));
+    BANTAM_ASSIGN_OR_RETURN(const auto positions, config_.String("position_embedding_type"));
+    if (positions && *positions != "absolute") {
+      return absl::UnimplementedError(absl::StrCat(config_.name(), ": position_embedding_type is ",
+                                                   Printable(*positions),
+                                                   "; supported is absolute"));
+    }
+    return absl::OkStatus();
+  }
+
   // Gemma divides scores by the root of this, which need not be the length of a head.
   absl::Status AttentionScale(int64_t head_length) {
     BANTAM_ASSIGN_OR_RETURN(const auto scalar, config_.Number("query_pre_attn_scalar"));
@@ -258,12 +274,15 @@ absl::StatusOr<HyperParameters> WriteHyperParameters(const JsonFile& config,
     return config.Error("num_attention_heads", absl::StrCat("makes heads of ", head, " elements"));
   }
   metadata.Set("attention.head_count_kv", static_cast<uint32_t>(out.heads_kv));
-  const absl::string_view source = row.layer_norm ? "norm_epsilon" : "rms_norm_eps";
+  const absl::string_view source = row.encoder      ? "layer_norm_eps"
+                                   : row.layer_norm ? "norm_epsilon"
+                                                    : "rms_norm_eps";
   BANTAM_ASSIGN_OR_RETURN(const auto epsilon, config.Number(source));
   if (!epsilon || !(*epsilon >= 0)) return config.Error(source, "is missing or negative");
   metadata.Set(row.layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
                static_cast<float>(*epsilon));
-  BANTAM_RETURN_IF_ERROR(metadata.Rope(head, out));
+  if (row.rotates) BANTAM_RETURN_IF_ERROR(metadata.Rope(head, out));
+  if (row.encoder) BANTAM_RETURN_IF_ERROR(metadata.Encoder());
   if (row.norms_less_one) BANTAM_RETURN_IF_ERROR(metadata.AttentionScale(head));
   if (row.windows_by_layer) BANTAM_RETURN_IF_ERROR(metadata.Windows(out.layers, out));
   return out;

@@ -24,6 +24,13 @@ absl::StatusOr<JsonFile> JsonFile::Open(const std::string& path) {
   return Parse({reinterpret_cast<const char*>(mapped->data().data()), mapped->data().size()}, path);
 }
 
+void JsonFile::Alias(absl::string_view there, absl::string_view usual) {
+  const json* value = Find(there);
+  if (value == nullptr || Find(usual) != nullptr) return;
+  json copy = *value;
+  root_[std::string(usual)] = std::move(copy);
+}
+
 const json* JsonFile::Find(absl::string_view path) const {
   const json* at = &root_;
   for (absl::string_view key : absl::StrSplit(path, '.')) {

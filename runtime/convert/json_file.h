@@ -21,6 +21,9 @@ class JsonFile {
   // kNotFound when there is no such file.
   static absl::StatusOr<JsonFile> Open(const std::string& path);
 
+  // The value at `there` as that of `usual` too, where that has none.
+  void Alias(absl::string_view there, absl::string_view usual);
+
   const std::string& name() const { return name_; }
   const nlohmann::json& root() const { return root_; }
   // nullptr when absent.

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/printable.h"
 #include "runtime/base/status.h"
@@ -109,13 +110,42 @@ bool PrependsSpace(const JsonFile& file) {
   });
 }
 
+// WordPiece marks what goes on within a word, GGUF what begins one.
+absl::Status ReadWordPiece(const JsonFile& file, const json& vocab, Vocabulary& v) {
+  v.model = "bert";
+  v.pre = "default";
+  for (const auto& [text, id] : vocab.items()) {
+    if (!id.is_number_unsigned()) return file.Error("model.vocab", "has an id that is no number");
+    absl::string_view rest = text;
+    const std::string token =
+        absl::ConsumePrefix(&rest, "##") ? std::string(rest) : absl::StrCat("\u2581", text);
+    BANTAM_RETURN_IF_ERROR(
+        Annotate(v.Put(static_cast<int64_t>(std::min<uint64_t>(id.get<uint64_t>(), INT64_MAX)),
+                       token, TokenKind::kNormal, 0),
+                 file.name()));
+  }
+  const json* normalizer = file.Find("normalizer");
+  if (normalizer == nullptr || Text(*normalizer, "type") != "BertNormalizer") {
+    return absl::UnimplementedError(
+        absl::StrCat(file.name(), ": the normalizer of a WordPiece vocabulary is '",
+                     normalizer == nullptr ? "" : Printable(Text(*normalizer, "type")),
+                     "'; supported is BertNormalizer"));
+  }
+  v.lowercase = Flag(*normalizer, "lowercase", true);
+  v.strip_accents = Flag(*normalizer, "strip_accents", *v.lowercase);
+  return absl::OkStatus();
+}
+
 // Byte-level BPE, or SentencePiece's as tokenizer.json writes it (with a fall-back to bytes).
 absl::Status ReadTokenizerJson(const JsonFile& file, const std::string& pre, Vocabulary& v) {
   const json* vocab = file.Find("model.vocab");
   const std::string type = file.Find("model") ? Text(*file.Find("model"), "type") : "";
-  if (vocab == nullptr || !vocab->is_object() || (type != "BPE" && !type.empty())) {
+  const bool is_object = vocab != nullptr && vocab->is_object();
+  if (is_object && type == "WordPiece") return ReadWordPiece(file, *vocab, v);
+  if (!is_object || (type != "BPE" && !type.empty())) {
     return absl::UnimplementedError(absl::StrCat(file.name(), ": the tokenizer is of type '",
-                                                 Printable(type), "'; supported is BPE"));
+                                                 Printable(type),
+                                                 "'; supported are BPE and WordPiece"));
   }
   const bool bytes = Flag(*file.Find("model"), "byte_fallback", false);
   v.model = bytes ? "llama" : "gpt2";
@@ -271,8 +301,9 @@ absl::Status ReadSpecialTokens(const std::string& folder, const JsonFile& config
     const char* name;
     std::optional<int64_t>& id;
   };
-  for (const auto& [name, id] : {Special{"bos", v.bos}, Special{"eos", v.eos},
-                                 Special{"unk", v.unk}, Special{"pad", v.pad}}) {
+  for (const auto& [name, id] :
+       {Special{"bos", v.bos}, Special{"eos", v.eos}, Special{"unk", v.unk}, Special{"pad", v.pad},
+        Special{"cls", v.cls}, Special{"sep", v.sep}, Special{"mask", v.mask}}) {
     const std::string id_key = absl::StrCat(name, "_token_id");
     if (settings) {
       const std::string text = SpecialText(*settings, absl::StrCat(name, "_token"));
@@ -293,7 +324,13 @@ absl::Status ReadSpecialTokens(const std::string& folder, const JsonFile& config
   if (!v.add_bos && tokenizer && v.bos) {
     v.add_bos = StartsWithToken(*tokenizer, v.tokens[*v.bos]);
   }
-  if (v.model == "gpt2") v.add_space_prefix.reset();
+  if (v.model == "bert") {
+    v.bos = v.cls;
+    v.eos = v.sep;
+  } else {
+    v.cls.reset(), v.sep.reset(), v.mask.reset();
+  }
+  if (v.model != "llama") v.add_space_prefix.reset();
   const auto jinja = MappedFile::Open(folder + "/chat_template.jinja");
   if (jinja.ok()) {
     v.chat_template.assign(reinterpret_cast<const char*>((*jinja)->data().data()),
@@ -369,14 +406,19 @@ void Vocabulary::AddTo(gguf::Writer& writer) const {
       {"tokenizer.ggml.bos_token_id", bos},
       {"tokenizer.ggml.eos_token_id", eos},
       {"tokenizer.ggml.unknown_token_id", unk},
-      {"tokenizer.ggml.padding_token_id", pad}};
+      {"tokenizer.ggml.padding_token_id", pad},
+      {"tokenizer.ggml.cls_token_id", cls},
+      {"tokenizer.ggml.seperator_token_id", sep},  // as the format spells it
+      {"tokenizer.ggml.mask_token_id", mask}};
   for (const auto& [key, id] : ids) {
     if (id) writer.Set(key, static_cast<uint32_t>(*id));
   }
   const std::pair<const char*, const std::optional<bool>&> flags[] = {
       {"tokenizer.ggml.add_bos_token", add_bos},
       {"tokenizer.ggml.add_eos_token", add_eos},
-      {"tokenizer.ggml.add_space_prefix", add_space_prefix}};
+      {"tokenizer.ggml.add_space_prefix", add_space_prefix},
+      {"tokenizer.ggml.normalizer.lowercase", lowercase},
+      {"tokenizer.ggml.normalizer.strip_accents", strip_accents}};
   for (const auto& [key, flag] : flags) {
     if (flag) writer.Set(key, *flag);
   }

@@ -15,14 +15,15 @@
 namespace bantam::convert {
 
 struct Vocabulary {
-  std::string model;  // tokenizer.ggml.model: "gpt2" or "llama"
+  std::string model;  // tokenizer.ggml.model: "gpt2", "llama" or "bert"
   std::string pre;    // tokenizer.ggml.pre
   std::vector<std::string> tokens;
   std::vector<int32_t> kinds;  // tokenizer::TokenKind
   std::vector<float> scores;   // of SentencePiece
   std::vector<std::string> merges;
   std::optional<int64_t> bos, eos, unk, pad;
-  std::optional<bool> add_bos, add_eos, add_space_prefix;
+  std::optional<int64_t> cls, sep, mask;
+  std::optional<bool> add_bos, add_eos, add_space_prefix, lowercase, strip_accents;
   std::string chat_template;
 
   // Sets the token of an id, growing the list as needed. Fails past `kMaxTokens`.

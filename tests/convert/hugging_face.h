@@ -51,6 +51,8 @@ struct HfStyle {
   bool norms_less_one = false;
   bool layer_norm = false;
   bool fused_experts = false;  // as gpt-oss has them
+  bool stacked = false;        // experts in one tensor, gate and up one after the other (Granite)
+  bool encoder = false;        // BERT; names begin as they are given
 };
 
 inline std::string HfName(std::string name, const HfStyle& style = {}) {
@@ -66,14 +68,19 @@ inline std::string HfName(std::string name, const HfStyle& style = {}) {
                              {"ffn_gate.", "mlp.gate_proj."},
                              {"ffn_up.", "mlp.up_proj."},
                              {"ffn_down.", "mlp.down_proj."}});
+  if (style.encoder) parts = style.names;
   if (name == "output.weight") return "lm_head.weight";
   for (const auto& [from, to] : parts) {
-    if (const size_t at = name.find(from); at != std::string::npos) {
+    if (const size_t at = name.find(from); from != "blk." && at != std::string::npos) {
       name.replace(at, from.size(), to);
       break;
     }
   }
-  if (name.rfind("blk.", 0) == 0) name.replace(0, 4, "model.layers.");
+  if (name.rfind("blk.", 0) == 0) {
+    // Where the first name says so, layers have another place.
+    const bool has_place = !style.names.empty() && style.names[0].first == "blk.";
+    name.replace(0, 4, has_place ? style.names[0].second : "model.layers.");
+  }
   return name;
 }
 
@@ -117,7 +124,7 @@ inline std::map<std::string, HfTensor> HfTensors(const gguf::TensorInfo& t, cons
   }
   if (name.find("ffn_gate_inp_shexp") != std::string::npos)
     tensor.shape.insert(tensor.shape.begin(), 1);
-  if (tensor.shape.size() < 3) return {{there, tensor}};
+  if (tensor.shape.size() < 3 || style.stacked) return {{there, tensor}};
   std::map<std::string, HfTensor> experts;
   const size_t bytes = tensor.data.size() / tensor.shape[0];
   for (int64_t i = 0; i < tensor.shape[0]; ++i) {
@@ -170,7 +177,35 @@ inline std::map<std::string, HfTensor> FusedExperts(const gguf::File& source, in
   return out;
 }
 
+// Gate and up of all layers as Granite publishes them: for each expert, and for what all share, the
+// rows of one after those of the other.
+inline std::map<std::string, HfTensor> StackedHalves(const gguf::File& source, int64_t layers) {
+  std::map<std::string, HfTensor> out;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (const auto& [kind, there] :
+         {std::pair{"exps", "block_sparse_moe"}, std::pair{"shexp", "shared_mlp"}}) {
+      const auto half = [&](const char* matrix) {
+        return source.FindTensor("blk." + std::to_string(layer) + ".ffn_" + matrix + "_" + kind +
+                                 ".weight");
+      };
+      const gguf::TensorInfo *gate = half("gate"), *up = half("up");
+      HfTensor tensor{"F32", {2 * gate->shape[1], gate->shape[0]}, ""};
+      if (gate->n_dims == 3) tensor.shape.insert(tensor.shape.begin(), gate->shape[2]);
+      const size_t bytes = gate->data.size() / gate->shape[2];
+      for (int64_t expert = 0; expert < gate->shape[2]; ++expert) {
+        for (const gguf::TensorInfo* part : {gate, up}) {
+          tensor.data.append(reinterpret_cast<const char*>(part->data.data()) + expert * bytes,
+                             bytes);
+        }
+      }
+      out["model.layers." + std::to_string(layer) + "." + there + ".input_linear.weight"] = tensor;
+    }
+  }
+  return out;
+}
+
 inline void WriteHfTokenizer(const gguf::File& source, const std::string& folder);
+inline void WriteWordPiece(const gguf::File& source, const std::string& folder);
 
 // The model `source` (F32) as its publisher would have had it; `shards` files.
 inline void WriteHfFolder(const gguf::File& source, const std::string& folder, int shards,
@@ -180,7 +215,7 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
   const auto key = [&](const std::string& name) { return architecture + "." + name; };
   const auto number = [&](const std::string& name) { return *source.GetInt(key(name)); };
   const int64_t heads = number("attention.head_count");
-  const int64_t heads_kv = number("attention.head_count_kv");
+  const int64_t heads_kv = source.GetInt(key("attention.head_count_kv")).value_or(heads);
   std::vector<std::map<std::string, HfTensor>> files(shards);
   nlohmann::json map;
   int next = 0;
@@ -194,11 +229,17 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
   for (const gguf::TensorInfo& t : source.tensors()) {
     if (t.name.find("rope_f") != t.name.npos) continue;  // in the configuration there
     if (style.fused_experts && t.name.find("_exps.") != t.name.npos) continue;
+    const bool is_half = t.name.find("ffn_gate_exps.") != t.name.npos ||
+                         t.name.find("ffn_up_exps.") != t.name.npos ||
+                         t.name.find("ffn_gate_shexp.") != t.name.npos ||
+                         t.name.find("ffn_up_shexp.") != t.name.npos;
+    if (style.stacked && is_half) continue;
     put(HfTensors(t, style, heads, heads_kv));
   }
   for (int64_t i = 0; style.fused_experts && i < number("block_count"); ++i) {
     put(FusedExperts(source, i));
   }
+  if (style.stacked) put(StackedHalves(source, number("block_count")));
   if (shards == 1) {
     WriteText(folder + "/model.safetensors", SafetensorsBytes(files[0]));
   } else {
@@ -207,26 +248,65 @@ inline void WriteHfFolder(const gguf::File& source, const std::string& folder, i
     }
     WriteText(folder + "/model.safetensors.index.json", nlohmann::json{{"weight_map", map}}.dump());
   }
-  nlohmann::json config = {
-      {"architectures", {style.model_class}},
-      {"max_position_embeddings", number("context_length")},
-      {"hidden_size", number("embedding_length")},
-      {"num_hidden_layers", number("block_count")},
-      {"intermediate_size", number("feed_forward_length")},
-      {"num_attention_heads", heads},
-      {"num_key_value_heads", heads_kv},
-      {style.layer_norm ? "norm_epsilon" : "rms_norm_eps",
-       *source.GetFloat(key(style.layer_norm ? "attention.layer_norm_epsilon"
-                                             : "attention.layer_norm_rms_epsilon"))},
-      {"rope_theta", *source.GetFloat(key("rope.freq_base"))},
-      {"tie_word_embeddings", source.FindTensor("output.weight") == nullptr}};
+  nlohmann::json config = {{"architectures", {style.model_class}},
+                           {"max_position_embeddings", number("context_length")},
+                           {"hidden_size", number("embedding_length")},
+                           {"num_hidden_layers", number("block_count")},
+                           {"intermediate_size", number("feed_forward_length")},
+                           {"num_attention_heads", heads},
+                           {"num_key_value_heads", heads_kv},
+                           {style.encoder      ? "layer_norm_eps"
+                            : style.layer_norm ? "norm_epsilon"
+                                               : "rms_norm_eps",
+                            *source.GetFloat(key(style.layer_norm || style.encoder
+                                                     ? "attention.layer_norm_epsilon"
+                                                     : "attention.layer_norm_rms_epsilon"))},
+                           {"tie_word_embeddings", source.FindTensor("output.weight") == nullptr}};
+  if (const auto base = source.GetFloat(key("rope.freq_base")); base.ok()) {
+    config["rope_theta"] = *base;
+  }
   if (source.Find(key("attention.key_length")) != nullptr) {
     config["head_dim"] = number("attention.key_length");
   }
   if (source.Find(key("vocab_size")) != nullptr) config["vocab_size"] = number("vocab_size");
   config.merge_patch(style.config);
   WriteText(folder + "/config.json", config.dump());
-  WriteHfTokenizer(source, folder);
+  if (!style.encoder) return WriteHfTokenizer(source, folder);
+  WriteWordPiece(source, folder);
+  const int64_t pooling = number("pooling_type");
+  std::filesystem::create_directories(folder + "/1_Pooling");
+  WriteText(folder + "/1_Pooling/config.json",
+            nlohmann::json{{"pooling_mode_mean_tokens", pooling == 1},
+                           {"pooling_mode_cls_token", pooling == 2}}
+                .dump());
+}
+
+// The vocabulary of `source`, WordPiece, as tokenizer.json: continuations are marked there, the
+// beginnings of words here.
+inline void WriteWordPiece(const gguf::File& source, const std::string& folder) {
+  nlohmann::json vocab = nlohmann::json::object(), added = nlohmann::json::array();
+  const auto texts = *source.GetStrings("tokenizer.ggml.tokens");
+  const auto kinds = *source.GetInts("tokenizer.ggml.token_type");
+  const std::string mark = "\u2581";
+  for (size_t id = 0; id < texts.size(); ++id) {
+    std::string text(texts[id]);
+    if (kinds[id] == 3) {
+      added.push_back({{"id", id}, {"content", text}, {"special", true}});
+    } else {
+      text = text.rfind(mark, 0) == 0 ? text.substr(mark.size()) : "##" + text;
+    }
+    vocab[text] = id;
+  }
+  const nlohmann::json tokenizer = {{"model", {{"type", "WordPiece"}, {"vocab", vocab}}},
+                                    {"added_tokens", added},
+                                    {"normalizer", {{"type", "BertNormalizer"}}}};
+  WriteText(folder + "/tokenizer.json", tokenizer.dump());
+  WriteText(folder + "/tokenizer_config.json", nlohmann::json{{"unk_token", "[UNK]"},
+                                                              {"sep_token", "[SEP]"},
+                                                              {"pad_token", "[PAD]"},
+                                                              {"cls_token", "[CLS]"},
+                                                              {"mask_token", "[MASK]"}}
+                                                   .dump());
 }
 
 // The vocabulary of `source`, byte-level BPE, as tokenizer.json.
