@@ -71,7 +71,15 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   body_ = &body;
   count_ = count;
   grain_ = grain;
-  next_.store(0, std::memory_order_relaxed);
+  // Counted in chunks: a count of elements could overflow when every thread steps past the end.
+  const int64_t chunks = (count - 1) / grain + 1;
+  stretch_count_ = static_cast<int>(std::min<int64_t>({size(), kMostStretches, chunks}));
+  int64_t first = 0;
+  for (int i = 0; i < stretch_count_; ++i) {
+    stretches_[i].next.store(first, std::memory_order_relaxed);
+    first += chunks / stretch_count_ + (i < chunks % stretch_count_ ? 1 : 0);
+    stretches_[i].end = first;
+  }
   // Sequentially consistent, here and where a thread goes to sleep: either this sees that a worker
   // sleeps, or the worker sees the new loop.
   state_ = (state_.load() & ~(kClosed | kInside)) + kNumber;
@@ -121,13 +129,14 @@ void ThreadPool::WorkerLoop(int worker) {
 }
 
 void ThreadPool::RunChunks(int worker) {
-  // Counted in chunks: a count of elements could overflow when every thread steps past the end.
-  const int64_t chunks = (count_ - 1) / grain_ + 1;
-  while (true) {
-    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
-    if (chunk >= chunks) return;
-    const int64_t begin = chunk * grain_;
-    (*body_)(begin, begin + std::min(grain_, count_ - begin), worker);
+  for (int i = 0; i < stretch_count_; ++i) {
+    Stretch& stretch = stretches_[(worker + i) % stretch_count_];
+    while (true) {
+      const int64_t chunk = stretch.next.fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= stretch.end) break;
+      const int64_t begin = chunk * grain_;
+      (*body_)(begin, begin + std::min(grain_, count_ - begin), worker);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // A fixed set of threads that run one parallel loop at a time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -31,8 +32,9 @@ class ThreadPool {
   int size() const { return static_cast<int>(threads_.size()) + 1; }
 
   // Calls body(begin, end, worker) on disjoint chunks of at most `grain` that cover [0, count);
-  // worker is in [0, size()). Chunks are taken in order by whichever thread is free. Returns when
-  // all are done.
+  // worker is in [0, size()). A worker goes through a stretch of its own in order, so that what it
+  // has fetched ahead is what it needs next, and then takes from those of others. Returns when all
+  // are done.
   using Body = absl::FunctionRef<void(int64_t begin, int64_t end, int worker)>;
   void ParallelFor(int64_t count, int64_t grain, Body body);
 
@@ -66,7 +68,14 @@ class ThreadPool {
   const Body* body_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;
-  std::atomic<int64_t> next_{0};  // index of the next chunk
+  // Chunks next to each other that a worker starts with; several share one where there are many.
+  struct alignas(64) Stretch {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  static constexpr int kMostStretches = 16;
+  std::array<Stretch, kMostStretches> stretches_;
+  int stretch_count_ = 1;
 };
 
 }  // namespace bantam
