@@ -103,8 +103,8 @@ TEST_P(QuantizeRowTest, ErrorIsSmall) {
       {Type::kIQ2_S, 0.28},  {Type::kIQ3_XXS, 0.20}, {Type::kIQ3_S, 0.15},   {Type::kQ2_K, 0.30},
       {Type::kQ3_K, 0.172},  {Type::kQ4_K, 0.084},   {Type::kQ5_K, 0.042},   {Type::kQ6_K, 0.0206},
       {Type::kQ4_0, 0.1035}, {Type::kQ4_1, 0.083},   {Type::kQ5_0, 0.051},   {Type::kQ5_1, 0.0405},
-      {Type::kQ8_0, 0.0059}, {Type::kIQ4_NL, 0.088}, {Type::kIQ4_XS, 0.088}, {Type::kTQ1_0, 0.53},
-      {Type::kTQ2_0, 0.53},  {Type::kMXFP4, 0.129},  {Type::kNVFP4, 0.1}};
+      {Type::kQ8_0, 0.0059}, {Type::kIQ4_NL, 0.088}, {Type::kIQ4_XS, 0.088}, {Type::kTQ1_0, 0.87},
+      {Type::kTQ2_0, 0.87},  {Type::kMXFP4, 0.129},  {Type::kNVFP4, 0.1}};
   const auto limit = std::find_if(std::begin(kLimits), std::end(kLimits),
                                   [](const auto& entry) { return entry.first == GetParam(); });
   ASSERT_NE(limit, std::end(kLimits));
