@@ -105,13 +105,6 @@ constexpr KeyName kPhi3Keys[] = {
     {"sliding_window", "attention.sliding_window", KeyName::kInt, false},
 };
 
-constexpr KeyName kGraniteKeys[] = {
-    {"logits_scaling", "logit_scale", KeyName::kFloat},
-    {"residual_multiplier", "residual_scale", KeyName::kFloat},
-    {"embedding_multiplier", "embedding_scale", KeyName::kFloat},
-    {"attention_multiplier", "attention.scale", KeyName::kFloat},
-};
-
 constexpr TensorName kGraniteMoeNames[] = {
     {"model.layers.#.block_sparse_moe.router.layer", "blk.#.ffn_gate_inp"},
     {"model.layers.#.block_sparse_moe.input_linear", "blk.#.ffn_gate_exps|blk.#.ffn_up_exps"},
@@ -129,6 +122,8 @@ constexpr KeyName kGraniteMoeKeys[] = {
     {"intermediate_size", "expert_feed_forward_length"},
     {"shared_intermediate_size", "expert_shared_feed_forward_length", KeyName::kInt, false},
 };
+// The scales, without what is of experts.
+constexpr auto kGraniteKeys = std::span(kGraniteMoeKeys).first<4>();
 
 constexpr TensorName kBertNames[] = {
     {"embeddings.word_embeddings", "token_embd"},
