@@ -252,25 +252,9 @@ constexpr Int8Kernels KernelsOf() {
           {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
 }
 
-using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;
-
-template <typename Block>
-constexpr Int8Kernels kKernelsOf = KernelsOf<Block>();
-
-template <typename... Blocks>
-constexpr Table MakeTable(quant::BlockList<Blocks...>) {
-  Table table{};
-  ((table[static_cast<size_t>(Blocks::kType)] = &kKernelsOf<Blocks>), ...);
-  return table;
-}
-
-constexpr Table kTable = MakeTable(quant::AllBlocks{});
-
 }  // namespace
 
-const Int8Kernels* Isa::Int8KernelsOf(quant::Type type) {
-  return kTable[static_cast<size_t>(type)];
-}
+#include "backends/cpu/simd/int8_table.inc"
 
 }  // namespace bantam::cpu::avx512
 
