@@ -93,6 +93,9 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
   app.add_option("--kv-device", control.kv_device, "Where the KV cache goes")->type_name("NAME");
   app.add_flag("--no-recover", options.no_recover,
                "End with an error when a device is lost, rather than go on with the others");
+  app.add_flag("--no-repack", options.no_repack,
+               "Use weights on the CPU where they lie in the file: starts at once and takes no "
+               "memory of its own, but is slower");
   app.add_option("--prefer", options.prefer,
                  "What to place for: fast prompts, fast generation, or nothing loaded twice")
       ->type_name("prompt|generate|memory")
@@ -142,6 +145,7 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
   load.device = options.device;
   load.threads = options.threads;
   load.cpu_isa = options.cpu_isa;
+  load.repack = !options.no_repack;
   load.control = options.control;
   if (options.prefer == "prompt") load.prefer = schedule::Prefer::kPrompt;
   if (options.prefer == "memory") load.prefer = schedule::Prefer::kMemory;

@@ -25,6 +25,7 @@ struct Options {
   int64_t ubatch = 0;               // --ubatch; 0: not given
   std::string kv_type = "f16";      // --kv-type
   bool no_recover = false;          // --no-recover
+  bool no_repack = false;           // --no-repack
   std::string trace;                // --trace; "": none
   bool verbose = false;             // --verbose
   bool json = false;                // --json

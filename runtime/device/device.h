@@ -163,11 +163,21 @@ class Device {
       std::span<const std::byte> /*data*/) {
     return absl::UnimplementedError("this device has no use for registered memory");
   }
-  // Bytes a weight takes once loaded: its own size unless the backend repacks it.
+  // Bytes a weight takes once loaded.
   virtual uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const = 0;
-  // Copies (and repacks) a weight to `where`, which has PackedBytes of room.
+  // Copies a weight to `where`, which has PackedBytes of room.
   virtual absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                                   std::span<const std::byte> data, const Binding& where) = 0;
+  // Whether programs that use `weight` as `graph` does are faster when it is loaded by Repack than
+  // when it was wrapped, or by LoadWeight. Programs that use it otherwise will not compile then.
+  virtual bool Repacks(const graph::Graph& /*graph*/, graph::ValueId /*weight*/) const {
+    return false;
+  }
+  // LoadWeight to an arrangement of the device's own.
+  virtual absl::Status Repack(quant::Type, const graph::Shape&, std::span<const std::byte> /*data*/,
+                              const Binding& /*where*/) {
+    return absl::UnimplementedError("this device does not repack weights");
+  }
 
   virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs& args) = 0;
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;

@@ -60,6 +60,9 @@ struct LoadOptions {
   int threads = 0;                // 0: one for each core the process may use
   std::string cpu_isa;            // instruction set of the device cpu; "": the fastest there is
   bool writable_weights = false;  // for Model::Overwrite; they are copied into memory
+  // Weights that a device uses where they lie in the file are copied into memory after all where
+  // another arrangement makes it faster, and that much memory is free.
+  bool repack = true;
   // For several devices: what is to go where, and the sessions to keep room for.
   schedule::Control control;
   schedule::Prefer prefer = schedule::Prefer::kGenerate;

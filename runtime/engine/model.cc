@@ -69,9 +69,9 @@ absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
                           Placing::Create(*architecture_, devices_, options, failing));
   while (weights_.size() < devices_.size()) {
     const int device = static_cast<int>(weights_.size());
-    auto reserved =
-        DeviceWeights::Reserve(*file_, placing.weight_graphs(), placing.placement(), device,
-                               *devices_[device], /*may_map=*/!options.writable_weights);
+    auto reserved = DeviceWeights::Reserve(
+        *file_, placing.weight_graphs(), placing.placement(), device, *devices_[device],
+        {!options.writable_weights, options.repack, options.notice});
     if (reserved.ok()) {
       weights_.push_back(*std::move(reserved));
       continue;
@@ -99,7 +99,8 @@ absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
 
 absl::Status Model::Overwrite(absl::string_view name, std::span<const std::byte> data) {
   const gguf::TensorInfo* tensor = file_->FindTensor(name);
-  if (tensor != nullptr && (data.size() != tensor->data.size() || mapped_bytes() > 0)) {
+  if (tensor != nullptr &&
+      (data.size() != tensor->data.size() || !load_options_.writable_weights)) {
     return absl::FailedPreconditionError(
         absl::StrCat(name, ": the model's weights are not writable, or of another size"));
   }

@@ -247,19 +247,23 @@ class Runner {
     }
     auto expected = testing::Evaluate(case_.graph, inputs);
     ASSERT_TRUE(expected.ok()) << expected.status();
-    const absl::Status ran = Run();
-    ASSERT_TRUE(ran.ok()) << ran;
     const double limit = is_reference_ ? tolerance.reference : tolerance.other;
-    for (ValueId id : case_.graph.outputs()) {
-      Compare(id, expected->at(id), limit, leniency.typical_square);
-    }
-    for (const auto& [id, bytes] : case_.data) {
-      if (case_.graph.value(id).storage == Storage::kState) Compare(id, expected->at(id), 0, 0);
+    for (const bool repack : {false, true}) {
+      if (repack && !RepacksAny()) continue;
+      const absl::Status ran = Run(repack);
+      ASSERT_TRUE(ran.ok()) << ran;
+      for (ValueId id : case_.graph.outputs()) {
+        Compare(id, expected->at(id), limit, leniency.typical_square);
+      }
+      for (const auto& [id, bytes] : case_.data) {
+        if (case_.graph.value(id).storage == Storage::kState) Compare(id, expected->at(id), 0, 0);
+      }
     }
   }
 
-  // Allocates, loads, compiles and runs once.
-  absl::Status Run() {
+  // Allocates, loads, compiles and runs once; with `repack` the weights that the device repacks
+  // are.
+  absl::Status Run(bool repack = false) {
     const graph::Graph& g = case_.graph;
     const auto alignment = device_.limits().alignment;
     const graph::MemoryPlan plan = graph::PlanMemory(g, static_cast<int64_t>(alignment));
@@ -278,6 +282,10 @@ class Runner {
       const graph::Value& value = g.value(id);
       device::Binding& binding = bindings_[id];
       binding.buffer = buffer_.get();
+      if (repack && Repacks(id)) {
+        BANTAM_RETURN_IF_ERROR(device_.Repack(value.type, value.shape, bytes, binding));
+        continue;
+      }
       BANTAM_RETURN_IF_ERROR(value.storage == Storage::kWeight
                                  ? device_.LoadWeight(value.type, value.shape, bytes, binding)
                                  : buffer_->Upload(binding.offset, bytes));
@@ -316,6 +324,14 @@ class Runner {
   device::Executable& executable() { return *executable_; }
 
  private:
+  bool Repacks(ValueId id) const {
+    return case_.graph.value(id).storage == Storage::kWeight && device_.Repacks(case_.graph, id);
+  }
+  bool RepacksAny() const {
+    return std::any_of(case_.data.begin(), case_.data.end(),
+                       [this](const auto& data) { return Repacks(data.first); });
+  }
+
   // Through double, not f32, which does not hold every i32.
   static Tensor Decode(const graph::Value& value, const std::vector<std::byte>& bytes) {
     if (value.type != Type::kI32) return testing::DecodeTensor(value.type, value.shape, bytes);

@@ -26,6 +26,7 @@ struct Isa {
   static constexpr int64_t kPanelElements = 1024;
   // Null for the types that are not quantized.
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
   // Row r of `rows` from k floats.
   static constexpr auto Quantize = &avx2::Quantize;
 

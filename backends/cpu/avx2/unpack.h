@@ -64,6 +64,24 @@ inline __m256 HalvesOf(const uint8_t* const* rows, int64_t offset) {
   b = _mm_insert_epi16(b, LoadAs<int16_t>(rows[7] + offset), 3);
   return _mm256_cvtph_ps(_mm_unpacklo_epi64(a, b));
 }
+template <typename Block>
+inline __m256 HalvesOf(const uint8_t* const* rows, int64_t at, int64_t field) {
+  return HalvesOf(rows, at + field);
+}
+// The field of a block at `at` of row `r`.
+template <typename T, typename Block>
+inline T LoadAt(const uint8_t* const* rows, int r, int64_t at, int64_t field) {
+  return LoadAs<T>(rows[r] + at + field);
+}
+// What a byte of each row says, halved.
+template <typename Block>
+inline void StoreE8M0(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
+  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfE8M0ToFloat(rows[r][at + field]);
+}
+template <typename Block>
+inline void StoreUE4M3(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
+  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfUE4M3ToFloat(rows[r][at + field]);
+}
 inline float HalfAt(const uint8_t* p) {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(LoadAs<uint16_t>(p))));
 }
@@ -139,6 +157,7 @@ inline __m256i Shifted4(__m256i bytes) { return _mm256_slli_epi16(bytes, 4); }
 inline __m256i SwapMiddle(__m256i bytes) { return _mm256_permute4x64_epi64(bytes, 0xD8); }
 
 using From = const uint8_t*;
+using Rows = const uint8_t* const*;
 using Quants = __m256i;
 using Words = __m256i;
 using Floats = __m256;

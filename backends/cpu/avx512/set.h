@@ -22,6 +22,7 @@ struct Isa : avx2::Isa {
   static constexpr int kPanelRows = 32, kPanelColumns = 4;
   static constexpr int64_t kPanelElements = 512;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
 
   static constexpr int kDotRows = avx512::kDotRows, kDotColumns = avx512::kDotColumns;
   static constexpr auto DotOf = &avx512::DotOf;

@@ -24,6 +24,7 @@ struct Words {
   uint32x4_t low, high;
 };
 using From = const uint8_t*;
+using Rows = const uint8_t* const*;
 
 template <typename T>
 inline T LoadAs(const uint8_t* p) {
@@ -108,6 +109,24 @@ inline Floats HalvesOf(const uint8_t* const* rows, int64_t offset) {
   low = vset_lane_u16(LoadAs<uint16_t>(rows[3] + offset), low, 3);
   high = vset_lane_u16(LoadAs<uint16_t>(rows[7] + offset), high, 3);
   return {vcvt_f32_f16(vreinterpret_f16_u16(low)), vcvt_f32_f16(vreinterpret_f16_u16(high))};
+}
+template <typename Block>
+inline Floats HalvesOf(const uint8_t* const* rows, int64_t at, int64_t field) {
+  return HalvesOf(rows, at + field);
+}
+// The field of a block at `at` of row `r`.
+template <typename T, typename Block>
+inline T LoadAt(const uint8_t* const* rows, int r, int64_t at, int64_t field) {
+  return LoadAs<T>(rows[r] + at + field);
+}
+// What a byte of each row says, halved.
+template <typename Block>
+inline void StoreE8M0(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
+  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfE8M0ToFloat(rows[r][at + field]);
+}
+template <typename Block>
+inline void StoreUE4M3(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
+  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfUE4M3ToFloat(rows[r][at + field]);
 }
 inline float HalfAt(const uint8_t* p) {
   const auto half = LoadAs<uint16_t>(p);

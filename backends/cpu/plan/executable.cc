@@ -39,6 +39,10 @@ class Resolver {
     if (graph::ElementCount(value.shape) == 0) return tensor;
     BANTAM_ASSIGN_OR_RETURN(std::byte* const root, ResolveRoot(root_id, write));
     tensor.data = root + value.byte_offset;
+    tensor.interleaved = IsInterleaved(root_id);
+    if (tensor.interleaved && id != root_id) {
+      return Error(root_id, "was repacked, but a part of it is used");
+    }
     // A graph is inferred, so a view lies within its root, in whole elements of its root's type.
     if (reinterpret_cast<uintptr_t>(tensor.data) % AlignmentOf(value.type) != 0) {
       return Error(root_id,
@@ -52,6 +56,13 @@ class Resolver {
   absl::Status Error(ValueId id, absl::string_view message) const {
     return absl::InvalidArgumentError(
         absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  }
+
+  bool IsInterleaved(ValueId root) const {
+    if (graph_.value(root).storage != Storage::kWeight) return false;
+    const device::Binding& binding = args_.bindings[root];
+    const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
+    return host != nullptr && host->IsInterleaved(binding.offset);
   }
 
   absl::StatusOr<std::byte*> ResolveRoot(ValueId id, bool write) const {
@@ -119,9 +130,21 @@ absl::Status CheckSupported(const Graph& graph, const Node& node) {
       type == quant::Type::kQ4_0) {
     return absl::OkStatus();
   }
-  return absl::UnimplementedError(
-      absl::StrCat("kv_write '", graph.value(node.output).name, "': a cache of type ",
-                   quant::Name(type), " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
+  return absl::UnimplementedError(absl::StrCat(
+      "kv_write '", graph.value(node.output).name, "': a cache of type ", quant::Name(type),
+      " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
+}
+
+bool TakesInterleaved(const Node& node, size_t input) {
+  switch (node.op) {
+    case Op::kMatMul:
+      return input < static_cast<size_t>(std::get<graph::MatMulAttrs>(node.attrs).parts);
+    case Op::kMatMulExpert:
+    case Op::kGatherRows:
+      return input == 0;
+    default:
+      return false;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,
@@ -144,6 +167,12 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     step.inputs.reserve(node.inputs.size());
     for (ValueId id : node.inputs) {
       BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id, /*write=*/false));
+      if (input.interleaved &&
+          (kernels.interleaves == nullptr || !TakesInterleaved(node, step.inputs.size()))) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name,
+                         "' cannot use '", graph.value(id).name, "', which was repacked"));
+      }
       step.inputs.push_back(input);
     }
     BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output, /*write=*/true));

@@ -26,6 +26,9 @@ struct Workers {
 // OK when the CPU runs `node`, else kUnimplemented with the reason; the graph is inferred.
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node);
 
+// Whether `node` may take an interleaved weight (interleave.h) as its input of that index.
+bool TakesInterleaved(const graph::Node& node, size_t input);
+
 class Executable : public device::Executable {
  public:
   // Checks everything that Run relies on: the graph (by inferring a copy), that every value used

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
 #include <string>
 
 #include "tests/backends/cpu/compiled.h"
@@ -89,6 +91,84 @@ TEST_P(EverySet, ProductsDependOnTheirTwoRowsAlone) {
           << n << " rows from " << first;
     }
   }
+}
+
+// Products by experts of `n` tokens.
+Case Experts(Type type, int64_t k, int64_t m, int32_t n) {
+  constexpr int32_t kExperts = 3;
+  Case c;
+  const ValueId w = c.Weight(type, {k, m, kExperts, 1});
+  const ValueId x = c.Input({k, 1, n, 1});
+  AddOutliers(c, x);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < n; ++i) ids.insert(ids.end(), {i % kExperts, (i / 2 + 1) % kExperts});
+  c.Output(Op::kMatMulExpert, {w, x, c.Ints({2, n, 1, 1}, ids)});
+  return c;
+}
+
+Case Gather(Type type, int64_t k, int64_t m) {
+  Case c;
+  const auto last = static_cast<int32_t>(m - 1);
+  c.Output(Op::kGatherRows,
+           {c.Weight(type, {k, m, 1, 1}), c.Ints({5, 1, 1, 1}, {0, 17, -1, 31, last})});
+  return c;
+}
+
+TEST_P(EverySet, RepackedWeightsGiveTheSameBits) {
+  auto device = Open(GetParam(), 3);
+  int repacked = 0;
+  for (Type type : conformance::kAllTypes) {
+    SCOPED_TRACE(quant::Name(type));
+    const int64_t block = quant::Traits(type).block_size;
+    const int64_t k = block == 1 ? 64 : (1024 / block + 1) * block;
+    // Whole tiles of every set, and rows that are left over.
+    for (const int64_t m : {32, 109}) {
+      std::vector<Case> cases;
+      for (const int64_t n : {1, 2, 3, 8, 40}) cases.push_back(MatMul(type, k, m, 0, n));
+      for (const int32_t n : {1, 30}) cases.push_back(Experts(type, k, m, n));
+      cases.push_back(Gather(type, k, m));
+      for (Case& c : cases) {
+        ASSERT_TRUE(graph::Infer(c.graph).ok());
+        if (!device->Repacks(c.graph, c.data[0].first)) continue;
+        ++repacked;
+        const std::vector<float> found = RunAndRead(*device, c, /*repack=*/true);
+        EXPECT_TRUE(std::any_of(found.begin(), found.end(), [](float v) { return v != 0; }));
+        EXPECT_EQ(found, RunAndRead(*device, c)) << m;
+      }
+    }
+  }
+  const std::set<std::string> repacking = {"avx2", "avxvnni", "avx512vnni"};
+  EXPECT_EQ(repacked, repacking.contains(GetParam()) ? 15 * 2 * 8 : 0);
+}
+
+// What reads a weight in another way than products and gather_rows keeps it from being repacked.
+TEST_P(EverySet, OtherUsesOfAWeightKeepItAsItIs) {
+  auto device = Open(GetParam(), 1);
+  Case c = MatMul(Type::kQ8_0, 64, 64, 0, 1);
+  const ValueId w = c.data[0].first;
+  c.Output(Op::kDequantize, {w});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  EXPECT_FALSE(device->Repacks(c.graph, w));
+  Case part = MatMul(Type::kQ8_0, 64, 64, 0, 1);
+  const graph::Strides strides = graph::ContiguousStrides(Type::kQ8_0, {64, 64, 1, 1});
+  const ValueId view = part.graph.Add(Op::kView, {part.data[0].first}, "half",
+                                      graph::ViewAttrs{{64, 32, 1, 1}, strides, 32 * strides[1]});
+  part.Output(Op::kMatMul, {view, part.data[1].first}, graph::MatMulAttrs{});
+  ASSERT_TRUE(graph::Infer(part.graph).ok());
+  EXPECT_FALSE(device->Repacks(part.graph, part.data[0].first));
+  // Were it repacked all the same, no program would read it wrongly.
+  auto compiled = Compile(*device, part);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  const graph::Value& value = part.graph.value(part.data[0].first);
+  if (!device
+           ->Repack(value.type, value.shape, part.data[0].second,
+                    compiled->bindings[part.data[0].first])
+           .ok()) {
+    GTEST_SKIP() << GetParam() << " does not repack";
+  }
+  EXPECT_FALSE(
+      device->Compile({part.graph, compiled->plan, compiled->bindings, {compiled->temp.get(), 0}})
+          .ok());
 }
 
 // Attention of queries `first` .. `first + n - 1` of a text whose keys and values are in the cache.
