@@ -71,9 +71,10 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
          "takes what the others have no room for")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--cpu-isa", options.cpu_isa,
-                 "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, neon or "
-                 "neoni8mm; default: the fastest")
+  app.add_option(
+         "--cpu-isa", options.cpu_isa,
+         "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, amx, neon "
+         "or neoni8mm; default: the fastest")
       ->type_name("NAME");
   schedule::Control& control = options.control;
   app.add_option("--gpu-layers", control.gpu_layers,

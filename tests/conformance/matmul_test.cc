@@ -51,7 +51,7 @@ TEST_P(EveryType, MatMulOfGappedBatches) {
 TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
   const int64_t k = RowLengths(type())[1];
   for (bool has_bias : {false, true}) {
-    for (int64_t n : {1, 6}) {
+    for (int64_t n : {1, 6, 20}) {
       SCOPED_TRACE(absl::StrCat("bias ", has_bias, " n ", n));
       Case c;
       std::vector<ValueId> inputs = {c.Weight(type(), kRows(k, 12)), c.Weight(type(), kRows(k, 5)),
@@ -68,7 +68,7 @@ TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
 
 TEST_P(EveryType, MatMulExpert) {
   const int64_t k = RowLengths(type())[1], m = 21, experts = 5, top_k = 3;
-  for (int64_t n : {0, 1, 4}) {
+  for (int64_t n : {0, 1, 4, 15}) {
     for (int64_t rows_per_token : {int64_t{1}, top_k}) {
       for (bool gapped : {false, true}) {
         SCOPED_TRACE(absl::StrCat("n ", n, " rows ", rows_per_token, " gapped ", gapped));
