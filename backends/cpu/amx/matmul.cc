@@ -22,7 +22,7 @@ constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 // What a worker needs; sums of kMostPanels panels follow.
 struct alignas(64) Scratch {
   PackScratch pack;
-  WeightTiles weights;
+  WeightTiles weights[2];  // that are met, and that are being made
 
   float* sums() { return reinterpret_cast<float*>(this + 1); }
   static int64_t Bytes(int64_t most_columns) {
@@ -58,12 +58,15 @@ struct WeightRows {
   int64_t first;
   int64_t count;  // at most kMostPanels * kPanelRows
 
-  // Of a panel; past the last the last again.
-  void Panel(int64_t panel, const uint8_t** rows) const {
+  // Past the last row of a panel the last again.
+  WeightChunk Chunk(int64_t panel, int64_t chunk) const {
+    const int64_t from = chunk * kChunk;
+    WeightChunk part = {w.type, {}, from, std::min(kChunk, w.shape[0] - from)};
     for (int64_t r = 0; r < kPanelRows; ++r) {
       const int64_t row = std::min(panel * kPanelRows + r, count - 1);
-      rows[r] = reinterpret_cast<const uint8_t*>(w.Row(first + row, matrix, 0));
+      part.rows[r] = reinterpret_cast<const uint8_t*>(w.Row(first + row, matrix, 0));
     }
+    return part;
   }
 };
 
@@ -76,24 +79,38 @@ void MultiplyRows(const WeightRows& rows, const simd::Columns& columns, const Co
   const int64_t first_tile = begin / kTileRows, last_tile = TilesOf(end);
   const int64_t panel_sums = (last_tile - first_tile) * kTileRows * kPanelRows;
   const Weights& weights = WeightsOf(rows.w.type);
-  if (k == 0) std::fill_n(scratch.sums(), panels * panel_sums, 0.0f);
-  for (int64_t chunk = 0; chunk * kChunk < k; ++chunk) {
-    const int64_t first = chunk * kChunk, elements = std::min(kChunk, k - first);
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const uint8_t* from[kPanelRows];
-      rows.Panel(panel, from);
-      weights.pack(rows.w.type, from, first, elements, scratch.pack, scratch.weights);
-      float* sums = scratch.sums() + panel * panel_sums;
-      for (int64_t tile = first_tile; tile < last_tile; tile += 2) {
-        const std::byte* second = tile + 1 < last_tile ? tiles.At(tile + 1, chunk) : nullptr;
-        Multiply(weights, {{tiles.At(tile, chunk), second},
-                           tiles.terms,
-                           scratch.weights,
-                           StepsOf(elements),
-                           chunk != 0,
-                           sums});
-        sums += 2 * kTileRows * kPanelRows;
-      }
+  // Panels take turns with each chunk of k. While one's tiles meet the columns, two tiles of them
+  // at a time, the next one's are made: the processor does both at once.
+  const int64_t pairs = CeilDiv(last_tile - first_tile, 2), turns = CeilDiv(k, kChunk) * panels;
+  if (turns == 0) std::fill_n(scratch.sums(), panels * panel_sums, 0.0f);
+  auto chunk_of = [&](int64_t turn) { return rows.Chunk(turn % panels, turn / panels); };
+  WeightChunk part;
+  auto make = [&](int64_t turn, int64_t piece, int64_t piece_end) {
+    for (; piece < piece_end; ++piece) {
+      weights.pack(part, piece, scratch.pack, scratch.weights[turn % 2]);
+    }
+  };
+  if (turns > 0) {
+    part = chunk_of(0);
+    make(0, 0, part.pieces());
+  }
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    const int64_t chunk = turn / panels, steps = StepsOf(part.elements);
+    const bool is_last = turn + 1 == turns;
+    if (!is_last) part = chunk_of(turn + 1);
+    const int64_t pieces = is_last ? 0 : part.pieces();
+    float* sums = scratch.sums() + turn % panels * panel_sums;
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      make(turn + 1, pieces * pair / pairs, pieces * (pair + 1) / pairs);
+      const int64_t tile = first_tile + 2 * pair;
+      const std::byte* second = tile + 1 < last_tile ? tiles.At(tile + 1, chunk) : nullptr;
+      Multiply(weights, {{tiles.At(tile, chunk), second},
+                         tiles.terms,
+                         scratch.weights[turn % 2],
+                         steps,
+                         chunk != 0,
+                         sums});
+      sums += 2 * kTileRows * kPanelRows;
     }
   }
   for (int64_t c = begin; c < end; ++c) {

@@ -13,9 +13,6 @@ BANTAM_AMX_BEGIN
 namespace bantam::cpu::amx {
 namespace {
 
-using Panel = simd::Panel<avx512::Isa>;
-
-constexpr int kHalves = 2;  // of a panel, a tile each
 constexpr int kRows = static_cast<int>(kTileRows);
 
 // 32 numbers to bf16, to nearest even.
@@ -75,58 +72,59 @@ inline void StoreTransposed(__m512i v[kRows], std::byte* to) {
   for (int i = 0; i < kRows; ++i) _mm512_store_si512(to + i * 64, v[i]);
 }
 
+// A piece of rows, of which elements `first` up are the step.
 template <typename T>
-void PackPlain(const uint8_t* const* rows, int64_t first, int64_t elements, WeightTiles& tiles) {
-  std::byte* to = tiles.data;
-  for (int64_t i = 0; i < elements; i += kStep) {
-    const __mmask16 low_mask = MaskOf(elements - i), high_mask = MaskOf(elements - i - 16);
-    for (int half = 0; half < kHalves; ++half, to += kTileBytes) {
-      __m512i rounded[kRows], rest[kRows];
-      for (int r = 0; r < kRows; ++r) {
-        const uint8_t* p = rows[half * kRows + r] + (first + i) * T::kBytes;
-        const __m512 low = T::Load(p, low_mask), high = T::Load(p + 16 * T::kBytes, high_mask);
-        rounded[r] = ToBf16(low, high);
-        rest[r] = RestOf(low, high, rounded[r]);
-      }
-      StoreTransposed(rounded, to);
-      StoreTransposed(rest, to + kHalves * kTileBytes);
-    }
-    to += kHalves * kTileBytes;
+void PackPlain(const uint8_t* const* rows, int64_t first, int64_t elements, std::byte* to) {
+  const __mmask16 low_mask = MaskOf(elements), high_mask = MaskOf(elements - 16);
+  __m512i rounded[kRows], rest[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    const uint8_t* p = rows[r] + first * T::kBytes;
+    const __m512 low = T::Load(p, low_mask), high = T::Load(p + 16 * T::kBytes, high_mask);
+    rounded[r] = ToBf16(low, high);
+    rest[r] = RestOf(low, high, rounded[r]);
   }
-}
-template <typename T>
-void PackFloats(quant::Type, const uint8_t* const* rows, int64_t first, int64_t elements,
-                PackScratch&, WeightTiles& to) {
-  PackPlain<T>(rows, first, elements, to);
-}
-void PackDecoded(quant::Type type, const uint8_t* const* rows, int64_t first, int64_t elements,
-                 PackScratch& scratch, WeightTiles& to) {
-  const uint8_t* decoded[kPanelRows];
-  for (int64_t r = 0; r < kPanelRows; ++r) {
-    float* row = scratch.decoded + r * kChunk;
-    decoded[r] = reinterpret_cast<const uint8_t*>(row);
-    quant::DecodeRow(type, rows[r] + quant::RowBytes(type, first), row, elements);
-  }
-  PackPlain<F32>(decoded, 0, elements, to);
-}
-void PackBrains(quant::Type, const uint8_t* const* rows, int64_t first, int64_t elements,
-                PackScratch&, WeightTiles& tiles) {
-  std::byte* to = tiles.data;
-  for (int64_t i = 0; i < elements; i += kStep) {
-    const __mmask32 mask = MaskOf(elements - i) | __mmask32{MaskOf(elements - i - 16)} << 16;
-    for (int half = 0; half < kHalves; ++half, to += kTileBytes) {
-      __m512i v[kRows];
-      for (int r = 0; r < kRows; ++r) {
-        v[r] = _mm512_maskz_loadu_epi16(mask, rows[half * kRows + r] + (first + i) * 2);
-      }
-      StoreTransposed(v, to);
-    }
-  }
+  StoreTransposed(rounded, to);
+  StoreTransposed(rest, to + 2 * kTileBytes);
 }
 
-// What the weights of a panel of integers are computed from; types that agree share the code.
-template <int kBiasOf, int kGroupOf, bool kHasMinOf>
+template <typename T>
+void PackFloats(const WeightChunk& chunk, int64_t piece, PackScratch&, WeightTiles& to) {
+  const int64_t at = piece / 2 * kStep;
+  PackPlain<T>(chunk.rows + piece % 2 * kRows, chunk.first + at, chunk.elements - at,
+               to.Piece(piece, 2));
+}
+
+void PackDecoded(const WeightChunk& chunk, int64_t piece, PackScratch& scratch, WeightTiles& to) {
+  if (piece == 0) {
+    const auto from = static_cast<int64_t>(quant::RowBytes(chunk.type, chunk.first));
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      quant::DecodeRow(chunk.type, chunk.rows[r] + from, scratch.decoded + r * kChunk,
+                       chunk.elements);
+    }
+  }
+  const uint8_t* rows[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    rows[r] = reinterpret_cast<const uint8_t*>(scratch.decoded + (piece % 2 * kRows + r) * kChunk);
+  }
+  const int64_t at = piece / 2 * kStep;
+  PackPlain<F32>(rows, at, chunk.elements - at, to.Piece(piece, 2));
+}
+
+void PackBrains(const WeightChunk& chunk, int64_t piece, PackScratch&, WeightTiles& to) {
+  const int64_t at = piece / 2 * kStep, left = chunk.elements - at;
+  const __mmask32 mask = MaskOf(left) | __mmask32{MaskOf(left - 16)} << 16;
+  __m512i v[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    const uint8_t* row = chunk.rows[piece % 2 * kRows + r];
+    v[r] = _mm512_maskz_loadu_epi16(mask, row + (chunk.first + at) * 2);
+  }
+  StoreTransposed(v, to.Piece(piece, 1));
+}
+
+// What weights are computed from; types that agree share the code.
+template <int kElementsOf, int kBiasOf, int kGroupOf, bool kHasMinOf>
 struct Format {
+  static constexpr int kElements = kElementsOf;  // of a block
   static constexpr int kBias = kBiasOf, kGroup = kGroupOf;
   static constexpr bool kHasMin = kHasMinOf;
 };
@@ -150,8 +148,16 @@ inline __m512 Widened(__m512i bytes) {
 
 // An integer q is  scale * (256 + q) + (min - (256 + bias) * scale), rounded twice: to f32, which
 // is lost in what rounding to bf16 costs, and to that.
+//
+// A block of the panel's rows at a time is unpacked as for products of integers.
 template <typename F>
-void Convert(const Panel& panel, int64_t runs, WeightTiles& tiles) {
+void PackIntegers(const WeightChunk& chunk, int64_t piece, PackScratch& scratch,
+                  WeightTiles& tiles) {
+  constexpr int64_t kPieces = 2 * F::kElements / kStep;  // of a block
+  if (piece % kPieces == 0) {
+    avx512::Isa::Int8KernelsOf(chunk.type)
+        ->pack(chunk.rows, chunk.first + piece / 2 * kStep, F::kElements, scratch.panel);
+  }
   constexpr int kParts = 32 / F::kGroup;  // of a run
   constexpr int kQuads = F::kGroup / 4;   // of elements, in a part
   static_assert(kStep == simd::kRun);
@@ -163,38 +169,35 @@ void Convert(const Panel& panel, int64_t runs, WeightTiles& tiles) {
   }();
   const __m512i neighbours = _mm512_load_si512(kNeighbours.data());
   const __m512 less = _mm512_set1_ps(-(kMagnitude + F::kBias));
-  std::byte* to = tiles.data;
-  for (int64_t run = 0; run < runs; ++run) {
-    for (int half = 0; half < kHalves; ++half) {
-      for (int part = 0; part < kParts; ++part) {
-        const int64_t group = (run * kParts + part) * kPanelRows + half * kRows;
-        const __m512 scale = _mm512_load_ps(panel.scales + group);
-        const __m512 offset = F::kHasMin
-                                  ? _mm512_fmadd_ps(scale, less, _mm512_load_ps(panel.mins + group))
-                                  : _mm512_mul_ps(scale, less);
-#pragma GCC unroll 4
-        for (int i = 0; i < kQuads; ++i) {
-          const int64_t quad = run * 8 + part * kQuads + i;
-          const __m512i bytes = _mm512_load_si512(panel.quants + (quad * kHalves + half) * 64);
-          const __m512 a = _mm512_fmadd_ps(Widened<0>(bytes), scale, offset);
-          const __m512 b = _mm512_fmadd_ps(Widened<1>(bytes), scale, offset);
-          const __m512 c = _mm512_fmadd_ps(Widened<2>(bytes), scale, offset);
-          const __m512 d = _mm512_fmadd_ps(Widened<3>(bytes), scale, offset);
-          _mm512_store_si512(to, _mm512_permutexvar_epi16(neighbours, ToBf16(a, b)));
-          _mm512_store_si512(to + 64, _mm512_permutexvar_epi16(neighbours, ToBf16(c, d)));
-          to += 128;
-        }
-      }
+  const simd::Panel<avx512::Isa>& panel = scratch.panel;
+  const int64_t run = piece % kPieces / 2, half = piece % 2;
+  std::byte* to = tiles.Piece(piece, 1);
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts; ++part) {
+    const int64_t group = (run * kParts + part) * kPanelRows + half * kRows;
+    const __m512 scale = _mm512_load_ps(panel.scales + group);
+    const __m512 offset = F::kHasMin
+                              ? _mm512_fmadd_ps(scale, less, _mm512_load_ps(panel.mins + group))
+                              : _mm512_mul_ps(scale, less);
+#pragma GCC unroll 8
+    for (int i = 0; i < kQuads; ++i) {
+      const int64_t quad = run * 8 + part * kQuads + i;
+      const __m512i bytes = _mm512_load_si512(panel.quants + (quad * 2 + half) * 64);
+      const __m512 a = _mm512_fmadd_ps(Widened<0>(bytes), scale, offset);
+      const __m512 b = _mm512_fmadd_ps(Widened<1>(bytes), scale, offset);
+      const __m512 c = _mm512_fmadd_ps(Widened<2>(bytes), scale, offset);
+      const __m512 d = _mm512_fmadd_ps(Widened<3>(bytes), scale, offset);
+      _mm512_store_si512(to, _mm512_permutexvar_epi16(neighbours, ToBf16(a, b)));
+      _mm512_store_si512(to + 64, _mm512_permutexvar_epi16(neighbours, ToBf16(c, d)));
+      to += 128;
     }
   }
 }
 
 template <typename Block>
-void PackQuantized(quant::Type type, const uint8_t* const* rows, int64_t first, int64_t elements,
-                   PackScratch& scratch, WeightTiles& to) {
+constexpr Weights WeightsOfBlock() {
   using T = avx512::Unpack<Block>;
-  avx512::Isa::Int8KernelsOf(type)->pack(rows, first, elements, scratch.panel);
-  Convert<Format<T::kBias, T::kGroup, T::kHasMin>>(scratch.panel, elements / kStep, to);
+  return {1, 1, &PackIntegers<Format<Block::kElements, T::kBias, T::kGroup, T::kHasMin>>};
 }
 
 using Table = std::array<Weights, quant::kTypeIdLimit>;
@@ -206,7 +209,7 @@ constexpr Table MakeTable(quant::BlockList<Blocks...>) {
   table[static_cast<size_t>(quant::Type::kF32)] = {2, 2, &PackFloats<F32>};
   table[static_cast<size_t>(quant::Type::kF16)] = {2, 2, &PackFloats<F16>};
   table[static_cast<size_t>(quant::Type::kBF16)] = {1, 2, &PackBrains};
-  ((table[static_cast<size_t>(Blocks::kType)] = {1, 1, &PackQuantized<Blocks>}), ...);
+  ((table[static_cast<size_t>(Blocks::kType)] = WeightsOfBlock<Blocks>()), ...);
   return table;
 }
 

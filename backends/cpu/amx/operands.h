@@ -55,6 +55,11 @@ void PackColumns(const float* const* columns, int64_t first, int64_t elements, i
 // two elements of each row in a row of theirs.
 struct alignas(64) WeightTiles {
   std::byte data[kChunkSteps * 2 * 2 * kTileBytes];
+
+  // The first term's; the second's is two tiles on.
+  std::byte* Piece(int64_t piece, int64_t terms) {
+    return data + (piece / 2 * terms * 2 + piece % 2) * kTileBytes;
+  }
 };
 
 // Memory to work in.
@@ -63,13 +68,23 @@ union alignas(64) PackScratch {
   float decoded[kPanelRows * kChunk];
 };
 
-// How a type's weights become tiles.
+// A panel of weight rows, and the elements of it that are a chunk.
+struct WeightChunk {
+  quant::Type type;
+  const uint8_t* rows[kPanelRows];
+  int64_t first;
+  int64_t elements;
+
+  int64_t pieces() const { return 2 * StepsOf(elements); }
+};
+
+// How a type's weights become tiles: piece by piece, 16 rows of a step each, in order, so that it
+// can go on between products, whose tiles take their time.
 struct Weights {
   int terms;         // of a weight
   int column_terms;  // that columns need
-  // Elements `first` up of kPanelRows rows, at most a chunk of them.
-  void (*pack)(quant::Type type, const uint8_t* const* rows, int64_t first, int64_t elements,
-               PackScratch& scratch, WeightTiles& to);
+  // `scratch` is kept from piece to piece.
+  void (*pack)(const WeightChunk& chunk, int64_t piece, PackScratch& scratch, WeightTiles& to);
 };
 const Weights& WeightsOf(quant::Type type);
 
