@@ -299,6 +299,9 @@ TEST_F(AmxEmulator, CountsTheInstructionsOfAProduct) {
   if (Executed() == before) GTEST_SKIP() << "this processor carries them out itself";
   EXPECT_EQ(Executed(), before + 2);
 
+  EXPECT_EQ(cpu::amx::Int8Dots(3), 3 * 6 * 2 * 16 * 16 * 64);
+  EXPECT_EQ(Executed(), before + 2 + 2 + 3 * 6);
+
   using conformance::Case;
   auto count = [](quant::Type type, int64_t k, int64_t m, int64_t n) {
     auto device = device::OpenDevice("cpu", {.threads = 1, .cpu_isa = "amx"});

@@ -124,9 +124,13 @@ void MultiplyRows(const WeightRows& rows, const simd::Columns& columns, const Co
   }
 }
 
-// Panels of a task: as many as leave each worker some tasks.
+// A tile's part of a chunk is little work.
+constexpr int64_t kPackGrain = 4;
+
+// Panels of a task: as many as leave each worker some tasks, but the fewer there are the more often
+// columns are fetched from the last-level cache.
 int64_t PanelsPerTask(int64_t panels, int64_t others, int workers) {
-  constexpr int64_t kTasksPerWorker = 4;
+  constexpr int64_t kTasksPerWorker = 2;
   return std::clamp<int64_t>(panels * others / (kTasksPerWorker * workers), 1, kMostPanels);
 }
 
@@ -153,7 +157,7 @@ void RunMatMul(const Step& step, const RunContext& context) {
                              TermsOf(step, attrs.parts)};
   const int64_t chunks = CeilDiv(k, kChunk);
   const simd::DenseColumns from(x, unquantized, step.output, 0);
-  context.pool.ParallelFor(tiles.count * chunks, 1, [&](int64_t begin, int64_t end, int) {
+  context.pool.ParallelFor(tiles.count * chunks, kPackGrain, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       PackTile(from, columns, k, tiles, i / chunks, i % chunks);
     }
@@ -272,7 +276,7 @@ void RunMatMulExpert(const Step& step, const RunContext& context) {
     return simd::ChosenColumns(step, unquantized, chosen.pairs + chosen.begins[e], first);
   };
   auto count_of = [&](int64_t e) -> int64_t { return chosen.begins[e + 1] - chosen.begins[e]; };
-  context.pool.ParallelFor(tile_sum * chunks, 1, [&](int64_t begin, int64_t end, int) {
+  context.pool.ParallelFor(tile_sum * chunks, kPackGrain, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tile = i / chunks, e = chosen.experts[tile];
       PackTile(columns_of(e, 0), count_of(e), k, tiles_of(e), tile - chosen.tile_begins[e],
