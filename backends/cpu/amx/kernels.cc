@@ -57,6 +57,7 @@ KernelSet MakeKernels() {
   set.isa = "AVX-512 AMX";
   set.runs_here = &RunsHere;
   set.int8_dots = &Int8Dots;
+  set.ubatch = 512;
   const auto use = [&set](graph::Op op, Prepare prepare) {
     set.prepare[static_cast<size_t>(op)] = prepare;
   };
