@@ -48,7 +48,7 @@ class CpuDevice : public device::Device {
   }
   device::Kind kind() const override { return device::Kind::kCpu; }
   device::MemoryInfo memory() const override { return HostMemory(); }
-  device::Limits limits() const override { return {}; }
+  device::Limits limits() const override { return {.ubatch = kernels_.ubatch}; }
   bool Supports(const graph::Graph& graph, const graph::Node& node) const override {
     return CheckSupported(graph, node).ok();
   }

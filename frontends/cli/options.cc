@@ -21,9 +21,6 @@
 namespace bantam::cli {
 namespace {
 
-// Ctrl-C is noticed between steps, and a CPU takes seconds for one of 512 tokens.
-constexpr int64_t kCpuUbatch = 128;
-constexpr int64_t kGpuUbatch = 512;
 constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxTokens = int64_t{1} << 31;
 
@@ -71,9 +68,10 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
          "takes what the others have no room for")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--cpu-isa", options.cpu_isa,
-                 "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, neon or "
-                 "neoni8mm; default: the fastest")
+  app.add_option(
+         "--cpu-isa", options.cpu_isa,
+         "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, amx, neon "
+         "or neoni8mm; default: the fastest")
       ->type_name("NAME");
   schedule::Control& control = options.control;
   app.add_option("--gpu-layers", control.gpu_layers,
@@ -108,9 +106,8 @@ void AddContextOptions(CLI::App& app, Options& options) {
       ->type_name("CONTEXT")
       ->check(Between(1, kMaxTokens));
   app.add_option("--ubatch", options.ubatch,
-                 absl::StrFormat("Most tokens of a prompt to process in one step; default: %d on a "
-                                 "CPU, %d elsewhere",
-                                 kCpuUbatch, kGpuUbatch))
+                 "Most tokens of a prompt to process in one step; default: 128 on a CPU without "
+                 "AMX, 512 elsewhere")
       ->type_name("TOKENS")
       ->check(Between(1, kMaxTokens));
   app.add_option("--kv-type", options.kv_type,
@@ -170,9 +167,7 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
   engine::SessionOptions session;
   session.context = options.context;
   session.ubatch = options.ubatch;
-  if (options.ubatch == 0) {
-    session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
-  }
+  if (options.ubatch == 0) session.ubatch = device.limits().ubatch;
   session.kv_type = KvType(options);
   session.recover = !options.no_recover;
   session.notice = [](absl::string_view line) {

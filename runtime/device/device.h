@@ -28,6 +28,7 @@ struct MemoryInfo {
 struct Limits {
   uint64_t max_allocation = UINT64_MAX;  // bytes in one Buffer
   uint64_t alignment = 64;               // of tensor offsets in a buffer; a power of two
+  int64_t ubatch = 512;                  // tokens of a prompt it is best given in one step
 };
 
 // Memory on one device. Owned by the caller; must outlive every Executable bound to it.

@@ -23,7 +23,6 @@ namespace {
 
 // Reckoned with where LoadOptions::expected does not say.
 constexpr int64_t kContext = 4096;
-constexpr int64_t kUbatch = 512, kCpuUbatch = 128;
 
 // The type that most bytes of weights have: speeds are measured with it.
 quant::Type MainType(const graph::Graph& graph) {
@@ -96,9 +95,7 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   expected.embeddings |= !architecture.config().has_logits;
   if (expected.context <= 0) expected.context = kContext;
   expected.context = std::min(expected.context, trained);
-  if (expected.ubatch <= 0) {
-    expected.ubatch = devices[0]->kind() == device::Kind::kCpu ? kCpuUbatch : kUbatch;
-  }
+  if (expected.ubatch <= 0) expected.ubatch = devices[0]->limits().ubatch;
   expected.ubatch = std::min(expected.ubatch, expected.context);
   const bool is_alone = devices.size() == 1;
   for (int64_t rows : is_alone ? std::vector<int64_t>{1} : ShapeClasses(expected.ubatch)) {

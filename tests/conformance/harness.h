@@ -89,7 +89,7 @@ inline std::vector<std::string> DevicesAndSets() {
   std::vector<std::string> names = DeviceNames();
   const auto fastest = OpenByName("cpu");
   for (const char* name :
-       {"cpu:avx2", "cpu:avxvnni", "cpu:avx512vnni", "cpu:neon", "cpu:neoni8mm"}) {
+       {"cpu:avx2", "cpu:avxvnni", "cpu:avx512vnni", "cpu:amx", "cpu:neon", "cpu:neoni8mm"}) {
     const auto device = OpenByName(name);
     if (device.ok() && (*device)->description() != (*fastest)->description()) names.push_back(name);
   }

@@ -51,7 +51,7 @@ TEST_P(EveryType, MatMulOfGappedBatches) {
 TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
   const int64_t k = RowLengths(type())[1];
   for (bool has_bias : {false, true}) {
-    for (int64_t n : {1, 6}) {
+    for (int64_t n : {1, 6, 20}) {
       SCOPED_TRACE(absl::StrCat("bias ", has_bias, " n ", n));
       Case c;
       std::vector<ValueId> inputs = {c.Weight(type(), kRows(k, 12)), c.Weight(type(), kRows(k, 5)),
@@ -68,7 +68,7 @@ TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
 
 TEST_P(EveryType, MatMulExpert) {
   const int64_t k = RowLengths(type())[1], m = 21, experts = 5, top_k = 3;
-  for (int64_t n : {0, 1, 4}) {
+  for (int64_t n : {0, 1, 4, 15}) {
     for (int64_t rows_per_token : {int64_t{1}, top_k}) {
       for (bool gapped : {false, true}) {
         SCOPED_TRACE(absl::StrCat("n ", n, " rows ", rows_per_token, " gapped ", gapped));
@@ -156,11 +156,13 @@ TEST_P(MatMulShapes, ManyTokensOfExperts) {
 }
 
 TEST_P(MatMulShapes, NoTermsMakeZeros) {
-  Case c;
-  const ValueId w = c.Weight(Type::kF32, kRows(0, 5));
-  c.Output(Op::kMatMul, {w, c.Input(kRows(0, 3)), c.Weight(Type::kF32, kRows(5, 1))},
-           graph::MatMulAttrs{1, true});
-  Check(GetParam(), c, kExact);
+  for (int64_t n : {3, 20}) {
+    Case c;
+    const ValueId w = c.Weight(Type::kF32, kRows(0, 5));
+    c.Output(Op::kMatMul, {w, c.Input(kRows(0, n)), c.Weight(Type::kF32, kRows(5, 1))},
+             graph::MatMulAttrs{1, true});
+    Check(GetParam(), c, kExact);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, MatMulShapes, ::testing::ValuesIn(DevicesAndSets()),
