@@ -43,9 +43,7 @@ struct Isa {
   static constexpr auto Scores = &avx2::Scores;
   static constexpr auto Accumulate = &avx2::Accumulate;
   static constexpr auto DecodeCells = &avx2::DecodeCells;
-  static constexpr auto ScaleAndMax = &avx2::ScaleAndMax;
-  static constexpr auto Cap = &avx2::Cap;
-  static constexpr auto Exponentials = &avx2::Exponentials;
+  static constexpr auto Weigh = &avx2::Weigh;
   // The rest of vector_ops.h.
   static constexpr auto ActivationOf = &avx2::ActivationOf;
   static constexpr auto Multiply = &avx2::Multiply;

@@ -32,9 +32,7 @@ struct Isa : avx2::Isa {
   static constexpr auto Scores = &avx512::Scores;
   static constexpr auto Accumulate = &avx512::Accumulate;
   static constexpr auto DecodeCells = &avx512::DecodeCells;
-  static constexpr auto ScaleAndMax = &avx512::ScaleAndMax;
-  static constexpr auto Cap = &avx512::Cap;
-  static constexpr auto Exponentials = &avx512::Exponentials;
+  static constexpr auto Weigh = &avx512::Weigh;
 };
 
 }  // namespace bantam::cpu::avx512

@@ -38,9 +38,7 @@ struct Isa {
   static constexpr auto Scores = &neon::Scores;
   static constexpr auto Accumulate = &neon::Accumulate;
   static constexpr auto DecodeCells = &neon::DecodeCells;
-  static constexpr auto ScaleAndMax = &neon::ScaleAndMax;
-  static constexpr auto Cap = &neon::Cap;
-  static constexpr auto Exponentials = &neon::Exponentials;
+  static constexpr auto Weigh = &neon::Weigh;
   static constexpr auto ActivationOf = &neon::ActivationOf;
   static constexpr auto Multiply = &neon::Multiply;
   static constexpr auto SumOfSquares = &neon::SumOfSquares;

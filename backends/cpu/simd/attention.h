@@ -31,11 +31,6 @@ inline constexpr int64_t kSplitQueries = 8;
 
 inline int64_t RangeCount(int64_t cells) { return (cells + kRange - 1) / kRange; }
 
-struct SoftmaxState {
-  float highest = -INFINITY;  // score so far
-  float sum = 0;              // of exp(score - highest)
-};
-
 // For each of several pairs a state, followed by the weighted sum of V so far.
 struct PairSums {
   float* data;
@@ -333,24 +328,6 @@ class Attention : public AttentionView {
     }
   }
 
-  // Turns a pair's scores into weights, in place for the cells that it sees; what is to be kept of
-  // the sums so far.
-  float Weigh(int64_t pair, const SeenCells& seen, int64_t count, SoftmaxState& state) const {
-    float* p = ScoresOf(pair);
-    if (seen.count != count) {
-      for (int64_t c = 0; c < seen.count; ++c) p[c] = p[seen.cells[c]];
-    }
-    float scale = attrs().scale;
-    if (attrs().softcap != 0) {
-      Isa::Cap(p, seen.count, scale / attrs().softcap, attrs().softcap);
-      scale = 1.0f;
-    }
-    const float highest = Isa::ScaleAndMax(p, seen.count, scale, state.highest);
-    const float keep = Keep(state, highest);
-    state = {highest, state.sum * keep + Isa::Exponentials(p, seen.count, highest)};
-    return keep;
-  }
-
   // Adds the block's cells to the sums of `same` pairs that see the same of them.
   void FoldAll(int64_t pair, int64_t same, const SeenCells& seen, CellRows cells,
                const PairSums& sums) const {
@@ -363,14 +340,20 @@ class Attention : public AttentionView {
     }
     for (int64_t parts = (same + Isa::kMostOutputs - 1) / Isa::kMostOutputs; parts > 0; --parts) {
       float keep[Isa::kMostOutputs];
-      const float* p[Isa::kMostOutputs];
+      float* p[Isa::kMostOutputs];
       float* out[Isa::kMostOutputs];
+      SoftmaxState* states[Isa::kMostOutputs];
       const int64_t outputs = (same + parts - 1) / parts;
       for (int64_t i = 0; i < outputs; ++i) {
-        keep[i] = Weigh(pair + i, seen, count, sums.State(pair + i));
         p[i] = ScoresOf(pair + i);
+        if (seen.count != count) {
+          for (int64_t c = 0; c < seen.count; ++c) p[i][c] = p[i][seen.cells[c]];
+        }
         out[i] = sums.Out(pair + i);
+        states[i] = &sums.State(pair + i);
       }
+      Isa::Weigh(p, seen.count, attrs().scale, attrs().softcap, static_cast<int>(outputs), states,
+                 keep);
       Isa::Accumulate(cells, v().shape[0], keep, p, out, static_cast<int>(outputs));
       Cache::FetchNoMore(cells);
       pair += outputs;
