@@ -61,6 +61,7 @@ class Attention : public AttentionView {
         keys_(k(), scratch, pairs()),
         values_(v(), scratch + kCells * k().shape[0], pairs()),
         scores_(scratch + kCells * (k().shape[0] + v().shape[0])),
+        packed_(scores_ + kCells * kMaxPairs),
         head_bytes_(group() * q().strides[1]) {
     const int64_t first = Query(task.begin);
     for (int64_t i = 0; i < pairs(); ++i) {
@@ -86,9 +87,10 @@ class Attention : public AttentionView {
   }
 
  private:
-  // Of a worker's scratch: K, V and scores of one block.
+  // Of a worker's scratch: K, V and scores of one block, and queries.
   static int64_t BlockFloats(const Step& step) {
-    return kCells * (step.inputs[1].shape[0] + step.inputs[2].shape[0] + kMaxPairs);
+    const int64_t k_dim = step.inputs[1].shape[0], v_dim = step.inputs[2].shape[0];
+    return kCells * (k_dim + v_dim + kMaxPairs) + Isa::kMostQueries * ((k_dim + 15) / 16 * 16);
   }
 
   static uintptr_t Address(const void* p) { return reinterpret_cast<uintptr_t>(p); }
@@ -322,7 +324,7 @@ class Attention : public AttentionView {
         queries[j] = reinterpret_cast<const float*>(q_[p + j] + head * head_bytes_);
         out[j] = ScoresOf(p + j);
       }
-      Isa::Scores(cells, k().shape[0], queries, static_cast<int>(columns), out);
+      Isa::Scores(cells, k().shape[0], queries, static_cast<int>(columns), packed_, out);
       Cache::FetchNoMore(cells);
       p += columns;
     }
@@ -363,6 +365,7 @@ class Attention : public AttentionView {
 
   Cache keys_, values_;
   float* const scores_;                        // [pairs][kCells]
+  float* const packed_;                        // queries, for Isa::Scores
   const int64_t head_bytes_;                   // from a KV head's queries to the next one's
   std::array<uint8_t, kMaxPairs> queries_;     // by pair, counted from the task's first
   std::array<const std::byte*, kMaxPairs> q_;  // by pair, of KV head 0
