@@ -18,17 +18,20 @@ BANTAM_AVX2_BEGIN
 namespace bantam::cpu::avx2 {
 namespace {
 
+// Sixteen signed bytes.
+inline void StoreScaled(__m128i quants, V::Type d, float* out) {
+  const __m128i high = _mm_srli_si128(quants, 8);
+  V::Store(out, V::Mul(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants))));
+  V::Store(out + 8, V::Mul(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high))));
+}
+
 template <typename Block>
 inline void BlockToFloats(const uint8_t* block, float* out) {
   using T = Unpack<Block>;
-  const __m256 d = _mm256_set1_ps(HalfAt(block + offsetof(Block, d)));
+  const V::Type d = V::Set1(HalfAt(block + offsetof(Block, d)));
   const __m256i quants = _mm256_sub_epi8(T::Run(block, 0), Bytes(T::kBias));
-  const __m128i half[2] = {_mm256_castsi256_si128(quants), _mm256_extracti128_si256(quants, 1)};
-  for (int j = 0; j < 4; ++j) {
-    const __m128i eight = j % 2 == 0 ? half[j / 2] : _mm_srli_si128(half[j / 2], 8);
-    _mm256_storeu_ps(out + 8 * j,
-                     _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))));
-  }
+  StoreScaled(_mm256_castsi256_si128(quants), d, out);
+  StoreScaled(_mm256_extracti128_si256(quants, 1), d, out + 16);
 }
 
 }  // namespace

@@ -26,9 +26,9 @@ inline void StoreScaled(__m128i quants, V::Type d, float* out) {
 
 template <typename Block>
 inline void BlockToFloats(const uint8_t* block, float* out) {
-  uint16_t half;
+  int16_t half;
   std::memcpy(&half, block + offsetof(Block, d), sizeof(half));
-  const V::Type d = V::Set1(V::LoadHalf(&half));
+  const V::Type d = _mm512_cvtph_ps(_mm256_set1_epi16(half));
   const auto* quants = reinterpret_cast<const __m128i*>(block + offsetof(Block, qs));
   if constexpr (std::is_same_v<Block, quant::BlockQ8_0>) {
     StoreScaled(_mm_loadu_si128(quants), d, out);
