@@ -3,18 +3,20 @@
 
 #include "absl/strings/string_view.h"
 #include "backends/cpu/neon/vector_ops.h"
+#include "backends/cpu/simd/cells.h"
 #include "backends/cpu/simd/dot.h"
 #include "backends/cpu/simd/matmul_int8.h"
 
 namespace bantam::cpu::neon {
 
-inline constexpr int kDotRows = 4, kDotColumns = 3, kMostOutputs = 2;
+inline constexpr int kDotRows = 4, kDotColumns = 3;
+// Attention (simd/attend.inc): what fits the registers, 16 of eight lanes.
+inline constexpr int kMostQueries = 4, kBestQueries = 3, kMostOutputs = 4;
+constexpr int kTileCells(int queries) { return queries < 4 ? 4 : 2; }
+constexpr int kMostWidth(int outputs) { return outputs == 1 ? 6 : outputs == 2 ? 4 : 3; }
 
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const float* const* rows, int64_t count);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const uint16_t* const* rows, int64_t count);
+#include "backends/cpu/simd/attend_declared.inc"
 void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x);
 
 // As avx2/set.h; with dot products of bytes.
@@ -31,21 +33,17 @@ struct Isa {
   static constexpr int kDotRows = neon::kDotRows, kDotColumns = neon::kDotColumns;
   static constexpr auto DotOf = &neon::DotOf;
 
+  static constexpr int kMostQueries = neon::kMostQueries, kBestQueries = neon::kBestQueries;
   static constexpr int kMostOutputs = neon::kMostOutputs;
-  template <typename T>
-  static void Accumulate(float* const* out, int outputs, int64_t n, const float* keep,
-                         const float* const* p, const T* const* rows, int64_t count) {
-    neon::Accumulate(out, outputs, n, keep, p, rows, count);
-  }
-
+  static constexpr auto Scores = &neon::Scores;
+  static constexpr auto Accumulate = &neon::Accumulate;
+  static constexpr auto DecodeCells = &neon::DecodeCells;
+  static constexpr auto Weigh = &neon::Weigh;
   static constexpr auto ActivationOf = &neon::ActivationOf;
   static constexpr auto Multiply = &neon::Multiply;
   static constexpr auto SumOfSquares = &neon::SumOfSquares;
   static constexpr auto ScaleBy = &neon::ScaleBy;
   static constexpr auto FloatsToHalves = &neon::FloatsToHalves;
-  static constexpr auto DecodeCacheRow = &neon::DecodeCacheRow;
-  static constexpr auto Exponentials = &neon::Exponentials;
-  static constexpr auto ScaleAndMax = &neon::ScaleAndMax;
   static constexpr auto Angles = &neon::Angles;
   static constexpr auto RotateHalves = &neon::RotateHalves;
   static constexpr auto RotateNeighbours = &neon::RotateNeighbours;
