@@ -61,7 +61,9 @@ struct WeightRows {
   // Past the last row of a panel the last again.
   WeightChunk Chunk(int64_t panel, int64_t chunk) const {
     const int64_t from = chunk * kChunk;
-    WeightChunk part = {w.type, {}, from, std::min(kChunk, w.shape[0] - from)};
+    const int64_t end = first + (panel + 1) * kPanelRows;
+    const bool interleaved = w.interleaved && end <= InterleavedRows(w.shape[1]);
+    WeightChunk part = {w.type, interleaved, {}, from, std::min(kChunk, w.shape[0] - from)};
     for (int64_t r = 0; r < kPanelRows; ++r) {
       const int64_t row = std::min(panel * kPanelRows + r, count - 1);
       part.rows[r] = reinterpret_cast<const uint8_t*>(w.Row(first + row, matrix, 0));

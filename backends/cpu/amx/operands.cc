@@ -155,8 +155,9 @@ void PackIntegers(const WeightChunk& chunk, int64_t piece, PackScratch& scratch,
                   WeightTiles& tiles) {
   constexpr int64_t kPieces = 2 * F::kElements / kStep;  // of a block
   if (piece % kPieces == 0) {
-    avx512::Isa::Int8KernelsOf(chunk.type)
-        ->pack(chunk.rows, chunk.first + piece / 2 * kStep, F::kElements, scratch.panel);
+    const auto pack = chunk.interleaved ? avx512::Isa::InterleavedKernelsOf(chunk.type)->pack
+                                        : avx512::Isa::Int8KernelsOf(chunk.type)->pack;
+    pack(chunk.rows, chunk.first + piece / 2 * kStep, F::kElements, scratch.panel);
   }
   constexpr int kParts = 32 / F::kGroup;  // of a run
   constexpr int kQuads = F::kGroup / 4;   // of elements, in a part

@@ -71,6 +71,7 @@ union alignas(64) PackScratch {
 // A panel of weight rows, and the elements of it that are a chunk.
 struct WeightChunk {
   quant::Type type;
+  bool interleaved;  // all rows (plan/interleave.h)
   const uint8_t* rows[kPanelRows];
   int64_t first;
   int64_t elements;
