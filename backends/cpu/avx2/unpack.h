@@ -64,24 +64,6 @@ inline __m256 HalvesOf(const uint8_t* const* rows, int64_t offset) {
   b = _mm_insert_epi16(b, LoadAs<int16_t>(rows[7] + offset), 3);
   return _mm256_cvtph_ps(_mm_unpacklo_epi64(a, b));
 }
-template <typename Block>
-inline __m256 HalvesOf(const uint8_t* const* rows, int64_t at, int64_t field) {
-  return HalvesOf(rows, at + field);
-}
-// The field of a block at `at` of row `r`.
-template <typename T, typename Block>
-inline T LoadAt(const uint8_t* const* rows, int r, int64_t at, int64_t field) {
-  return LoadAs<T>(rows[r] + at + field);
-}
-// What a byte of each row says, halved.
-template <typename Block>
-inline void StoreE8M0(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfE8M0ToFloat(rows[r][at + field]);
-}
-template <typename Block>
-inline void StoreUE4M3(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfUE4M3ToFloat(rows[r][at + field]);
-}
 inline float HalfAt(const uint8_t* p) {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(LoadAs<uint16_t>(p))));
 }
@@ -161,6 +143,7 @@ using Rows = const uint8_t* const*;
 using Quants = __m256i;
 using Words = __m256i;
 using Floats = __m256;
+#include "backends/cpu/simd/plain_rows.inc"
 #include "backends/cpu/simd/runs.inc"
 #include "backends/cpu/simd/unpack.inc"
 

@@ -1,6 +1,5 @@
-// How interleaved weights (plan/interleave.h) give their integers and scales to registers of 512
-// bits: what simd/runs.inc and simd/unpack.inc need for 16 rows, a lane for each. A run of them is
-// eight registers, of which register j holds elements 4j to 4j + 3 of all rows.
+// How interleaved weights give their integers and scales to registers of 512 bits: what
+// simd/interleaved.inc and simd/unpack.inc need for 16 rows.
 #pragma once
 
 #include <immintrin.h>
@@ -18,66 +17,27 @@ BANTAM_AVX512_BEGIN
 namespace bantam::cpu::avx512::interleaved {
 
 inline constexpr int kLanes = 16;
-inline constexpr int kWords = 8;  // of four quants, in a run
 
-// A place in a block of all rows.
-struct From {
-  const uint8_t* p;
-  From operator+(int64_t bytes) const { return {p + kLanes * bytes}; }
-  __m512i Word(int i) const { return _mm512_loadu_si512(p + 4 * kLanes * i); }
-};
-struct Quants {
-  __m512i v[kWords];
-};
-
-inline __m512i Bytes(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }
-template <typename F>
-[[gnu::always_inline]] inline Quants ForEach(const F& f) {
-  Quants quants;
-#pragma GCC unroll 8
-  for (int j = 0; j < kWords; ++j) quants.v[j] = f(j);
-  return quants;
+using Reg = __m512i;
+inline Reg Bytes(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+inline Reg LoadReg(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline Reg BitsOfBytes(Reg bytes, int shift, int mask) {
+  return _mm512_and_si512(_mm512_srli_epi16(bytes, static_cast<unsigned>(shift)), Bytes(mask));
 }
-
-inline Quants Load32(From p) {
-  return ForEach([p](int j) { return p.Word(j); });
+inline Reg UpBytes(Reg bytes, int shift) {
+  return _mm512_slli_epi16(bytes, static_cast<unsigned>(shift));
 }
-inline Quants Nibbles(From p) {
-  return ForEach([p](int j) {
-    const __m512i word = p.Word(j % 4);
-    return _mm512_and_si512(j < 4 ? word : _mm512_srli_epi16(word, 4), Bytes(15));
-  });
+inline Reg OrReg(Reg a, Reg b) { return _mm512_or_si512(a, b); }
+inline Reg LookUpReg(Reg index, const int8_t* table) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), index);
 }
-inline Quants Field(From p, int shift, int mask) {
-  return ForEach(
-      [=](int j) { return _mm512_and_si512(_mm512_srli_epi16(p.Word(j), shift), Bytes(mask)); });
+inline Reg FifthBitsOf(Reg word, int j) {
+  // Byte i of each of two words is eight bits from 4j + i - 4 up.
+  const __m512i from = _mm512_add_epi8(_mm512_set1_epi64(0x1F1E1D1CFFFEFDFC), Bytes(4 * j));
+  return _mm512_and_si512(_mm512_multishift_epi64_epi8(from, word), Bytes(16));
 }
-inline Quants FifthBits(From p) {
-  // Byte i of each of two words is eight bits from 4j + i - 4 up, so that bit 4j + i is its bit 4.
-  const __m512i word = p.Word(0);
-  const __m512i from = _mm512_set1_epi64(0x1F1E1D1CFFFEFDFC);
-  return ForEach([=](int j) {
-    const __m512i bits = _mm512_add_epi8(from, Bytes(4 * j));
-    return _mm512_and_si512(_mm512_multishift_epi64_epi8(bits, word), Bytes(16));
-  });
-}
-inline Quants LookUp(Quants index, const int8_t* table) {
-  const __m512i entries =
-      _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-  return ForEach([&](int j) { return _mm512_shuffle_epi8(entries, index.v[j]); });
-}
-inline Quants Or(const Quants& a, const Quants& b) {
-  return ForEach([&](int j) { return _mm512_or_si512(a.v[j], b.v[j]); });
-}
-inline Quants Shifted2(const Quants& q) {
-  return ForEach([&](int j) { return _mm512_slli_epi16(q.v[j], 2); });
-}
-inline Quants Shifted4(const Quants& q) {
-  return ForEach([&](int j) { return _mm512_slli_epi16(q.v[j], 4); });
-}
-inline Quants SwapMiddle(const Quants& q) {
-  return ForEach([&](int j) { return q.v[j / 2 == 1 ? j + 2 : j / 2 == 2 ? j - 2 : j]; });
-}
+#include "backends/cpu/simd/interleaved.inc"
 
 // Scales: where a row of the group begins is where all do.
 using Rows = const uint8_t*;

@@ -28,6 +28,7 @@ struct Isa {
   static constexpr int kPanelRows = 16, kPanelColumns = 4;
   static constexpr int64_t kPanelElements = 1024;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
   static constexpr auto Quantize = &neon::Quantize;
 
   static constexpr int kDotRows = neon::kDotRows, kDotColumns = neon::kDotColumns;
@@ -53,6 +54,7 @@ struct Isa {
 struct IsaI8mm : Isa {
   static constexpr absl::string_view kName = "neoni8mm";
   static const simd::Int8Kernels<IsaI8mm>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<IsaI8mm>* InterleavedKernelsOf(quant::Type type);
 };
 
 }  // namespace bantam::cpu::neon

@@ -110,24 +110,6 @@ inline Floats HalvesOf(const uint8_t* const* rows, int64_t offset) {
   high = vset_lane_u16(LoadAs<uint16_t>(rows[7] + offset), high, 3);
   return {vcvt_f32_f16(vreinterpret_f16_u16(low)), vcvt_f32_f16(vreinterpret_f16_u16(high))};
 }
-template <typename Block>
-inline Floats HalvesOf(const uint8_t* const* rows, int64_t at, int64_t field) {
-  return HalvesOf(rows, at + field);
-}
-// The field of a block at `at` of row `r`.
-template <typename T, typename Block>
-inline T LoadAt(const uint8_t* const* rows, int r, int64_t at, int64_t field) {
-  return LoadAs<T>(rows[r] + at + field);
-}
-// What a byte of each row says, halved.
-template <typename Block>
-inline void StoreE8M0(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfE8M0ToFloat(rows[r][at + field]);
-}
-template <typename Block>
-inline void StoreUE4M3(const uint8_t* const* rows, int64_t at, int64_t field, float* out) {
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfUE4M3ToFloat(rows[r][at + field]);
-}
 inline float HalfAt(const uint8_t* p) {
   const auto half = LoadAs<uint16_t>(p);
   return V::LoadHalf(&half);
@@ -286,6 +268,7 @@ inline Quants TernaryRun(const uint8_t* p, int run) {
   return {digit(vmulq_u8(bytes.low, power.low)), digit(vmulq_u8(bytes.high, power.high))};
 }
 
+#include "backends/cpu/simd/plain_rows.inc"
 #include "backends/cpu/simd/runs.inc"
 #include "backends/cpu/simd/unpack.inc"
 #include "backends/cpu/simd/unpack_codebook.inc"

@@ -147,7 +147,7 @@ TEST_P(EverySet, RepackedWeightsGiveTheSameBits) {
       }
     }
   }
-  const std::set<std::string> repacking = {"avx2", "avxvnni", "avx512vnni", "amx"};
+  const std::set<std::string> repacking = {"avx2", "avxvnni", "avx512vnni", "amx", "neon", "neoni8mm"};
   EXPECT_EQ(repacked, repacking.contains(GetParam()) ? 15 * 2 * 8 : 0);
 }
 
