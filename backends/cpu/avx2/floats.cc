@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "backends/cpu/avx2/isa.h"
@@ -18,20 +19,20 @@ BANTAM_AVX2_BEGIN
 namespace bantam::cpu::avx2 {
 namespace {
 
-// Sixteen signed bytes.
-inline void StoreScaled(__m128i quants, V::Type d, float* out) {
-  const __m128i high = _mm_srli_si128(quants, 8);
-  V::Store(out, V::Mul(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants))));
-  V::Store(out + 8, V::Mul(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high))));
-}
-
 template <typename Block>
-inline void BlockToFloats(const uint8_t* block, float* out) {
-  using T = Unpack<Block>;
+inline V::Type BlockRegister(const uint8_t* block, int i) {
+  const uint8_t* const from = block + offsetof(Block, qs);
+  __m128i quants;
+  if constexpr (std::is_same_v<Block, quant::BlockQ8_0>) {
+    quants = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i));
+  } else {
+    // The low four bits of sixteen bytes, then the high ones.
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + i % 2 * 8));
+    quants = _mm_and_si128(i < 2 ? bytes : _mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
+    quants = _mm_sub_epi8(quants, _mm_set1_epi8(8));
+  }
   const V::Type d = V::Set1(HalfAt(block + offsetof(Block, d)));
-  const __m256i quants = _mm256_sub_epi8(T::Run(block, 0), Bytes(T::kBias));
-  StoreScaled(_mm256_castsi256_si128(quants), d, out);
-  StoreScaled(_mm256_extracti128_si256(quants, 1), d, out + 16);
+  return V::Mul(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants)));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace bantam::cpu::avx2 {
 inline constexpr int kDotRows = 4, kDotColumns = 3;
 // Attention (simd/attend.inc): what fits the registers, 16 of eight lanes.
 inline constexpr int kMostQueries = 4, kBestQueries = 3, kMostOutputs = 4;
+inline constexpr bool kReadsBlocks = false;
 constexpr int kTileCells(int queries) { return queries < 4 ? 4 : 2; }
 constexpr int kMostWidth(int outputs) { return outputs == 1 ? 6 : outputs == 2 ? 4 : 3; }
 
@@ -41,6 +42,7 @@ struct Isa {
   // where there are many (simd/attend_declared.inc).
   static constexpr int kMostQueries = avx2::kMostQueries, kBestQueries = avx2::kBestQueries;
   static constexpr int kMostOutputs = avx2::kMostOutputs;
+  static constexpr bool kReadsBlocks = avx2::kReadsBlocks;
   static constexpr auto Scores = &avx2::Scores;
   static constexpr auto Accumulate = &avx2::Accumulate;
   static constexpr auto DecodeCells = &avx2::DecodeCells;

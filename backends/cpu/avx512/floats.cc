@@ -20,25 +20,21 @@ BANTAM_AVX512_BEGIN
 namespace bantam::cpu::avx512 {
 namespace {
 
-inline void StoreScaled(__m128i quants, V::Type d, float* out) {
-  V::Store(out, V::Mul(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quants))));
-}
-
 template <typename Block>
-inline void BlockToFloats(const uint8_t* block, float* out) {
+inline V::Type BlockRegister(const uint8_t* block, int i) {
   int16_t half;
   std::memcpy(&half, block + offsetof(Block, d), sizeof(half));
-  const V::Type d = _mm512_cvtph_ps(_mm256_set1_epi16(half));
-  const auto* quants = reinterpret_cast<const __m128i*>(block + offsetof(Block, qs));
+  const auto* from = reinterpret_cast<const __m128i*>(block + offsetof(Block, qs));
+  __m128i quants;
   if constexpr (std::is_same_v<Block, quant::BlockQ8_0>) {
-    StoreScaled(_mm_loadu_si128(quants), d, out);
-    StoreScaled(_mm_loadu_si128(quants + 1), d, out + 16);
+    quants = _mm_loadu_si128(from + i);
   } else {
-    const __m128i bytes = _mm_loadu_si128(quants), mask = _mm_set1_epi8(15);
-    const __m128i bias = _mm_set1_epi8(8);
-    StoreScaled(_mm_sub_epi8(_mm_and_si128(bytes, mask), bias), d, out);
-    StoreScaled(_mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask), bias), d, out + 16);
+    const __m128i bytes = _mm_loadu_si128(from);
+    quants = _mm_and_si128(i == 0 ? bytes : _mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
+    quants = _mm_sub_epi8(quants, _mm_set1_epi8(8));
   }
+  const V::Type d = _mm512_cvtph_ps(_mm256_set1_epi16(half));
+  return V::Mul(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quants)));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace bantam::cpu::avx512 {
 inline constexpr int kDotRows = 4, kDotColumns = 6;
 // Attention (simd/attend.inc): what fits the registers, 32 of sixteen lanes.
 inline constexpr int kMostQueries = 6, kBestQueries = 6, kMostOutputs = 4;
+inline constexpr bool kReadsBlocks = true;
 constexpr int kTileCells(int) { return 4; }
 constexpr int kMostWidth(int outputs) { return outputs <= 2 ? 8 : outputs == 3 ? 7 : 6; }
 
@@ -30,6 +31,7 @@ struct Isa : avx2::Isa {
 
   static constexpr int kMostQueries = avx512::kMostQueries, kBestQueries = avx512::kBestQueries;
   static constexpr int kMostOutputs = avx512::kMostOutputs;
+  static constexpr bool kReadsBlocks = avx512::kReadsBlocks;
   static constexpr auto Scores = &avx512::Scores;
   static constexpr auto Accumulate = &avx512::Accumulate;
   static constexpr auto DecodeCells = &avx512::DecodeCells;

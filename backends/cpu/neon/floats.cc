@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "backends/cpu/neon/set.h"
@@ -13,22 +14,22 @@
 namespace bantam::cpu::neon {
 namespace {
 
-// Sixteen signed bytes.
-inline void StoreScaled(int8x16_t quants, float32x4_t d, float* out) {
-  const int16x8_t half[2] = {vmovl_s8(vget_low_s8(quants)), vmovl_high_s8(quants)};
-  for (int i = 0; i < 2; ++i) {
-    vst1q_f32(out + 8 * i, vmulq_f32(d, vcvtq_f32_s32(vmovl_s16(vget_low_s16(half[i])))));
-    vst1q_f32(out + 8 * i + 4, vmulq_f32(d, vcvtq_f32_s32(vmovl_high_s16(half[i]))));
-  }
-}
-
 template <typename Block>
-inline void BlockToFloats(const uint8_t* block, float* out) {
-  using T = Unpack<Block>;
+inline V::Type BlockRegister(const uint8_t* block, int i) {
+  const uint8_t* const from = block + offsetof(Block, qs);
+  int8x8_t quants;
+  if constexpr (std::is_same_v<Block, quant::BlockQ8_0>) {
+    quants = vreinterpret_s8_u8(vld1_u8(from + 8 * i));
+  } else {
+    // The low four bits of sixteen bytes, then the high ones.
+    const uint8x8_t bytes = vld1_u8(from + i % 2 * 8);
+    const uint8x8_t four = i < 2 ? vand_u8(bytes, vdup_n_u8(15)) : vshr_n_u8(bytes, 4);
+    quants = vsub_s8(vreinterpret_s8_u8(four), vdup_n_s8(8));
+  }
   const float32x4_t d = vdupq_n_f32(HalfAt(block + offsetof(Block, d)));
-  const Quants quants = Minus(T::Run(block, 0), Bytes(T::kBias));
-  StoreScaled(vreinterpretq_s8_u8(quants.low), d, out);
-  StoreScaled(vreinterpretq_s8_u8(quants.high), d, out + 16);
+  const int16x8_t wide = vmovl_s8(quants);
+  return {vmulq_f32(d, vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)))),
+          vmulq_f32(d, vcvtq_f32_s32(vmovl_high_s16(wide)))};
 }
 
 }  // namespace

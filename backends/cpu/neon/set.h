@@ -12,6 +12,7 @@ namespace bantam::cpu::neon {
 inline constexpr int kDotRows = 4, kDotColumns = 3;
 // Attention (simd/attend.inc): what fits the registers, 16 of eight lanes.
 inline constexpr int kMostQueries = 4, kBestQueries = 3, kMostOutputs = 4;
+inline constexpr bool kReadsBlocks = false;
 constexpr int kTileCells(int queries) { return queries < 4 ? 4 : 2; }
 constexpr int kMostWidth(int outputs) { return outputs == 1 ? 6 : outputs == 2 ? 4 : 3; }
 
@@ -36,6 +37,7 @@ struct Isa {
 
   static constexpr int kMostQueries = neon::kMostQueries, kBestQueries = neon::kBestQueries;
   static constexpr int kMostOutputs = neon::kMostOutputs;
+  static constexpr bool kReadsBlocks = neon::kReadsBlocks;
   static constexpr auto Scores = &neon::Scores;
   static constexpr auto Accumulate = &neon::Accumulate;
   static constexpr auto DecodeCells = &neon::DecodeCells;

@@ -103,8 +103,9 @@ class Attention : public AttentionView {
         : t_(t), row_bytes_(quant::RowBytes(t.type, t.shape[0])), block_(block) {
       // Cells are used where they lie if few pairs would not pay for decoding them.
       constexpr int64_t kFewPairs = 8;
-      is_direct_ =
-          t.type == quant::Type::kF32 || (t.type == quant::Type::kF16 && pairs <= kFewPairs);
+      const bool is_block = t.type == quant::Type::kQ8_0 || t.type == quant::Type::kQ4_0;
+      const bool is_read = t.type == quant::Type::kF16 || (Isa::kReadsBlocks && is_block);
+      is_direct_ = t.type == quant::Type::kF32 || (is_read && pairs <= kFewPairs);
       for (int64_t c = 0; c < kCells; ++c) {
         decoded_[c] = reinterpret_cast<const uint8_t*>(block + c * t.shape[0]);
       }

@@ -10,7 +10,7 @@ namespace bantam::cpu::simd {
 
 // The keys or values of a block of cells, of one head: n elements each.
 struct CellRows {
-  quant::Type type;            // F32 or F16, unless they are to be decoded
+  quant::Type type;            // F32, F16 or, where the set reads blocks, Q8_0, Q4_0
   const uint8_t* const* rows;  // count and more, to the next multiple of 16: any rows
   int64_t offset;              // in bytes, of the head in each row
   int64_t count;
