@@ -33,6 +33,13 @@ struct Step {
   Output logits;
   Output likeliest, largest_logits;        // with SessionOptions::likeliest: ids i32, f32
   std::vector<MatMulInput> matmul_inputs;  // where they were asked for
+  struct Routed {
+    int layer = 0;
+    Output ids;  // i32 {chosen, rows}
+    int64_t chosen = 0, rows = 0;
+  };
+  std::vector<Routed> routed;                                           // where experts are counted
+  const std::vector<std::unique_ptr<device::Buffer>>* temps = nullptr;  // by device
   std::unique_ptr<Program> program;
 };
 
@@ -78,6 +85,9 @@ struct Session::Impl {
   int64_t computed = 0;
   WindowRing ring;                 // of the layers with a window, if any
   std::vector<TokenId> moved;      // of Drop; as much room
+  schedule::ExpertUse expert_use;  // counted by this session
+  std::vector<int32_t> chosen;     // of one layer in one step
+  int64_t steps_not_counted = 0;
   const Step* observed = nullptr;  // the step of the last Decode with kAll
   int64_t observed_tokens = 0;
 
@@ -110,6 +120,8 @@ struct Session::Impl {
   absl::Status WriteInputs(int64_t rows, int64_t output_rows, std::span<const TokenId> added,
                            const Buffers& to);
   absl::Status RunStep(Step& step, std::span<const TokenId> added);
+  // Which experts the first `tokens` of a step chose.
+  absl::Status CountExperts(const Step& step, int64_t tokens);
   // After steps that were to compute `added` ended with `status`, which it returns.
   absl::Status Finish(const absl::Status& status, std::span<const TokenId> added);
   // `count` of the largest steps.

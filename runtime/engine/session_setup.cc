@@ -14,8 +14,9 @@
 namespace bantam::engine {
 
 absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph whole,
                           BuildStep(model->architecture(), options, rows, output_rows));
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, schedule::SplitExperts(whole, placement.hot));
   if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
   BANTAM_ASSIGN_OR_RETURN(const schedule::NodePlaces places,
                           schedule::PlacesInStep(graph, placement));
@@ -159,6 +160,9 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
     const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
     if (tensor != nullptr) return tensor->data;
+    const MadeWeights::Entry* made = model->made_weights().Find(weight.name);
+    // A table of slots: hot experts are never brought.
+    if (made != nullptr && made->pieces.size() == 1) return made->pieces[0];
     return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
   };
   return Program::Compile(partition, std::move(places), bind, units, options.trace);
@@ -212,6 +216,13 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
       step.likeliest = output(1);
       step.largest_logits = output(2);
     }
+    const size_t counted = options.expert_use_folder.empty() ? 0 : graph.outputs().size();
+    for (size_t i = 0; i < counted; ++i) {
+      const graph::Value& ids = graph.value(graph.outputs()[i]);
+      const int layer = RoutedLayer(graph, ids);
+      if (layer >= 0) step.routed.push_back({layer, output(i), ids.shape[0], ids.shape[1]});
+    }
+    step.temps = &buffers;
     for (size_t d = 0; d < sizes.size(); ++d) {
       sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
     }
@@ -342,6 +353,15 @@ absl::Status Session::Impl::Prepare() {
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
+  int64_t most = 0;
+  for (const Step::Routed& routed : steps.back().routed) {
+    expert_use.counts.resize(std::max<size_t>(expert_use.counts.size(), routed.layer + 1));
+    const gguf::TensorInfo* router =
+        model->file().FindTensor(absl::StrCat("blk.", routed.layer, ".ffn_gate_inp.weight"));
+    if (router != nullptr) expert_use.counts[routed.layer].resize(router->shape[1]);
+    most = std::max(most, routed.chosen * options.ubatch);
+  }
+  chosen.resize(most);
   if (options.likeliest) {
     likeliest.reserve(options.ubatch);
     largest_logits.reserve(options.ubatch);

@@ -37,11 +37,9 @@ absl::StatusOr<std::vector<std::string>> NamesOn(int device_index, const device:
 
 }  // namespace
 
-absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
-                                                     std::span<const graph::Graph> graphs,
-                                                     const schedule::Placement& placement,
-                                                     int device_index, device::Device& device,
-                                                     bool may_map) {
+absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(
+    const gguf::File& file, const MadeWeights& made, std::span<const graph::Graph> graphs,
+    const schedule::Placement& placement, int device_index, device::Device& device, bool may_map) {
   BANTAM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           NamesOn(device_index, device, graphs, placement));
   DeviceWeights weights;
@@ -50,16 +48,18 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   std::vector<uint64_t> sizes;  // of the buffers to allocate
   for (const std::string& name : names) {
     const gguf::TensorInfo* tensor = file.FindTensor(name);
-    if (tensor == nullptr) {
+    const MadeWeights::Entry* entry = tensor == nullptr ? made.Find(name) : nullptr;
+    if (tensor == nullptr && entry == nullptr) {
       return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
-    const uint64_t packed = device.PackedBytes(tensor->type, tensor->shape);
-    if (may_map && packed == tensor->data.size()) {
+    const uint64_t packed = tensor != nullptr ? device.PackedBytes(tensor->type, tensor->shape)
+                                              : device.PackedBytes(entry->type, entry->shape);
+    if (may_map && tensor != nullptr && packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
         weights.mapped_ += packed;
-        weights.bindings_[tensor->name] = {wrapped->get(), 0};
+        weights.bindings_[name] = {wrapped->get(), 0};
         weights.buffers_.push_back(*std::move(wrapped));
         continue;
       }
@@ -67,7 +67,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
     }
     const uint64_t room = AlignUp(packed, limits.alignment);
     if (sizes.empty() || sizes.back() + room > limits.max_allocation) sizes.push_back(0);
-    weights.copies_.push_back({tensor, sizes.size() - 1, sizes.back()});
+    weights.copies_.push_back({name, tensor, entry, sizes.size() - 1, sizes.back()});
     sizes.back() += room;
   }
   const size_t first = weights.buffers_.size();
@@ -84,11 +84,13 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
 absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) {
   for (const Copy& copy : copies_) {
     const device::Binding where{buffers_[copy.buffer].get(), copy.offset};
-    BANTAM_RETURN_IF_ERROR(Annotate(
-        device_->LoadWeight(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where),
-        copy.tensor->name));
-    bindings_[copy.tensor->name] = where;
-    progress(copy.tensor->data.size());
+    const absl::Status loaded =
+        copy.tensor != nullptr
+            ? device_->LoadWeight(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where)
+            : device_->LoadWeight(copy.made->type, copy.made->shape, copy.made->Joined(), where);
+    BANTAM_RETURN_IF_ERROR(Annotate(loaded, copy.name));
+    bindings_[copy.name] = where;
+    progress(copy.tensor != nullptr ? copy.tensor->data.size() : 0);
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/made_weights.h"
 #include "runtime/gguf/file.h"
 #include "runtime/graph/graph.h"
 #include "runtime/schedule/placement.h"
@@ -21,9 +22,9 @@ class DeviceWeights {
  public:
   // Reserves room for the weights that `graphs` use on the device of that index by `placement`,
   // copying nothing yet. Weights that the device can use as they lie in the file stay mapped, if
-  // they may. kResourceExhausted when the device has too little memory. File and device must
-  // outlive this.
-  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file,
+  // they may. kResourceExhausted when the device has too little memory. `file`, `made` and `device`
+  // must outlive this.
+  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const MadeWeights& made,
                                                std::span<const graph::Graph> graphs,
                                                const schedule::Placement& placement,
                                                int device_index, device::Device& device,
@@ -41,14 +42,16 @@ class DeviceWeights {
 
  private:
   struct Copy {
-    const gguf::TensorInfo* tensor;
+    std::string name;
+    const gguf::TensorInfo* tensor;  // of the file, or
+    const MadeWeights::Entry* made;  // made of it
     size_t buffer;
     uint64_t offset;
   };
 
   device::Device* device_ = nullptr;
   std::vector<std::unique_ptr<device::Buffer>> buffers_;
-  absl::flat_hash_map<absl::string_view, device::Binding> bindings_;  // by tensor name
+  absl::flat_hash_map<std::string, device::Binding> bindings_;  // by name
   std::vector<Copy> copies_;
   uint64_t allocated_ = 0;
   uint64_t mapped_ = 0;

@@ -37,6 +37,9 @@ struct DeviceProfile {
 // Of one node of an inferred graph. `depth`: tokens in the KV cache, at most what it holds.
 double NodeSeconds(const graph::Graph& graph, const graph::Node& node, int64_t depth,
                    const DeviceProfile& profile);
+// Whether that is the time of moving bytes rather than of computing.
+bool IsBoundByMemory(const graph::Graph& graph, const graph::Node& node, int64_t depth,
+                     const DeviceProfile& profile);
 // The tokens of a step.
 int64_t RowsOf(const graph::Graph& graph);
 // Tokens in the KV cache during a step of `rows`, where a prompt of `depth` tokens is read in such

@@ -39,10 +39,10 @@ void RunGatherElements(const Step& step, const RunContext& context) {
   const int64_t k = x.shape[0], m = ids.shape[0];
   context.pool.ParallelFor(ids.rows(), Grain(m), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const auto* from = x.RowAs<const float>(r);
+      const auto* from = x.RowAs<const uint32_t>(r);  // f32 or i32
       const auto* id = ids.RowAs<const int32_t>(r);
-      auto* out = step.output.RowAs<float>(r);
-      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0.0f;
+      auto* out = step.output.RowAs<uint32_t>(r);
+      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0;
     }
   });
 }
