@@ -204,7 +204,9 @@ void Placer::FindMixes() {
     ranked_[g] = request_.expert_use->Ranked(groupings_[0].groups[g].layer);
     most = std::max(most, ranked_[g].size());
   }
+  // A few: Refine finds the number for each layer. Several cards have as many devices as that each.
   std::set<int32_t> sixteenths = {1, 2, 4, 6, 8, 10, 12, 14};
+  if (devices_.size() > 2) sixteenths = {3, 8, 13};
   if (most <= 16) {  // every number of them
     sixteenths.clear();
     for (size_t h = 1; h < most; ++h) {
