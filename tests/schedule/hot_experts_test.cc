@@ -276,7 +276,9 @@ TEST(PlaceHot, WhatTheUserPlacedIsNotSplit) {
   std::mt19937 random(1);
   const ExpertUse use = RandomUse(2, 8, 1, random);
   PlacementRequest request{.steps = steps, .expert_use = &use};
-  const std::vector<DeviceProfile> devices = {Card(0.65), Host()};
+  std::vector<DeviceProfile> devices = {Card(0.65), Host()};
+  // Values of this size would take longer to move than anything else.
+  devices[0].transfer_seconds = devices[0].node_seconds = 0;
   const auto free = Place(request, devices);
   ASSERT_TRUE(free.ok()) << free.status();
   EXPECT_EQ(free->hot.size(), 2);
