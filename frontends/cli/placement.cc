@@ -48,7 +48,7 @@ std::string Groups(const Placement& placement, absl::FunctionRef<bool(size_t)> i
 
 // Beside weights and KV cache.
 uint64_t ComputeBytes(const DeviceMemory& memory) {
-  return memory.inputs + memory.compute + memory.streamed;
+  return memory.inputs + memory.compute + memory.scratch + memory.streamed;
 }
 
 // What is used of all there is: weights #, KV cache =, the rest +, free .

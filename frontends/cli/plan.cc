@@ -166,13 +166,14 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
       if (row.placement.device[g] != static_cast<int>(d)) continue;
       groups.push_back(schedule::GroupName(row.placement.groups[g]));
     }
-    devices.push_back({{"name", uses[d].name},
-                       {"weights", uses[d].memory.weights},
-                       {"kv_cache", uses[d].memory.kv_cache},
-                       {"compute", uses[d].memory.compute + uses[d].memory.inputs},
-                       {"for_streamed", uses[d].memory.streamed},
-                       {"free", uses[d].free},
-                       {"groups", std::move(groups)}});
+    devices.push_back(
+        {{"name", uses[d].name},
+         {"weights", uses[d].memory.weights},
+         {"kv_cache", uses[d].memory.kv_cache},
+         {"compute", uses[d].memory.compute + uses[d].memory.inputs + uses[d].memory.scratch},
+         {"for_streamed", uses[d].memory.streamed},
+         {"free", uses[d].free},
+         {"groups", std::move(groups)}});
   }
   nlohmann::ordered_json streamed;  // null: no weights are
   if (const schedule::Streaming& streaming = row.placement.streaming; streaming.rows > 0) {

@@ -250,8 +250,8 @@ absl::Status Session::Impl::DecodeOnce(std::span<const TokenId> added, LogitsMod
                           count, options.ubatch));
     }
     if (all_steps.empty()) {
-      BANTAM_RETURN_IF_ERROR(
-          CompileAll(all_steps, ShapeClasses(options.ubatch), /*all_rows=*/true, all_temp));
+      BANTAM_RETURN_IF_ERROR(CompileAll(all_steps, ShapeClasses(options.ubatch), /*all_rows=*/true,
+                                        all_temp, all_rooms));
     }
     for (Step& step : all_steps) {
       if (step.rows < count) continue;
@@ -350,8 +350,16 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
         if (buffer != nullptr) memory[d].streamed += buffer->size();
       }
     }
-    memory[d].compute =
-        size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
+    for (const auto* rooms : {&s.rooms, &s.second.rooms, &s.all_rooms, &s.verify_rooms}) {
+      if (d < rooms->size()) memory[d].scratch += (*rooms)[d].scratch;
+    }
+    memory[d].compute = size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) +
+                        size(s.verify_temp, d) - memory[d].scratch;
+    const int device = static_cast<int>(d);
+    for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
+      for (const Step& step : *steps) memory[d].scratch += step.program->own_bytes(device);
+    }
+    if (s.second.program != nullptr) memory[d].scratch += s.second.program->own_bytes(device);
   }
   return memory;
 }
@@ -376,6 +384,10 @@ MemoryUse Session::memory() const {
   for (const schedule::DeviceMemory& memory : device_memory()) {
     use.kv_cache += memory.kv_cache;
     use.compute += memory.inputs + memory.compute + memory.streamed;
+  }
+  // Compiled steps count what is their own themselves.
+  for (const auto* rooms : {&s.rooms, &s.second.rooms, &s.all_rooms, &s.verify_rooms}) {
+    for (const TempRoom& room : *rooms) use.compute += room.scratch;
   }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();

@@ -147,10 +147,11 @@ absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, i
 
 absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
     const schedule::Partition& partition, const std::vector<std::unique_ptr<device::Stream>>& with,
-    const Buffers& from, const Buffers& temps) const {
+    const Buffers& from, const Buffers& temps, const std::vector<TempRoom>& rooms) const {
   std::vector<Program::Place> places;
   for (size_t d = 0; d < temps.size(); ++d) {
-    places.push_back({&device(d), with[d].get(), temps[d].get()});
+    places.push_back(
+        {&device(d), with[d].get(), temps[d].get(), rooms[d].planned, rooms[d].scratch});
   }
   const auto bind = [&](const graph::Value& value, int device) {
     return Bind(value, device, from);
@@ -168,16 +169,34 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   return Program::Compile(partition, std::move(places), bind, units, options.trace);
 }
 
-absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& sizes, int64_t rows) {
-  Buffers made(sizes.size());
-  for (size_t d = 0; d < sizes.size(); ++d) {
-    if (sizes[d] == 0) continue;
-    auto buffer = Allocate(d, sizes[d]);
+absl::Status Session::Impl::AddRoom(const schedule::Partition& partition,
+                                    std::vector<TempRoom>& rooms) {
+  rooms.resize(alignments.size());
+  for (size_t d = 0; d < rooms.size(); ++d) {
+    rooms[d].planned = std::max(
+        rooms[d].planned, AlignUp(static_cast<uint64_t>(partition.plans[d].size), alignments[d]));
+  }
+  for (const schedule::Segment& segment : partition.segments) {
+    const auto scratch = schedule::SegmentScratch(partition, segment, device(segment.device));
+    if (absl::IsUnavailable(scratch.status())) lost = segment.device;
+    BANTAM_RETURN_IF_ERROR(scratch.status());
+    TempRoom& room = rooms[segment.device];
+    room.scratch = std::max(room.scratch, scratch->shared);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<TempRoom>& rooms, int64_t rows) {
+  Buffers made(rooms.size());
+  for (size_t d = 0; d < rooms.size(); ++d) {
+    const uint64_t bytes = rooms[d].planned + rooms[d].scratch;
+    if (bytes == 0) continue;
+    auto buffer = Allocate(d, bytes);
     if (!buffer.ok()) {
       return Annotate(buffer.status(),
                       absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
                                       "for a smaller ubatch",
-                                      rows, FormatByteSize(sizes[d])));
+                                      rows, FormatByteSize(bytes)));
     }
     made[d] = *std::move(buffer);
   }
@@ -196,9 +215,9 @@ absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewS
 
 absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
                                        const std::vector<int64_t>& row_counts, bool all_rows,
-                                       Buffers& buffers) {
+                                       Buffers& buffers, std::vector<TempRoom>& rooms_of) {
   std::vector<Step> made;
-  std::vector<uint64_t> sizes(alignments.size(), 0);
+  rooms_of.assign(alignments.size(), {});
   for (const int64_t rows : row_counts) {
     Step step;
     step.rows = rows;
@@ -223,17 +242,16 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
       if (layer >= 0) step.routed.push_back({layer, output(i), ids.shape[0], ids.shape[1]});
     }
     step.temps = &buffers;
-    for (size_t d = 0; d < sizes.size(); ++d) {
-      sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
-    }
+    BANTAM_RETURN_IF_ERROR(AddRoom(step.partition, rooms_of));
     if (options.keep_matmul_inputs && all_rows) {
       step.matmul_inputs = FindMatMulInputs(graph, step.partition.plans[0]);
     }
     made.push_back(std::move(step));
   }
-  BANTAM_ASSIGN_OR_RETURN(Buffers allocated, NewTemps(sizes, row_counts.back()));
+  BANTAM_ASSIGN_OR_RETURN(Buffers allocated, NewTemps(rooms_of, row_counts.back()));
   for (Step& step : made) {
-    BANTAM_ASSIGN_OR_RETURN(step.program, Compile(step.partition, streams, inputs, allocated));
+    BANTAM_ASSIGN_OR_RETURN(step.program,
+                            Compile(step.partition, streams, inputs, allocated, rooms_of));
     step.partition = {};
   }
   buffers = std::move(allocated);
@@ -251,10 +269,10 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
-  std::vector<uint64_t> sizes;
-  for (const auto& plan : partition.plans) sizes.push_back(static_cast<uint64_t>(plan.size));
-  BANTAM_ASSIGN_OR_RETURN(lane.temp, NewTemps(sizes, options.ubatch));
-  BANTAM_ASSIGN_OR_RETURN(lane.program, Compile(partition, lane.streams, lane.inputs, lane.temp));
+  BANTAM_RETURN_IF_ERROR(AddRoom(partition, lane.rooms));
+  BANTAM_ASSIGN_OR_RETURN(lane.temp, NewTemps(lane.rooms, options.ubatch));
+  BANTAM_ASSIGN_OR_RETURN(lane.program,
+                          Compile(partition, lane.streams, lane.inputs, lane.temp, lane.rooms));
   second = std::move(lane);
   return absl::OkStatus();
 }
@@ -309,11 +327,13 @@ absl::Status Session::Impl::AllocateAll() {
   BANTAM_RETURN_IF_ERROR(AllocateUnits());
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
-  BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
+  BANTAM_RETURN_IF_ERROR(
+      CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp, rooms));
   if (options.verify_rows >= 2) {
     std::vector<int64_t> row_counts;
     for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
-    BANTAM_RETURN_IF_ERROR(CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp));
+    BANTAM_RETURN_IF_ERROR(
+        CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp, verify_rooms));
   }
   const absl::Status status = AllocateSecond(decode);
   if (!absl::IsResourceExhausted(status)) return status;

@@ -15,7 +15,7 @@ namespace bantam::engine {
 namespace {
 
 // Names, in order of first use.
-absl::StatusOr<std::vector<std::string>> NamesOn(int device_index, const device::Device& device,
+absl::StatusOr<std::vector<std::string>> NamesOn(int device_index, device::Device& device,
                                                  std::span<const graph::Graph> graphs,
                                                  const schedule::Placement& placement) {
   schedule::DeviceProfile profile;

@@ -28,8 +28,9 @@ struct DeviceProfile {
   // By GroupKey, the seconds that groups were measured to take (calibrate.h). They go before what
   // the speeds above say.
   std::map<std::string, double> measured;
-  // For what it supports and how it packs weights; null: everything, as in the file.
-  const device::Device* device = nullptr;
+  // For what it supports, how it packs weights and what scratch it needs; null: everything, as in
+  // the file, and none.
+  device::Device* device = nullptr;
 
   uint64_t PackedBytes(const graph::Value& weight) const;
 };

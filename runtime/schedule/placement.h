@@ -29,8 +29,9 @@ struct DeviceMemory {
   uint64_t kv_cache = 0;
   uint64_t inputs = 0;
   uint64_t compute = 0;   // intermediate values of the largest step
+  uint64_t scratch = 0;   // what compiled steps need besides (device::Scratch)
   uint64_t streamed = 0;  // two buffers for weights that come for a step (stream.h)
-  uint64_t total() const { return weights + kv_cache + inputs + compute + streamed; }
+  uint64_t total() const { return weights + kv_cache + inputs + compute + scratch + streamed; }
 };
 
 struct Placement {

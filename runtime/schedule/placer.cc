@@ -171,12 +171,18 @@ absl::StatusOr<Placement> Placer::Evaluate(std::vector<int> device_of_group,
   result.memory.resize(devices_.size());
   result.streaming = streaming;
   std::vector<uint64_t> second(devices_.size());  // compute bytes of the largest step
+  std::vector<uint64_t> shared(devices_.size());  // scratch of any step
+  std::vector<device::Scratch> last(devices_.size());
   const bool is_doubled = IsDoubled(result);
   for (size_t s = 0; s < request_.steps.size(); ++s) {
     BANTAM_ASSIGN_OR_RETURN(const Partition partition, PartitionOf(s, result));
     for (size_t d = 0; d < devices_.size(); ++d) {
-      second[d] = static_cast<uint64_t>(partition.plans[d].size);
+      // What follows it, scratch, begins aligned.
+      second[d] = AlignUp(static_cast<uint64_t>(partition.plans[d].size), alignments_[d]);
       result.memory[d].compute = std::max(result.memory[d].compute, second[d]);
+      BANTAM_ASSIGN_OR_RETURN(last[d], ScratchOf(s, partition, static_cast<int>(d)));
+      shared[d] = std::max(shared[d], last[d].shared);
+      result.memory[d].scratch += last[d].own;
     }
     const bool is_streamed = streaming.In(RowsOf(request_.steps[s]));
     if (is_streamed) {
@@ -211,9 +217,30 @@ absl::StatusOr<Placement> Placer::Evaluate(std::vector<int> device_of_group,
                           (streaming.rows > 0 && streaming.device == device);
     if (!computes) continue;
     memory.inputs = InputsOn(d) * (is_doubled ? 2 : 1);
-    if (is_doubled) memory.compute += second[d];
+    memory.scratch += shared[d];
+    if (!is_doubled) continue;
+    memory.compute += second[d];
+    memory.scratch += last[d].shared + last[d].own;
   }
   return result;
+}
+
+// Asked for again and again, of segments that are the same in many placements.
+absl::StatusOr<device::Scratch> Placer::ScratchOf(size_t s, const Partition& partition, int index) {
+  device::Scratch all;
+  device::Device* device = devices_[index].device;
+  for (const Segment& segment : partition.segments) {
+    if (segment.device != index || device == nullptr) continue;
+    const std::vector<Node>& nodes = partition.graph.nodes();
+    const auto [known, is_new] = scratch_.try_emplace(
+        {s, index, nodes[segment.first_node].output, nodes[segment.end_node - 1].output});
+    if (is_new) {
+      BANTAM_ASSIGN_OR_RETURN(known->second, SegmentScratch(partition, segment, *device));
+    }
+    all.shared = std::max(all.shared, known->second.shared);
+    all.own += known->second.own;
+  }
+  return all;
 }
 
 absl::StatusOr<Partition> Placer::PartitionOf(size_t s, const Placement& placement) const {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -57,6 +59,7 @@ class Placer {
   // Of one side of a layer's experts, a group of this step, on a device.
   double SideSeconds(size_t s, int group, std::span<const int32_t> hot, bool is_hot,
                      int device) const;
+  absl::StatusOr<device::Scratch> ScratchOf(size_t s, const Partition& partition, int index);
   void FindSeconds();
   void FindPossible();
   absl::StatusOr<Partition> PartitionOf(size_t s, const Placement& placement) const;
@@ -103,6 +106,8 @@ class Placer {
   std::vector<std::vector<std::vector<double>>> seconds_;  // by step, group and device
   std::vector<std::vector<bool>> possible_;                // by group and device
   std::vector<uint64_t> weight_bytes_;                     // by group
+  // By step, device, and what the first and the last node of a segment make.
+  std::map<std::tuple<size_t, int, graph::ValueId, graph::ValueId>, device::Scratch> scratch_;
   std::vector<Mix> mixes_;                    // devices of the problem beyond the real ones
   std::vector<std::vector<int32_t>> ranked_;  // by group: the layer's experts by their use
 };

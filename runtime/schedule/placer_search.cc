@@ -90,7 +90,7 @@ absl::StatusOr<Placement> Placer::PlaceFor(const StreamWish& wish, bool may_mix)
       if (memory.total() <= devices_[d].capacity) continue;
       if (base[d] <= compute[d]) return DoesNotFit(problem);
       // What is to grow must: inputs and all else were counted before.
-      compute[d] = std::max(compute[d] + 1, memory.compute + memory.streamed);
+      compute[d] = std::max(compute[d] + 1, memory.compute + memory.scratch + memory.streamed);
       fits = false;
     }
     if (fits) return placement;
