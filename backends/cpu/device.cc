@@ -97,6 +97,10 @@ class CpuDevice : public device::Device {
     BANTAM_ASSIGN_OR_RETURN(auto workers, GetWorkers());
     return Executable::Compile(args, kernels_, std::move(workers));
   }
+  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
+    BANTAM_ASSIGN_OR_RETURN(auto workers, GetWorkers());
+    return Executable::Predict(args, kernels_, std::move(workers));
+  }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return std::make_unique<HostStream>();
   }

@@ -17,6 +17,8 @@
 #include "frontends/cli/placement.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
+#include "runtime/eval/imatrix_file.h"
+#include "runtime/schedule/cache.h"
 
 namespace bantam::cli {
 namespace {
@@ -32,6 +34,11 @@ quant::Type KvType(const Options& options) {
          : options.kv_type == "q8_0" ? quant::Type::kQ8_0
          : options.kv_type == "q4_0" ? quant::Type::kQ4_0
                                      : quant::Type::kF16;
+}
+
+// Where use of experts is counted to; "": nowhere.
+std::string CountingFolder(const Options& options) {
+  return options.counts_experts && options.expert_use != "off" ? schedule::CacheFolder() : "";
 }
 
 std::string ProblemOf(const schedule::Control& control) {
@@ -88,6 +95,11 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
                  "expression finds")
       ->type_name("REGEX=DEVICE")
       ->check([](const std::string& text) { return ProblemOf({.place = {text}}); });
+  app.add_option("--expert-use", options.expert_use,
+                 "How often each expert of a mixture is used, so that the hot ones go to a GPU: as "
+                 "counted here before, an importance matrix, or off")
+      ->type_name("auto|off|FILE")
+      ->capture_default_str();
   app.add_option("--kv-device", control.kv_device, "Where the KV cache goes")->type_name("NAME");
   app.add_flag("--no-recover", options.no_recover,
                "End with an error when a device is lost, rather than go on with the others");
@@ -149,6 +161,16 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
   load.expected.context = options.context == 0 ? default_context : options.context;
   load.expected.ubatch = options.ubatch;
   load.expected.kv_type = KvType(options);
+  load.expected.expert_use_folder = CountingFolder(options);
+  load.expert_use_folder = schedule::CacheFolder();
+  if (options.expert_use == "off") {
+    load.expert_use = std::make_shared<schedule::ExpertUse>();
+  } else if (options.expert_use != "auto") {
+    BANTAM_ASSIGN_OR_RETURN(const eval::Imatrix imatrix, eval::ReadImatrix(options.expert_use));
+    auto use = eval::ExpertUseOf(imatrix);
+    BANTAM_RETURN_IF_ERROR(Annotate(use.status(), options.expert_use));
+    load.expert_use = std::make_shared<schedule::ExpertUse>(*std::move(use));
+  }
   load.notice = [&](absl::string_view line) {
     status.Clear();
     WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
@@ -170,6 +192,7 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
   if (options.ubatch == 0) session.ubatch = device.limits().ubatch;
   session.kv_type = KvType(options);
   session.recover = !options.no_recover;
+  session.expert_use_folder = CountingFolder(options);
   session.notice = [](absl::string_view line) {
     WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
   };

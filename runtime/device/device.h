@@ -106,6 +106,12 @@ class Executable {
   virtual std::vector<KernelTime> Profile() const { return {}; }
 };
 
+// Memory of a device that compiled nodes need beside the buffers they are bound to.
+struct Scratch {
+  uint64_t shared = 0;  // bytes used only while they run: others that do not run then may share it
+  uint64_t own = 0;     // bytes that stay each executable's own
+};
+
 struct CompileArgs {
   const graph::Graph& graph;  // whole and inferred; only read during the call
   const graph::MemoryPlan& plan;
@@ -115,6 +121,10 @@ struct CompileArgs {
   // The nodes to run, [first_node, end_node); the others run elsewhere. kNone: to the last one.
   graph::NodeId first_node = 0;
   graph::NodeId end_node = graph::kNone;
+  // Room for Scratch::shared, aligned as limits() say. No buffer, or too little: the executable
+  // allocates its own.
+  Binding scratch = {};
+  uint64_t scratch_bytes = 0;
 
   std::span<const graph::Node> nodes() const {
     const std::span<const graph::Node> all = graph.nodes();
@@ -181,6 +191,9 @@ class Device {
   }
 
   virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs& args) = 0;
+  // What Compile will take of this device's memory for these nodes, before there are any buffers:
+  // `bindings`, `temp` and `scratch` are not looked at.
+  virtual absl::StatusOr<Scratch> PredictScratch(const CompileArgs& /*args*/) { return Scratch{}; }
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;
   // Takes about a second. kUnimplemented where a device has no such measurement.
   virtual absl::StatusOr<Speed> MeasureSpeed() {

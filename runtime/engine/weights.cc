@@ -21,7 +21,7 @@ struct Used {
 };
 
 // In order of first use.
-absl::StatusOr<std::vector<Used>> WeightsOn(int device_index, const device::Device& device,
+absl::StatusOr<std::vector<Used>> WeightsOn(int device_index, device::Device& device,
                                             std::span<const graph::Graph> graphs,
                                             const schedule::Placement& placement) {
   schedule::DeviceProfile profile;
@@ -51,6 +51,7 @@ bool HasRoomFor(uint64_t bytes, const device::Device& device) {
 }  // namespace
 
 absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
+                                                     const MadeWeights& made,
                                                      std::span<const graph::Graph> graphs,
                                                      const schedule::Placement& placement,
                                                      int device_index, device::Device& device,
@@ -66,7 +67,12 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   for (Used& weight : used) {
     const gguf::TensorInfo* tensor = file.FindTensor(weight.name);
     weight.repacks &= options.map && options.repack;
-    if (weight.repacks && tensor != nullptr) repacked += tensor->data.size();
+    if (!weight.repacks) continue;
+    if (const MadeWeights::Entry* entry = made.Find(weight.name); tensor == nullptr && entry) {
+      repacked += device.PackedBytes(entry->type, entry->shape);
+    } else if (tensor != nullptr) {
+      repacked += tensor->data.size();
+    }
   }
   const bool has_room = HasRoomFor(repacked, device);
   if (!has_room && options.notice) {
@@ -77,16 +83,18 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   for (const auto& [name, would_repack] : used) {
     const bool repack = would_repack && has_room;
     const gguf::TensorInfo* tensor = file.FindTensor(name);
-    if (tensor == nullptr) {
+    const MadeWeights::Entry* entry = tensor == nullptr ? made.Find(name) : nullptr;
+    if (tensor == nullptr && entry == nullptr) {
       return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
-    const uint64_t packed = device.PackedBytes(tensor->type, tensor->shape);
-    if (options.map && !repack && packed == tensor->data.size()) {
+    const uint64_t packed = tensor != nullptr ? device.PackedBytes(tensor->type, tensor->shape)
+                                              : device.PackedBytes(entry->type, entry->shape);
+    if (options.map && !repack && tensor != nullptr && packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
         weights.mapped_ += packed;
-        weights.bindings_[tensor->name] = {wrapped->get(), 0};
+        weights.bindings_[name] = {wrapped->get(), 0};
         weights.buffers_.push_back(*std::move(wrapped));
         continue;
       }
@@ -94,7 +102,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
     }
     const uint64_t room = AlignUp(packed, limits.alignment);
     if (sizes.empty() || sizes.back() + room > limits.max_allocation) sizes.push_back(0);
-    weights.copies_.push_back({tensor, repack, sizes.size() - 1, sizes.back()});
+    weights.copies_.push_back({name, tensor, entry, repack, sizes.size() - 1, sizes.back()});
     sizes.back() += room;
   }
   const size_t first = weights.buffers_.size();
@@ -112,12 +120,14 @@ absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) 
   for (const Copy& copy : copies_) {
     const device::Binding where{buffers_[copy.buffer].get(), copy.offset};
     const auto load = copy.repack ? &device::Device::Repack : &device::Device::LoadWeight;
-    BANTAM_RETURN_IF_ERROR(
-        Annotate((device_->*load)(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where),
-                 copy.tensor->name));
-    file_->Release(*copy.tensor);
-    bindings_[copy.tensor->name] = where;
-    progress(copy.tensor->data.size());
+    const absl::Status loaded =
+        copy.tensor != nullptr
+            ? (device_->*load)(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where)
+            : (device_->*load)(copy.made->type, copy.made->shape, copy.made->Joined(), where);
+    BANTAM_RETURN_IF_ERROR(Annotate(loaded, copy.name));
+    if (copy.tensor != nullptr) file_->Release(*copy.tensor);
+    bindings_[copy.name] = where;
+    progress(copy.tensor != nullptr ? copy.tensor->data.size() : 0);
   }
   return absl::OkStatus();
 }

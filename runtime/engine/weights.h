@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/made_weights.h"
 #include "runtime/gguf/file.h"
 #include "runtime/graph/graph.h"
 #include "runtime/schedule/placement.h"
@@ -27,9 +28,9 @@ struct WeightOptions {
 class DeviceWeights {
  public:
   // Reserves room for the weights that `graphs` use on the device of that index by `placement`,
-  // copying nothing yet. kResourceExhausted when the device has too little memory. File and device
-  // must outlive this.
-  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file,
+  // copying nothing yet. kResourceExhausted when the device has too little memory. `file`, `made`
+  // and `device` must outlive this.
+  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const MadeWeights& made,
                                                std::span<const graph::Graph> graphs,
                                                const schedule::Placement& placement,
                                                int device_index, device::Device& device,
@@ -47,7 +48,9 @@ class DeviceWeights {
 
  private:
   struct Copy {
-    const gguf::TensorInfo* tensor;
+    std::string name;
+    const gguf::TensorInfo* tensor;  // of the file, or
+    const MadeWeights::Entry* made;  // made of it
     bool repack;
     size_t buffer;
     uint64_t offset;
@@ -56,7 +59,7 @@ class DeviceWeights {
   const gguf::File* file_ = nullptr;
   device::Device* device_ = nullptr;
   std::vector<std::unique_ptr<device::Buffer>> buffers_;
-  absl::flat_hash_map<absl::string_view, device::Binding> bindings_;  // by tensor name
+  absl::flat_hash_map<std::string, device::Binding> bindings_;  // by name
   std::vector<Copy> copies_;
   uint64_t allocated_ = 0;
   uint64_t mapped_ = 0;

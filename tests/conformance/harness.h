@@ -277,7 +277,12 @@ class Runner {
                                                 : bytes.size();
     }
     BANTAM_ASSIGN_OR_RETURN(buffer_, device_.Allocate(std::max<uint64_t>(size, 1)));
-    BANTAM_ASSIGN_OR_RETURN(temp_, device_.Allocate(std::max<int64_t>(plan.size, 1)));
+    // What the kernels need besides is beside the intermediate values, and no more than predicted.
+    BANTAM_ASSIGN_OR_RETURN(scratch_, device_.PredictScratch({g, plan}));
+    const uint64_t planned =
+        (static_cast<uint64_t>(plan.size) + alignment - 1) / alignment * alignment;
+    BANTAM_ASSIGN_OR_RETURN(temp_,
+                            device_.Allocate(std::max<uint64_t>(planned + scratch_.shared, 1)));
     for (const auto& [id, bytes] : case_.data) {
       const graph::Value& value = g.value(id);
       device::Binding& binding = bindings_[id];
@@ -296,7 +301,14 @@ class Runner {
       }
     }
     BANTAM_ASSIGN_OR_RETURN(auto stream, device_.NewStream());
-    BANTAM_ASSIGN_OR_RETURN(executable_, device_.Compile({g, plan, bindings_, {temp_.get(), 0}}));
+    device::CompileArgs args{g, plan, bindings_, {temp_.get(), 0}};
+    if (has_own_scratch_) {
+      BANTAM_ASSIGN_OR_RETURN(const auto other, device_.Compile(args));
+      own_scratch_bytes_ = other->scratch_bytes();
+    }
+    args.scratch = {temp_.get(), planned};
+    args.scratch_bytes = scratch_.shared;
+    BANTAM_ASSIGN_OR_RETURN(executable_, device_.Compile(args));
     BANTAM_RETURN_IF_ERROR(executable_->Run(*stream));
     return stream->Synchronize();
   }
@@ -322,6 +334,13 @@ class Runner {
   }
 
   device::Executable& executable() { return *executable_; }
+
+  // Has Check compile another executable, which brings its own scratch.
+  void CompileWithOwnScratch() { has_own_scratch_ = true; }
+  // Bytes that it has more than the one that was given scratch, and what was given.
+  std::pair<uint64_t, uint64_t> ScratchFoundAndPredicted() const {
+    return {own_scratch_bytes_ - executable_->scratch_bytes(), scratch_.shared};
+  }
 
  private:
   bool Repacks(ValueId id) const {
@@ -358,6 +377,9 @@ class Runner {
         << "normalised error " << error / norm << " of '" << case_.graph.value(id).name << "'";
   }
 
+  device::Scratch scratch_;
+  bool has_own_scratch_ = false;
+  uint64_t own_scratch_bytes_ = 0;
   device::Device& device_;
   const bool is_reference_;
   Case& case_;

@@ -165,6 +165,35 @@ TEST_P(MatMulShapes, NoTermsMakeZeros) {
   }
 }
 
+// What a device says it will need before there is anything is what it then takes.
+TEST_P(MatMulShapes, ScratchIsPredicted) {
+  for (const Type type : {Type::kF16, Type::kQ4_K}) {
+    for (const int64_t n : {1, 70}) {
+      SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", n));
+      Case c;
+      const int64_t k = 512, m = 256, experts = 6, used = 2;
+      const ValueId x = c.Input({k, n, 1, 1});
+      const ValueId y =
+          c.graph.Add(Op::kMatMul, {c.Weight(type, kRows(k, m)), x}, "y", graph::MatMulAttrs{});
+      std::vector<int32_t> ids(used * n);
+      for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 5) % experts;
+      const ValueId row = c.graph.Add(Op::kReshape, {x}, "row", graph::ReshapeAttrs{{k, 1, n, 1}});
+      c.Output(Op::kMatMulExpert,
+               {c.Weight(type, {k, m, experts, 1}), row, c.Ints({used, n, 1, 1}, ids)});
+      c.graph.AddOutput(y);
+      Runner runner(GetParam(), c);
+      runner.CompileWithOwnScratch();
+      runner.Check(kQuantizedMatMul);
+      if (IsSkipped() || HasFatalFailure()) return;
+      const auto [found, predicted] = runner.ScratchFoundAndPredicted();
+      // Memory is handed out in units.
+      constexpr double kUnit = 4096;
+      EXPECT_NEAR(static_cast<double>(found), static_cast<double>(predicted),
+                  0.02 * static_cast<double>(predicted) + kUnit);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, MatMulShapes, ::testing::ValuesIn(DevicesAndSets()),
                          DeviceTestName);
 

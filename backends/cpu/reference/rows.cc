@@ -46,10 +46,10 @@ void RunGatherElements(const Step& step, const RunContext& context) {
   const int64_t k = x.shape[0], m = ids.shape[0];
   context.pool.ParallelFor(ids.rows(), Grain(m), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const auto* from = x.RowAs<const float>(r);
+      const auto* from = x.RowAs<const uint32_t>(r);  // f32 or i32
       const auto* id = ids.RowAs<const int32_t>(r);
-      auto* out = step.output.RowAs<float>(r);
-      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0.0f;
+      auto* out = step.output.RowAs<uint32_t>(r);
+      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0;
     }
   });
 }
@@ -123,7 +123,10 @@ void PrepareGatherRows(Step& step) {
   const Tensor& table = step.inputs[0];
   step.kernel = absl::StrCat("gather_rows ", quant::Name(table.type),
                              table.interleaved ? " interleaved" : "");
-  if (table.interleaved) step.worker_scratch = quant::RowBytes(table.type, table.shape[0]);
+  // Needed where the table is interleaved, and stated before that is known.
+  if (CanInterleave(table.type)) {
+    step.worker_scratch = quant::RowBytes(table.type, table.shape[0]);
+  }
 }
 
 void PrepareGatherElements(Step& step) {
