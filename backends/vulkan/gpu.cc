@@ -107,7 +107,11 @@ absl::Status Gpu::Create() {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
   features12.storageBuffer8BitAccess = traits_.small_storage;
-  features12.shaderFloat16 = features12.vulkanMemoryModel = traits_.matrix.m != 0;
+  if (traits_.matrix.m != 0) {
+    features12.shaderFloat16 = VK_TRUE;
+    // With the memory model on, atomics of all shaders need the scope.
+    features12.vulkanMemoryModel = features12.vulkanMemoryModelDeviceScope = VK_TRUE;
+  }
   add(features12);
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};

@@ -99,6 +99,7 @@ std::string ChooseMatrix(const Reported& reported, const Settings& settings, boo
     return unused("the compiler that built the shaders does not know it");
   }
   if (!reported.features12.shaderFloat16 || !reported.features12.vulkanMemoryModel ||
+      !reported.features12.vulkanMemoryModelDeviceScope ||
       (reported.matrix_stages & VK_SHADER_STAGE_COMPUTE_BIT) == 0) {
     return unused("it lacks f16 arithmetic, Vulkan's memory model or compute shaders");
   }

@@ -61,7 +61,7 @@ Reported Discrete() {
   r.features12.storageBuffer8BitAccess = VK_TRUE;
   r.features12.shaderFloat16 = r.features12.shaderInt8 = VK_TRUE;
   r.features12.timelineSemaphore = r.features12.bufferDeviceAddress = VK_TRUE;
-  r.features12.vulkanMemoryModel = VK_TRUE;
+  r.features12.vulkanMemoryModel = r.features12.vulkanMemoryModelDeviceScope = VK_TRUE;
   r.subgroup_size_features.subgroupSizeControl = VK_TRUE;
   r.subgroup_size_features.computeFullSubgroups = VK_TRUE;
   r.subgroup_size_properties.minSubgroupSize = r.subgroup_size_properties.maxSubgroupSize = 32;
@@ -179,6 +179,8 @@ TEST(VulkanFeatures, WhichMatrices) {
   reported.features12.shaderFloat16 = VK_FALSE;
   because("there and not used; it lacks f16");
   reported.features12.vulkanMemoryModel = VK_FALSE;
+  because("there and not used; it lacks f16");
+  reported.features12.vulkanMemoryModelDeviceScope = VK_FALSE;
   because("there and not used; it lacks f16");
   reported.subgroup_size_features.subgroupSizeControl = VK_FALSE;
   because("there and not used; it needs workgroups");
