@@ -18,8 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr int64_t kWidth = 512, kRows = 70, kColumns = 40;
-
 // Columns of ordinary activations, and a weight.
 class VulkanProducts : public Vulkan {
  protected:
@@ -31,19 +29,27 @@ class VulkanProducts : public Vulkan {
 
   void SetUp() override {
     Vulkan::SetUp();
+    Draw(512, 70, 40);
+  }
+  void Draw(int64_t width, int64_t rows, int64_t columns) {
+    width_ = width;
+    rows_ = rows;
+    columns_ = columns;
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
+    w_.resize(width * rows);
+    x_.resize(width * columns);
     for (float& v : w_) v = 0.02f * normal(random);
     for (size_t i = 0; i < x_.size(); ++i) x_[i] = normal(random) * (i % 509 == 0 ? 100.0f : 1.0f);
   }
 
   void Encode(Type type) {
     type_ = type;
-    const auto row_bytes = static_cast<size_t>(quant::RowBytes(type, kWidth));
-    encoded_.assign(row_bytes * kRows, {});
-    for (int64_t row = 0; row < kRows; ++row) {
+    const auto row_bytes = static_cast<size_t>(quant::RowBytes(type, width_));
+    encoded_.assign(row_bytes * rows_, {});
+    for (int64_t row = 0; row < rows_; ++row) {
       const auto status =
-          quant::EncodeRow(type, &w_[row * kWidth], &encoded_[row * row_bytes], kWidth);
+          quant::EncodeRow(type, &w_[row * width_], &encoded_[row * row_bytes], width_);
       ASSERT_TRUE(status.ok()) << status;
     }
   }
@@ -52,8 +58,8 @@ class VulkanProducts : public Vulkan {
     auto device = OpenWith(settings);
     EXPECT_TRUE(device.ok()) << device.status();
     graph::Graph graph;
-    const ValueId w = graph.AddWeight("w", type_, {kWidth, kRows, 1, 1});
-    const ValueId input = graph.AddInput("x", Type::kF32, {kWidth, kColumns, 1, 1});
+    const ValueId w = graph.AddWeight("w", type_, {width_, rows_, 1, 1});
+    const ValueId input = graph.AddInput("x", Type::kF32, {width_, columns_, 1, 1});
     const ValueId out = graph.Add(Op::kMatMul, {w, input}, "out", graph::MatMulAttrs{});
     graph.AddOutput(out);
     Compiled compiled;
@@ -61,7 +67,7 @@ class VulkanProducts : public Vulkan {
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_TRUE(compiled.Set(w, encoded_).ok() && compiled.Set(input, x).ok() &&
                 compiled.Run().ok());
-    return {compiled.Get(out, kRows * kColumns), compiled.kernels()};
+    return {compiled.Get(out, rows_ * columns_), compiled.kernels()};
   }
 
   // How far `found` is from `exact`, of the size of `exact`.
@@ -77,11 +83,11 @@ class VulkanProducts : public Vulkan {
   // What is no number stays none, in its column alone.
   void CheckBrokenColumns(const char* settings, const Product& found) const {
     std::vector<float> broken = x_;
-    broken[3 * kWidth + 100] = NAN;
-    broken[5 * kWidth + 7] = INFINITY;
+    broken[3 * width_ + 100] = NAN;
+    broken[5 * width_ + 7] = INFINITY;
     const Product nan = Multiply(settings, broken);
     for (size_t i = 0; i < nan.values.size(); ++i) {
-      const bool is_broken = i / kRows == 3 || i / kRows == 5;
+      const bool is_broken = i / rows_ == 3 || i / rows_ == 5;
       ASSERT_EQ(std::isfinite(nan.values[i]), !is_broken) << i;
       if (!is_broken) {
         ASSERT_EQ(nan.values[i], found.values[i]) << i;
@@ -89,8 +95,8 @@ class VulkanProducts : public Vulkan {
     }
   }
 
-  std::vector<float> x_ = std::vector<float>(kWidth * kColumns);
-  std::vector<float> w_ = std::vector<float>(kWidth * kRows);
+  int64_t width_ = 0, rows_ = 0, columns_ = 0;
+  std::vector<float> x_, w_;
   Type type_ = Type::kF32;
   std::vector<std::byte> encoded_;
 };
@@ -114,16 +120,22 @@ TEST_F(VulkanProducts, IntegerDotProductsAreAsGoodAsF32) {
   }
 }
 
+// What this GPU would multiply if matrices were used.
+MatrixSize Matrices() {
+  auto instance = Instance::Get();
+  EXPECT_TRUE(instance.ok());
+  const auto traits = QueryTraits(**instance, (*instance)->gpus()[0], {.cooperative_matrix = true});
+  EXPECT_TRUE(traits.ok());
+  return traits->matrix;
+}
+
 // Matrices of f16 round activations and weights to 11 bits each, however large or small they are.
 TEST_F(VulkanProducts, MatricesRoundToF16) {
-  auto instance = Instance::Get();
-  ASSERT_TRUE(instance.ok());
-  const auto traits = QueryTraits(**instance, (*instance)->gpus()[0], {.cooperative_matrix = true});
-  ASSERT_TRUE(traits.ok());
-  if (traits->matrix.m == 0) {
+  const MatrixSize matrix = Matrices();
+  if (matrix.m == 0) {
     GTEST_SKIP() << "the shader compiler or the driver lacks cooperative matrices";
   }
-  std::printf("matrices of %u x %u x %u\n", traits->matrix.m, traits->matrix.n, traits->matrix.k);
+  std::printf("matrices of %u x %u x %u\n", matrix.m, matrix.n, matrix.k);
   for (Type type : {Type::kF16, Type::kQ4_K}) {
     SCOPED_TRACE(quant::Name(type));
     Encode(type);
@@ -141,14 +153,18 @@ TEST_F(VulkanProducts, MatricesRoundToF16) {
     // Each column has a power of two of its own, from far outside what f16 holds.
     std::vector<float> scaled = x_;
     const auto power = [](int64_t column) { return static_cast<int>(column * 5 % 101 - 50); };
-    for (int64_t i = 0; i < kWidth * kColumns; ++i) {
-      scaled[i] = std::ldexp(scaled[i], power(i / kWidth));
+    for (int64_t i = 0; i < width_ * columns_; ++i) {
+      scaled[i] = std::ldexp(scaled[i], power(i / width_));
     }
     const Product again = Multiply("matrix=1", scaled);
-    for (int64_t i = 0; i < kRows * kColumns; ++i) {
-      ASSERT_EQ(again.values[i], std::ldexp(found.values[i], power(i / kRows))) << i;
+    for (int64_t i = 0; i < rows_ * columns_; ++i) {
+      ASSERT_EQ(again.values[i], std::ldexp(found.values[i], power(i / rows_))) << i;
     }
   }
+  // Tiles of 128 x 128, some of them not full.
+  Draw(64, 8200, 130);
+  Encode(Type::kF16);
+  EXPECT_LT(Difference(Multiply("matrix=1", x_), Multiply("matrix=0", x_)), 4.1e-4);
   // Types that f16 has no room for are left to f32.
   Encode(Type::kBF16);
   EXPECT_THAT(Multiply("matrix=1", x_).kernels, Not(HasSubstr("matrices")));
