@@ -151,7 +151,6 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   std::unique_ptr<Executable> executable(new Executable(gpu));
   const Resolver resolver(graph, args, *gpu);
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
-  Lowering lowering(gpu->info(), settings);
   std::vector<Step> steps;
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
@@ -167,6 +166,12 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
     steps.push_back(std::move(step));
   }
+  BlasUse blas;
+  if (WantsBlas(steps, gpu->info())) {
+    BANTAM_ASSIGN_OR_RETURN(blas, gpu->UseBlas(settings.cublas));
+    executable->plain_products_ = blas.what;
+  }
+  Lowering lowering(gpu->info(), settings, blas.blas);
   lowering.Lower(steps);
 
   executable->launches_ = std::move(lowering.launches());
@@ -184,15 +189,24 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   return executable;
 }
 
+absl::Status Executable::Launch(const KernelLaunch& launch, cuda::Stream stream) const {
+  absl::Status status = launch.launch(own_, stream);
+  status.Update(driver::LaunchStatus());
+  return Annotate(status, launch.kernel);
+}
+
 absl::Status Executable::Capture() {
   BANTAM_ASSIGN_OR_RETURN(done_, driver::NewEvent());
   if (launches_.empty()) return absl::OkStatus();
-  for (const KernelLaunch& launch : launches_) {
-    launch.launch(own_, nullptr);
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(driver::LaunchStatus(), absl::StrCat("loading ", launch.kernel)));
-  }
   BANTAM_ASSIGN_OR_RETURN(capture_, CudaStream::Make(gpu_));
+  bool by_library = false;
+  for (const KernelLaunch& launch : launches_) {
+    BANTAM_RETURN_IF_ERROR(Annotate(Launch(launch, nullptr), "loading"));
+    // Computes something into memory that holds nothing yet.
+    if (launch.by_library) BANTAM_RETURN_IF_ERROR(Launch(launch, capture_->handle()));
+    by_library |= launch.by_library;
+  }
+  if (by_library) BANTAM_RETURN_IF_ERROR(driver::Synchronize(capture_->handle()));
   for (auto& side : sides_) {
     BANTAM_ASSIGN_OR_RETURN(side, CudaStream::Make(gpu_));
   }
@@ -229,8 +243,7 @@ absl::Status Executable::CaptureLaunches() {
       const size_t side = i - first;  // 0: the main stream
       const cuda::Stream stream = side == 0 ? main : sides_[side - 1]->handle();
       if (side > 0) BANTAM_RETURN_IF_ERROR(driver::StreamWaits(stream, forks_[0]));
-      launches_[i].launch(own_, stream);
-      BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+      BANTAM_RETURN_IF_ERROR(Launch(launches_[i], stream));
       if (side > 0) BANTAM_RETURN_IF_ERROR(driver::Record(forks_[side], stream));
     }
     for (size_t side = 1; side < end - first; ++side) {
@@ -282,8 +295,7 @@ absl::Status Executable::StartProfile() {
 absl::Status Executable::RunMeasured(CudaStream& stream) {
   for (size_t i = 0; i < launches_.size(); ++i) {
     BANTAM_RETURN_IF_ERROR(driver::Record(marks_[i], stream.handle()));
-    launches_[i].launch(own_, stream.handle());
-    BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+    BANTAM_RETURN_IF_ERROR(Launch(launches_[i], stream.handle()));
   }
   BANTAM_RETURN_IF_ERROR(driver::Record(marks_[launches_.size()], stream.handle()));
   BANTAM_RETURN_IF_ERROR(driver::Wait(marks_[launches_.size()]));
@@ -319,6 +331,9 @@ std::string Executable::Describe() const {
     const int64_t count = counts[kernel];
     absl::StrAppend(&text, driver::BackendName(), " ", kernel, ": ", count,
                     count == 1 ? " launch\n" : " launches\n");
+  }
+  if (!plain_products_.empty()) {
+    absl::StrAppend(&text, driver::BackendName(), " plain weights: ", plain_products_, "\n");
   }
   return text;
 }

@@ -47,6 +47,7 @@ class Executable : public device::Executable {
 
  private:
   explicit Executable(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  absl::Status Launch(const KernelLaunch& launch, cuda::Stream stream) const;
   absl::Status Capture();
   absl::Status CaptureLaunches();
   // One past the last launch that may run beside launch `first`, and those between.
@@ -63,6 +64,7 @@ class Executable : public device::Executable {
   driver::Event forks_[kSides + 1] = {};
   std::vector<KernelLaunch> launches_;
   OwnMemory own_;
+  std::string plain_products_;  // what computes those of many columns, where there are any
   driver::GraphExec graph_ = nullptr;
   driver::Event done_ = nullptr;  // the last Run
   bool ran_ = false;
