@@ -45,6 +45,9 @@ void TopK(const RowParams& rows, int k, Stream stream);
 struct RopeParams {
   View x;  // {head_dim, heads, tokens}; no data: nothing to turn
   float* out;
+  float* normed;  // heads are divided by their root mean square first, into there; or null
+  const float* norm_weight;  // or null
+  float epsilon;
   const int32_t* positions;
   const float* factors;  // or null
   const double* turns;   // per position, of each pair

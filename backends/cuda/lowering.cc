@@ -123,9 +123,9 @@ bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
 void Lowering::Lower(std::span<const Step> steps) {
   while (!steps.empty()) {
     const size_t first = launches_.size();
-    size_t used = Norm(steps);
+    size_t used = Cache(steps);  // before Norm: it takes the norms of heads
+    if (used == 0) used = Norm(steps);
     if (used == 0) used = Gated(steps);
-    if (used == 0) used = Cache(steps);
     if (used == 0) {
       Forget(steps.front().output);
       LowerOne(steps);

@@ -11,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export BANTAM_BUNDLE_PLUGINS=$build/tests/cuda_emulator/plugins/bantam_backend_cuda_emulated.so
-export BANTAM_CUDA_CUBLAS=$build/tests/cuda_emulator/libbantam_fake_cublas.so
+export BANTAM_CUDA_CUBLAS=$build/tests/cuda_emulator/bantam_fake_cublas.so
 [[ ${2:-} == with-model ]] || export BANTAM_MODELS=$folder
 "$here/bundle.sh" "$build" "$folder/bundle"
 mkdir "$folder/peer"

@@ -17,6 +17,8 @@ namespace bantam::cuda {
 namespace {
 
 using emulator::FakeCublas;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -42,11 +44,11 @@ class CudaBlas : public Cuda {
     unsetenv("BANTAM_CUDA_CUBLAS");
     Cuda::TearDown();
   }
-  // Another name of the stand-in, under which no handle was made yet.
-  static std::string OtherName() {
-    static std::string name = BANTAM_FAKE_CUBLAS;
-    name.insert(name.rfind('/'), "/.");
-    return name;
+  // And opens it anew, so that there is no handle yet.
+  static void LoseTheDevice() {
+    TheFaults().launch_in = 1;
+    EXPECT_EQ(Describe().status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(conformance::OpenedDevice(kDevice)->NewStream().ok());
   }
   // A product of 20 columns, compiled and run.
   static absl::StatusOr<std::string> Describe(Type type = Type::kF16) {
@@ -227,9 +229,9 @@ TEST_F(CudaBlas, WhatComputesIsSaid) {
   EXPECT_THAT(fake_->products.size(), 2u);  // of the first
   // The first there is, of those that have all that is needed.
   TheFaults().cublas_names = {"libnone.so", BANTAM_FAKE_CUBLAS_OLD};
-  EXPECT_THAT(*Describe(), testing::AllOf(HasSubstr("own kernels: libnone.so: "),
-                                          HasSubstr("; " BANTAM_FAKE_CUBLAS_OLD
-                                                    ": has no cublasSetWorkspace_v2\n")));
+  EXPECT_THAT(*Describe(),
+              AllOf(HasSubstr("own kernels: libnone.so: "),
+                    HasSubstr("; " BANTAM_FAKE_CUBLAS_OLD ": has no cublasSetWorkspace_v2\n")));
   TheFaults().cublas_names = {"libnone.so", BANTAM_FAKE_CUBLAS_OLD, BANTAM_FAKE_CUBLAS};
   EXPECT_THAT(*Describe(), HasSubstr("plain weights: cuBLAS 13.1.2"));
   // One that was asked for by name must be there.
@@ -243,12 +245,12 @@ TEST_F(CudaBlas, WhatComputesIsSaid) {
 TEST_F(CudaBlas, AHandleThatCannotBeMade) {
   for (bool by_name : {false, true}) {
     SCOPED_TRACE(by_name);
-    const std::string name = OtherName();
+    LoseTheDevice();
     if (by_name) {
-      setenv("BANTAM_CUDA_CUBLAS", name.c_str(), 1);
+      setenv("BANTAM_CUDA_CUBLAS", BANTAM_FAKE_CUBLAS, 1);
     } else {
       unsetenv("BANTAM_CUDA_CUBLAS");
-      TheFaults().cublas_names = {name};
+      TheFaults().cublas_names = {BANTAM_FAKE_CUBLAS};
     }
     const int handles = fake_->handles;
     // Short memory is what whoever places weights can do something about.
@@ -260,8 +262,8 @@ TEST_F(CudaBlas, AHandleThatCannotBeMade) {
       EXPECT_EQ(text.status().code(), absl::StatusCode::kNotFound) << text.status();
     } else {
       ASSERT_TRUE(text.ok()) << text.status();
-      EXPECT_THAT(*text, testing::ContainsRegex("own kernels: .*: the library was not initialized "
-                                                "\\(with [0-9.]+ GiB free\\)\n"));
+      EXPECT_THAT(*text, ContainsRegex("own kernels: .*: the library was not initialized "
+                                       "\\(with [0-9.]+ GiB free\\)\n"));
     }
     EXPECT_EQ(fake_->handles, handles);
     EXPECT_THAT(*Describe(), HasSubstr("plain weights: cuBLAS"));
@@ -330,9 +332,7 @@ TEST_F(CudaBlas, WholeModels) {
   EXPECT_GE(failures, 5);
   TheFaults().allocation_in = 0;
   const int handles = fake_->handles;
-  TheFaults().launch_in = 1;
-  EXPECT_EQ(decode(kDevice).status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_FALSE(conformance::OpenedDevice(kDevice)->NewStream().ok());  // lets go of it
+  LoseTheDevice();
   EXPECT_TRUE(decode(kDevice).ok());
   EXPECT_EQ(fake_->handles, handles + 1);  // the lost one is not touched again
 }
