@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,6 +37,9 @@ absl::StatusOr<int> DeviceCount();
 absl::StatusOr<DeviceInfo> Info(int device);
 // "cuda", or what the emulator calls its own devices.
 absl::string_view BackendName();
+
+// The files cuBLAS may be, the one to prefer first.
+std::vector<std::string> CublasNames();
 
 // Every call below concerns the device made current on this thread. The first one creates its
 // context, which takes memory.

@@ -1,14 +1,73 @@
 // driver.h on the CUDA runtime, which is linked in and opens the driver itself.
 
 #include <cuda_runtime.h>
+#if __has_include(<cublas_v2.h>)
+#include <cublas_v2.h>
+#endif
+
+#include <type_traits>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "backends/cuda/cublas_api.h"
 #include "backends/cuda/driver.h"
 #include "runtime/base/status.h"
 
 namespace bantam::cuda::driver {
 namespace {
+
+#if __has_include(<cublas_v2.h>)
+// What blas.cc takes for granted. All these enumerations are passed as int.
+static_assert(CUBLAS_STATUS_SUCCESS == int{cublas::kSuccess});
+static_assert(CUBLAS_STATUS_NOT_INITIALIZED == int{cublas::kNotInitialized});
+static_assert(CUBLAS_STATUS_ALLOC_FAILED == int{cublas::kAllocFailed});
+static_assert(CUBLAS_STATUS_INVALID_VALUE == int{cublas::kInvalidValue});
+static_assert(CUBLAS_STATUS_EXECUTION_FAILED == int{cublas::kExecutionFailed});
+static_assert(CUBLAS_STATUS_NOT_SUPPORTED == int{cublas::kNotSupported});
+static_assert(CUBLAS_OP_N == int{cublas::kNone} && CUBLAS_OP_T == int{cublas::kTranspose});
+static_assert(CUDA_R_32F == int{cublas::kF32} && CUDA_R_16F == int{cublas::kF16});
+static_assert(CUDA_R_16BF == int{cublas::kBF16});
+static_assert(CUBLAS_COMPUTE_32F == int{cublas::kCompute32F});
+static_assert(CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION ==
+              int{cublas::kDisallowReducedPrecisionReduction});
+static_assert(CUBLAS_GEMM_DEFAULT == int{cublas::kDefaultAlgorithm});
+// A function of the header has the parameters declared there, enumerations as int and pointers to
+// the library's own types as pointers.
+template <typename T>
+struct PassedAs {
+  using Type = std::conditional_t<std::is_enum_v<T>, int, T>;
+};
+template <>
+struct PassedAs<cublasHandle_t> {
+  using Type = cublas::Handle;
+};
+template <>
+struct PassedAs<cublasHandle_t*> {
+  using Type = cublas::Handle*;
+};
+template <>
+struct PassedAs<cudaStream_t> {
+  using Type = void*;
+};
+template <typename T>
+using Passed = typename PassedAs<T>::Type;
+template <typename Ours, typename R, typename... Params>
+constexpr bool IsSame(R (*)(Params...)) {
+  return std::is_same_v<Ours, Passed<R>(Passed<Params>...)>;
+}
+static_assert(IsSame<cublas::CreateFunction>(cublasCreate_v2));
+static_assert(IsSame<cublas::DestroyFunction>(cublasDestroy_v2));
+static_assert(IsSame<cublas::GetVersionFunction>(cublasGetVersion_v2));
+static_assert(IsSame<cublas::SetMathModeFunction>(cublasSetMathMode));
+static_assert(IsSame<cublas::SetStreamFunction>(cublasSetStream_v2));
+static_assert(IsSame<cublas::SetWorkspaceFunction>(cublasSetWorkspace_v2));
+static_assert(IsSame<cublas::GetStatusStringFunction>(cublasGetStatusString));
+static_assert(IsSame<cublas::GemmFunction>(
+    static_cast<cublasStatus_t (*)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int,
+                                   int, const void*, const void*, cudaDataType, int, const void*,
+                                   cudaDataType, int, const void*, void*, cudaDataType, int,
+                                   cublasComputeType_t, cublasGemmAlgo_t)>(cublasGemmEx)));
+#endif
 
 absl::Status ToStatus(cudaError_t error, absl::string_view what) {
   if (error == cudaSuccess) return absl::OkStatus();
@@ -46,6 +105,12 @@ absl::Status ToStatus(cudaError_t error, absl::string_view what) {
 }  // namespace
 
 absl::string_view BackendName() { return "cuda"; }
+
+// Of the toolkit's own version first; the one before takes the same streams.
+std::vector<std::string> CublasNames() {
+  constexpr int kToolkit = CUDART_VERSION / 1000;
+  return {absl::StrCat("libcublas.so.", kToolkit), absl::StrCat("libcublas.so.", kToolkit - 1)};
+}
 
 absl::StatusOr<int> DeviceCount() {
   int version = 0;

@@ -144,6 +144,10 @@ absl::StatusOr<std::vector<Step>> StepsOf(const Graph& graph, const device::Comp
   return steps;
 }
 
+absl::StatusOr<BlasUse> BlasFor(std::span<const Step> steps, const Settings& settings, Gpu& gpu) {
+  return WantsBlas(steps, gpu.info()) ? gpu.UseBlas(settings.cublas) : BlasUse{};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Make(std::shared_ptr<Gpu> gpu) {
@@ -185,9 +189,11 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
   std::unique_ptr<Executable> executable(new Executable(gpu));
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
-  Lowering lowering(gpu->info(), settings);
   BANTAM_ASSIGN_OR_RETURN(const std::vector<Step> steps,
                           StepsOf(graph, args, *gpu, /*is_bound=*/true));
+  BANTAM_ASSIGN_OR_RETURN(const BlasUse blas, BlasFor(steps, settings, *gpu));
+  executable->plain_products_ = blas.what;
+  Lowering lowering(gpu->info(), settings, blas.blas);
   lowering.Lower(steps);
 
   executable->launches_ = std::move(lowering.launches());
@@ -209,26 +215,35 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   return executable;
 }
 
-absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& args,
-                                                    const Gpu& gpu) {
+absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& args, Gpu& gpu) {
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
-  Lowering lowering(gpu.info(), settings);
   BANTAM_ASSIGN_OR_RETURN(const std::vector<Step> steps,
                           StepsOf(args.graph, args, gpu, /*is_bound=*/false));
+  BANTAM_ASSIGN_OR_RETURN(const BlasUse blas, BlasFor(steps, settings, gpu));
+  Lowering lowering(gpu.info(), settings, blas.blas);
   lowering.Lower(steps);
   return device::Scratch{.shared = lowering.scratch_bytes(),
                          .own = std::as_bytes(std::span(lowering.constants())).size()};
 }
 
+absl::Status Executable::Launch(const KernelLaunch& launch, cuda::Stream stream) const {
+  absl::Status status = launch.launch(own_, stream);
+  status.Update(driver::LaunchStatus());
+  return Annotate(status, launch.kernel);
+}
+
 absl::Status Executable::Capture() {
   BANTAM_ASSIGN_OR_RETURN(done_, driver::NewEvent());
   if (launches_.empty()) return absl::OkStatus();
-  for (const KernelLaunch& launch : launches_) {
-    launch.launch(own_, nullptr);
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(driver::LaunchStatus(), absl::StrCat("loading ", launch.kernel)));
-  }
   BANTAM_ASSIGN_OR_RETURN(capture_, CudaStream::Make(gpu_));
+  bool by_library = false;
+  for (const KernelLaunch& launch : launches_) {
+    BANTAM_RETURN_IF_ERROR(Annotate(Launch(launch, nullptr), "loading"));
+    // Computes something into memory that holds nothing yet.
+    if (launch.by_library) BANTAM_RETURN_IF_ERROR(Launch(launch, capture_->handle()));
+    by_library |= launch.by_library;
+  }
+  if (by_library) BANTAM_RETURN_IF_ERROR(driver::Synchronize(capture_->handle()));
   for (auto& side : sides_) {
     BANTAM_ASSIGN_OR_RETURN(side, CudaStream::Make(gpu_));
   }
@@ -265,8 +280,7 @@ absl::Status Executable::CaptureLaunches() {
       const size_t side = i - first;  // 0: the main stream
       const cuda::Stream stream = side == 0 ? main : sides_[side - 1]->handle();
       if (side > 0) BANTAM_RETURN_IF_ERROR(driver::StreamWaits(stream, forks_[0]));
-      launches_[i].launch(own_, stream);
-      BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+      BANTAM_RETURN_IF_ERROR(Launch(launches_[i], stream));
       if (side > 0) BANTAM_RETURN_IF_ERROR(driver::Record(forks_[side], stream));
     }
     for (size_t side = 1; side < end - first; ++side) {
@@ -318,8 +332,7 @@ absl::Status Executable::StartProfile() {
 absl::Status Executable::RunMeasured(CudaStream& stream) {
   for (size_t i = 0; i < launches_.size(); ++i) {
     BANTAM_RETURN_IF_ERROR(driver::Record(marks_[i], stream.handle()));
-    launches_[i].launch(own_, stream.handle());
-    BANTAM_RETURN_IF_ERROR(Annotate(driver::LaunchStatus(), launches_[i].kernel));
+    BANTAM_RETURN_IF_ERROR(Launch(launches_[i], stream.handle()));
   }
   BANTAM_RETURN_IF_ERROR(driver::Record(marks_[launches_.size()], stream.handle()));
   BANTAM_RETURN_IF_ERROR(driver::Wait(marks_[launches_.size()]));
@@ -355,6 +368,9 @@ std::string Executable::Describe() const {
     const int64_t count = counts[kernel];
     absl::StrAppend(&text, driver::BackendName(), " ", kernel, ": ", count,
                     count == 1 ? " launch\n" : " launches\n");
+  }
+  if (!plain_products_.empty()) {
+    absl::StrAppend(&text, driver::BackendName(), " plain weights: ", plain_products_, "\n");
   }
   return text;
 }

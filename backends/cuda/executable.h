@@ -37,7 +37,7 @@ class Executable : public device::Executable {
   // GPU, within its buffer and aligned for its type.
   static absl::StatusOr<std::unique_ptr<Executable>> Compile(const device::CompileArgs& args,
                                                              std::shared_ptr<Gpu> gpu);
-  static absl::StatusOr<device::Scratch> Predict(const device::CompileArgs& args, const Gpu& gpu);
+  static absl::StatusOr<device::Scratch> Predict(const device::CompileArgs& args, Gpu& gpu);
   ~Executable() override;
 
   absl::Status Run(device::Stream& stream) override;
@@ -48,6 +48,7 @@ class Executable : public device::Executable {
 
  private:
   explicit Executable(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  absl::Status Launch(const KernelLaunch& launch, cuda::Stream stream) const;
   absl::Status Capture();
   absl::Status CaptureLaunches();
   // One past the last launch that may run beside launch `first`, and those between.
@@ -64,6 +65,7 @@ class Executable : public device::Executable {
   driver::Event forks_[kSides + 1] = {};
   std::vector<KernelLaunch> launches_;
   OwnMemory own_;
+  std::string plain_products_;  // what computes those of many columns, where there are any
   driver::GraphExec graph_ = nullptr;
   driver::Event done_ = nullptr;  // the last Run
   bool ran_ = false;

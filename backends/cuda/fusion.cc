@@ -1,5 +1,7 @@
 // Steps in a row that one kernel does: fewer launches, and values used while they are at hand.
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/lowering.h"
 
@@ -117,66 +119,112 @@ size_t Lowering::Gated(std::span<const Step> rest) {
   return 1;
 }
 
-// Q turned, K turned and written to the cache, V written: as much of that as comes in a row.
+namespace {
+
+// A rotation, and the norm of the heads before it where there is one.
+struct Turn {
+  std::span<const Step> steps;
+
+  bool empty() const { return steps.empty(); }
+  size_t size() const { return steps.size(); }
+  const Step& rope() const { return steps.back(); }
+  const Step* norm() const { return steps.size() > 1 ? &steps.front() : nullptr; }
+};
+
+// The one that `rest` begins with, if it does.
+Turn TurnAt(std::span<const Step> rest) {
+  if (rest.empty()) return {};
+  if (rest[0].node->op == Op::kRope) return {rest.first(1)};
+  if (rest.size() < 2 || rest[0].node->op != Op::kNorm || rest[1].node->op != Op::kRope) return {};
+  const Step &norm = rest[0], &rope = rest[1];
+  const Tensor &x = norm.inputs[0], &normed = norm.output;
+  if (std::get<graph::NormAttrs>(norm.node->attrs).kind != graph::NormKind::kRms ||
+      norm.inputs.size() > 2 || !SameMemory(normed, rope.inputs[0])) {
+    return {};
+  }
+  // A block writes both results of its heads when others may not have read theirs.
+  const auto apart_or_same = [](const Tensor& a, const Tensor& b) {
+    return SameMemory(a, b) || !Overlap(a, b);
+  };
+  if (!apart_or_same(normed, x) || !apart_or_same(rope.output, x) ||
+      !apart_or_same(rope.output, normed)) {
+    return {};
+  }
+  for (const Tensor& input : std::span(rope.inputs).subspan(1)) {
+    if (Overlap(normed, input)) return {};
+  }
+  return {rest.first(2)};
+}
+
+// Whether the steps of `a` and those of `b` may be done in any order.
+bool AreIndependent(std::span<const Step> a, std::span<const Step> b) {
+  const auto keeps = [](const Step& writer, const Step& other) {
+    return !Overlap(writer.output, other.output) &&
+           std::none_of(other.inputs.begin(), other.inputs.end(),
+                        [&](const Tensor& input) { return Overlap(writer.output, input); });
+  };
+  return std::all_of(a.begin(), a.end(), [&](const Step& one) {
+    return std::all_of(b.begin(), b.end(),
+                       [&](const Step& other) { return keeps(one, other) && keeps(other, one); });
+  });
+}
+
+}  // namespace
+
+// Q turned, K turned and written to the cache, V written: as much of that as comes in a row. The
+// heads of Q and of K may be normalised first.
 size_t Lowering::Cache(std::span<const Step> rest) {
-  auto is = [&](size_t i, Op op) { return i < rest.size() && rest[i].node->op == op; };
-  const Step *q = nullptr, *k = nullptr, *write_k = nullptr, *write_v = nullptr;
-  size_t used = 0;
-  if (is(0, Op::kRope) && is(1, Op::kRope) && is(2, Op::kKvWrite) &&
-      IsWriteOf(rest[2], rest[1].output)) {
-    q = &rest[used++];
+  const auto is_write_of = [&](size_t at, const Turn& turn) {
+    return !turn.empty() && at < rest.size() && IsWriteOf(rest[at], turn.rope().output);
+  };
+  Turn q, k = TurnAt(rest);
+  const Step* write_k = nullptr;
+  size_t used = k.size();
+  if (!is_write_of(used, k)) {
+    q = k;
+    k = TurnAt(rest.subspan(used));
+    if (!is_write_of(used + k.size(), k)) k = {};
+    used += k.size();
   }
-  if (is(used, Op::kRope)) {
-    if (is(used + 1, Op::kKvWrite) && IsWriteOf(rest[used + 1], rest[used].output)) {
-      k = &rest[used++];
-      write_k = &rest[used++];
-    } else {
-      q = &rest[used++];
-    }
-  }
-  if (is(used, Op::kKvWrite) &&
+  if (!k.empty()) write_k = &rest[used++];
+  std::span<const Step> write_v;
+  if (used < rest.size() && rest[used].node->op == Op::kKvWrite &&
       (write_k == nullptr || rest[used].inputs[0].type == write_k->inputs[0].type)) {
-    write_v = &rest[used++];
+    write_v = rest.subspan(used++, 1);
   }
   if (used == 0) return 0;
   // They run side by side, each as if the others had not.
-  const Step* const steps[] = {q, k, write_v};
-  auto independent = [&](const Step* a, const Step* b) {
-    if (a == nullptr || b == nullptr || a == b) return true;
-    for (const Tensor& input : b->inputs) {
-      if (Overlap(a->output, input)) return false;
-    }
-    return !Overlap(a->output, b->output);
-  };
-  bool together =
-      write_k == nullptr || write_v == nullptr ||
-      (!Overlap(write_k->output, write_v->inputs[1]) && !Overlap(write_k->output, write_v->output));
-  for (const Step* a : steps) {
-    for (const Step* b : steps) together = together && independent(a, b);
-  }
-  if (!together) {
+  const auto with_k = rest.subspan(q.size(), k.empty() ? 0 : k.size() + 1);
+  if (!AreIndependent(q.steps, with_k) || !AreIndependent(q.steps, write_v) ||
+      !AreIndependent(with_k, write_v)) {
     // One at a time: the first alone, or with its write.
-    const size_t first = q != nullptr || k == nullptr ? 1 : 2;
-    if (first < used) return Cache(rest.first(first));
+    return Cache(rest.first(q.empty() ? with_k.size() : q.size()));
   }
 
   CacheParams p{};
   std::string kernel;
   size_t q_turns = 0, k_turns = 0;
-  if (q != nullptr) {
-    p.q = RopeOf(*q, q_turns);
-    kernel = p.q.neox ? "rope neox" : "rope interleaved";
-  }
-  if (k != nullptr) {
-    p.k = RopeOf(*k, k_turns);
-    if (q == nullptr) kernel = p.k.neox ? "rope neox" : "rope interleaved";
-  }
-  for (const auto& [step, to] : {std::pair{write_k, &p.write_k}, {write_v, &p.write_v}}) {
+  const auto lower = [&](const Turn& turn, RopeParams& to, size_t& turns) {
+    if (turn.empty()) return;
+    to = RopeOf(turn.rope(), turns);
+    kernel = to.neox ? "rope neox" : "rope interleaved";
+    if (const Step* norm = turn.norm()) {
+      kernel = absl::StrCat("norm, ", kernel);
+      to.x = norm->inputs[0].view();
+      to.normed = Floats(norm->output);
+      to.norm_weight = norm->inputs.size() > 1 ? Floats(norm->inputs[1]) : nullptr;
+      to.epsilon = std::get<graph::NormAttrs>(norm->node->attrs).epsilon;
+    }
+  };
+  lower(k, p.k, k_turns);
+  lower(q, p.q, q_turns);
+  const Step* const step_v = write_v.empty() ? nullptr : &write_v.front();
+  for (const auto& [step, to] : {std::pair{write_k, &p.write_k}, {step_v, &p.write_v}}) {
     if (step == nullptr) continue;
     *to = {step->inputs[0].view(), step->inputs[1].view(), Ints(step->inputs[2])};
     p.cache_type = step->inputs[0].type;
   }
-  if (write_k != nullptr || write_v != nullptr) {
+  if (write_k != nullptr || step_v != nullptr) {
     absl::StrAppend(&kernel, kernel.empty() ? "" : ", ", "kv_write ", quant::Name(p.cache_type));
   }
   for (size_t i = 0; i < used; ++i) Forget(rest[i].output);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <map>
 
+#include "absl/strings/str_cat.h"
+#include "backends/cuda/settings.h"
 #include "runtime/base/status.h"
 
 namespace bantam::cuda {
@@ -27,10 +29,13 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(int device, const driver::DeviceI
 
 Gpu::~Gpu() {
   if (lost_) {
+    // A handle must not be used on the context to come, and cannot be on this one.
+    for (auto& [library, blas] : blas_) static_cast<void>(blas.release());
     driver::Reset(device_);  // and with it all that there was
     return;
   }
   if (!driver::SetDevice(device_).ok()) return;
+  blas_.clear();
   for (Piece& piece : pieces_) {
     if (piece.done != nullptr) driver::FreeEvent(piece.done);
     if (piece.memory != nullptr) driver::FreeHost(piece.memory);
@@ -56,6 +61,26 @@ absl::Status Gpu::Note(absl::Status status) const {
 absl::Status Gpu::Use() const {
   if (lost_) return absl::UnavailableError("the CUDA device is lost; load the model again");
   return Note(driver::SetDevice(device_));
+}
+
+absl::StatusOr<BlasUse> Gpu::UseBlas(const std::string& library) {
+  if (library == kNoCublas) return BlasUse{nullptr, "own kernels, as BANTAM_CUDA_CUBLAS is 0"};
+  BANTAM_RETURN_IF_ERROR(Use());
+  std::lock_guard lock(blas_mutex_);
+  std::unique_ptr<Blas>& blas = blas_[library];
+  if (blas == nullptr) {
+    const std::vector<std::string> names =
+        library.empty() ? driver::CublasNames() : std::vector{library};
+    auto opened = Blas::Open(names, info_.capability);
+    if (!opened.ok()) {
+      if (library.empty() && absl::IsNotFound(opened.status())) {
+        return BlasUse{nullptr, absl::StrCat("own kernels: ", opened.status().message())};
+      }
+      return Note(Annotate(opened.status(), "BANTAM_CUDA_CUBLAS"));
+    }
+    blas = *std::move(opened);
+  }
+  return BlasUse{blas.get(), blas->name()};
 }
 
 absl::StatusOr<void*> Gpu::Allocate(uint64_t bytes) {

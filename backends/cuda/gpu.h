@@ -9,9 +9,11 @@
 #include <mutex>
 #include <set>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "backends/cuda/blas.h"
 #include "backends/cuda/driver.h"
 
 namespace bantam::cuda {
@@ -30,6 +32,10 @@ class Gpu {
   absl::Status Use() const;
   // Passes `status` through and notes whether the GPU is lost.
   absl::Status Note(absl::Status status) const;
+
+  // cuBLAS, opened with the first product that wants it and kept: `library` ("": the one the system
+  // has, and if it has none own kernels; kNoCublas: own kernels) is Settings::cublas.
+  absl::StatusOr<BlasUse> UseBlas(const std::string& library);
 
   // Zero-filled, aligned to 256 bytes.
   absl::StatusOr<void*> Allocate(uint64_t bytes);
@@ -62,7 +68,9 @@ class Gpu {
   const int device_;
   const driver::DeviceInfo info_;
   mutable std::atomic<bool> lost_{false};
-  std::mutex copy_mutex_;  // of what follows
+  std::mutex blas_mutex_;
+  std::map<std::string, std::unique_ptr<Blas>> blas_;  // by what it was asked for as
+  std::mutex copy_mutex_;                              // of what follows
   Stream copies_ = nullptr;
   Piece pieces_[kPieces];
   std::map<const std::byte*, const std::byte*> registered_;  // from begin to end

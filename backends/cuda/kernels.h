@@ -45,6 +45,9 @@ void TopK(const RowParams& rows, int k, Stream stream);
 struct RopeParams {
   View x;  // {head_dim, heads, tokens}; no data: nothing to turn
   float* out;
+  float* normed;  // heads are divided by their root mean square first, into there; or null
+  const float* norm_weight;  // or null
+  float epsilon;
   const int32_t* positions;
   const float* factors;  // or null
   const double* turns;   // per position, of each pair
@@ -122,8 +125,9 @@ void Gated(const GatedParams& params, Stream stream);
 // The columns of x in 16 bits: F16 after division by a scale each, or BF16, whose 8 bits are too
 // few, in two planes, of which the second is what the first leaves.
 struct HalvedX {
-  uint16_t* halves = nullptr;  // [columns][planes][k, padded with zeros]
+  uint16_t* halves = nullptr;  // [columns][planes][padded], zeros from k on
   float* scales = nullptr;     // [columns]
+  int32_t planes = 1, padded = 0;
 };
 int64_t HalvedBytes(quant::Type type, int64_t k, int64_t columns);
 HalvedX HalvedAt(quant::Type type, void* memory, int64_t k, int64_t columns);
@@ -179,6 +183,9 @@ void TileFloat(const MatMulParams& params, Stream stream);    // matmul_float.cu
 void TileHalf(const MatMulParams& params, Stream stream);     // matmul_half.cu
 // F16, and BF16 from compute capability 8.0 on, in whole 16-byte words.
 bool CanTileHalf(const MatMulParams& p, int capability);
+// matmul_half.cu: out = activation(scale * out + bias), of products that were computed without;
+// with the scales of p.halved where it has some.
+void FinishProduct(const MatMulParams& params, Stream stream);
 void Zero(float* out, int64_t count, Stream stream);  // elementwise.cu
 
 // attention.cu, and attention_tile.cu for many pairs.

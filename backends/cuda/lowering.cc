@@ -87,12 +87,14 @@ uint64_t Lowering::Scratch(uint64_t bytes) {
   return 0;
 }
 
-void Lowering::MarkPrepared(const Tensor& x, Rounding rounding) {
+int64_t Lowering::RoundedBytes(const Tensor& x, Rounding rounding) {
   const int64_t k = x.shape[0], columns = graph::RowCount(x.shape);
-  Scratch(static_cast<uint64_t>(
-      rounding == Rounding::kInt8
-          ? QuantizedBytes(k, columns)
-          : HalvedBytes(rounding == Rounding::kHalf ? Type::kF16 : Type::kBF16, k, columns)));
+  if (rounding == Rounding::kInt8) return QuantizedBytes(k, columns);
+  return HalvedBytes(rounding == Rounding::kHalf ? Type::kF16 : Type::kBF16, k, columns);
+}
+
+void Lowering::MarkPrepared(const Tensor& x, Rounding rounding) {
+  Scratch(static_cast<uint64_t>(RoundedBytes(x, rounding)));
   prepared_ = x;
   prepared_rounding_ = rounding;
 }
@@ -121,9 +123,9 @@ bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
 void Lowering::Lower(std::span<const Step> steps) {
   while (!steps.empty()) {
     const size_t first = launches_.size();
-    size_t used = Norm(steps);
+    size_t used = Cache(steps);  // before Norm: it takes the norms of heads
+    if (used == 0) used = Norm(steps);
     if (used == 0) used = Gated(steps);
-    if (used == 0) used = Cache(steps);
     if (used == 0) {
       Forget(steps.front().output);
       LowerOne(steps);

@@ -5,9 +5,11 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "backends/cuda/blas.h"
 #include "backends/cuda/gpu.h"
 #include "backends/cuda/kernels.h"
 #include "backends/cuda/settings.h"
@@ -51,19 +53,24 @@ struct OwnMemory {
 struct KernelLaunch {
   std::string kernel;  // for people
   uint64_t weight_bytes = 0;
-  std::function<void(const OwnMemory&, Stream)> launch;
+  std::function<absl::Status(const OwnMemory&, Stream)> launch;
   // What it touches. Launches of one product, of parts of its output, have its number.
   enum class Scratch : uint8_t { kNo, kReads, kWrites } scratch = Scratch::kNo;
   int product = 0;  // 0: none
   std::vector<Tensor> reads, writes;
+  // A library takes part, which loads what it picks when it is first asked to compute.
+  bool by_library = false;
 };
+// Whether a product of these steps is one that cuBLAS computes where it is there.
+bool WantsBlas(std::span<const Step> steps, const driver::DeviceInfo& info);
 // Whether `later` may begin before `earlier` has ended.
 bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later);
 
 class Lowering {
  public:
-  Lowering(const driver::DeviceInfo& info, const Settings& settings)
-      : info_(info), settings_(settings) {}
+  // `blas`: where WantsBlas, and there is one.
+  Lowering(const driver::DeviceInfo& info, const Settings& settings, Blas* blas)
+      : info_(info), settings_(settings), blas_(blas) {}
 
   // Appends the launches of the steps, several in one where a kernel does them together.
   void Lower(std::span<const Step> steps);
@@ -94,22 +101,39 @@ class Lowering {
 
   // What columns of x are rounded to for a product.
   enum class Rounding { kInt8, kHalf, kBFloat16 };
+  static int64_t RoundedBytes(const Tensor& x, Rounding rounding);
   // Rounds them at the start of scratch, unless that is what is there.
   void Prepare(const Tensor& x, Rounding rounding);
   // What another launch rounds x to is there from then on; until its memory is written.
   void MarkPrepared(const Tensor& x, Rounding rounding);
   void Forget(const Tensor& written);
   using Scratches = KernelLaunch::Scratch;
-  void Add(std::string kernel, Scratches scratch,
-           std::function<void(const OwnMemory&, Stream)> launch, uint64_t weight_bytes = 0,
+  // `launch` returns a status or nothing: what CUDA itself says of launches is asked for anyway.
+  template <typename F>
+  void Add(std::string kernel, Scratches scratch, F launch, uint64_t weight_bytes = 0,
            int product = 0) {
-    launches_.push_back(
-        {std::move(kernel), weight_bytes, std::move(launch), scratch, product, {}, {}});
+    KernelLaunch& added = launches_.emplace_back();
+    added.kernel = std::move(kernel);
+    added.weight_bytes = weight_bytes;
+    added.scratch = scratch;
+    added.product = product;
+    if constexpr (std::is_void_v<std::invoke_result_t<F, const OwnMemory&, Stream>>) {
+      added.launch = [launch = std::move(launch)](const OwnMemory& own, Stream stream) {
+        launch(own, stream);
+        return absl::OkStatus();
+      };
+    } else {
+      added.launch = std::move(launch);
+    }
   }
+  // The parts of `p` by cuBLAS.
+  void MatMulByBlas(const MatMulParams& p, const Tensor& x, const std::string& kernel,
+                    uint64_t weight_bytes, int product);
   uint64_t Scratch(uint64_t bytes);  // makes room; returns 0, where it begins
 
   const driver::DeviceInfo& info_;
   const Settings settings_;
+  Blas* const blas_;
   std::vector<KernelLaunch> launches_;
   std::vector<double> constants_;
   uint64_t scratch_bytes_ = 0;

@@ -8,6 +8,8 @@ namespace bantam::cuda {
 
 absl::StatusOr<Settings> SettingsFromEnvironment() {
   Settings settings;
+  const char* library = std::getenv("BANTAM_CUDA_CUBLAS");
+  if (library != nullptr) settings.cublas = library;
   const char* text = std::getenv("BANTAM_CUDA_PLANES");
   if (text == nullptr || absl::string_view(text) == "2") return settings;
   if (absl::string_view(text) != "1") {

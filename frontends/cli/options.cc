@@ -254,11 +254,13 @@ std::string DescribeSession(const engine::Session& session) {
   }
   return absl::StrFormat(
       "model     %s: %s, %d tensors, %s of weights\n%s%s"
-      "context   %d tokens, trained for %d\nsteps of  %s tokens\nkernels of a decode step:\n%s\n",
+      "context   %d tokens, trained for %d\nsteps of  %s tokens\nkernels of a decode step:\n%s\n"
+      "kernels of a prompt's step:\n%s\n",
       OneLine(model.file().path()), OneLine(type.value_or("?")), model.file().tensors().size(),
       FormatByteSize(model.weight_bytes()), devices, DescribePlacement(session), session.context(),
       model.config().context_length, absl::StrJoin(session.shape_classes(), " "),
-      absl::StripTrailingAsciiWhitespace(session.Describe()));
+      absl::StripTrailingAsciiWhitespace(session.Describe()),
+      absl::StripTrailingAsciiWhitespace(session.DescribePrompt()));
 }
 
 std::string DescribeMemory(const engine::Session& session) {

@@ -234,6 +234,8 @@ class Session {
   std::vector<schedule::DeviceMemory> device_memory() const;
   // One line per group of nodes of the decode graph with device and kernel, for --verbose.
   std::string Describe() const;
+  // The same of the largest step, which prompts are computed in.
+  std::string DescribePrompt() const;
   // From now on measures what each kernel takes, beginning at 0; kUnimplemented where the device
   // cannot tell.
   absl::Status StartProfile();

@@ -397,6 +397,7 @@ MemoryUse Session::memory() const {
 }
 
 std::string Session::Describe() const { return impl_->steps.front().program->Describe(); }
+std::string Session::DescribePrompt() const { return impl_->steps.back().program->Describe(); }
 
 absl::Status Session::StartProfile() {
   for (std::vector<Step>* steps : {&impl_->steps, &impl_->all_steps, &impl_->verify_steps}) {

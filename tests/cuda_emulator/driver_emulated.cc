@@ -17,6 +17,7 @@
 #include "runtime/base/status.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/cuda_emulator/faults.h"
+#include "tests/cuda_emulator/library_stream.h"
 
 namespace bantam::cuda {
 namespace {
@@ -25,9 +26,11 @@ constexpr uint64_t kMemory = uint64_t{4} << 30;
 
 struct Recorded {
   Grid grid;
-  int threads, shared_bytes;
+  int threads, shared_bytes;  // no threads: work of a library
   std::function<void()> kernel;
   std::vector<size_t> after;  // the launches it comes after
+
+  void Run() const { threads == 0 ? kernel() : emulator::Run(grid, threads, shared_bytes, kernel); }
 };
 
 struct EmulatedGraph {
@@ -36,6 +39,7 @@ struct EmulatedGraph {
 };
 // A stream that is captured, and an event recorded there: what comes next on it comes after `last`.
 struct EmulatedStream {
+  const emulator::LibraryStream* library = &emulator::kLibraryStream;
   std::shared_ptr<EmulatedGraph> graph;
   std::vector<size_t> last;
   bool IsCaptured() const { return graph != nullptr && graph->capturing; }
@@ -51,8 +55,9 @@ std::map<void*, Mapping> allocations;
 uint64_t allocated = 0;
 std::map<const std::byte*, uint64_t> registered;
 
-// Whether memory lies in one pinned allocation, or in what is registered.
-bool IsPinned(const std::byte* memory, uint64_t bytes) {
+// Whether memory lies in one allocation, of the device or pinned, or in what is registered.
+bool IsPinned(const void* at_address, uint64_t bytes) {
+  const auto* memory = static_cast<const std::byte*>(at_address);
   std::lock_guard lock(allocations_mutex);
   for (const auto& [at, mapping] : allocations) {
     const auto* begin = static_cast<const std::byte*>(at);
@@ -62,6 +67,10 @@ bool IsPinned(const std::byte* memory, uint64_t bytes) {
     if (begin <= memory && memory + bytes <= begin + size) return true;
   }
   return false;
+}
+
+void SubmitOfLibrary(void* stream, std::function<void()> work) {
+  emulator::Submit({}, 0, 0, stream, std::move(work));
 }
 
 bool Strikes(std::atomic<int>& countdown) {
@@ -108,6 +117,8 @@ void Unmap(void* memory) {
 
 namespace emulator {
 
+const LibraryStream kLibraryStream = {SubmitOfLibrary, IsPinned};
+
 Faults& TheFaults() {
   static Faults faults;
   return faults;
@@ -121,12 +132,10 @@ uint64_t AllocatedBytes() {
 void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::function<void()> kernel) {
   auto* own = static_cast<EmulatedStream*>(stream);
   if (own == nullptr) return;  // kernels need not be loaded
-  if (own->IsCaptured()) {
-    own->graph->launches.push_back({grid, threads, shared_bytes, std::move(kernel), own->last});
-    own->last = {own->graph->launches.size() - 1};
-  } else {
-    Run(grid, threads, shared_bytes, kernel);
-  }
+  Recorded launch{grid, threads, shared_bytes, std::move(kernel), own->last};
+  if (!own->IsCaptured()) return launch.Run();
+  own->graph->launches.push_back(std::move(launch));
+  own->last = {own->graph->launches.size() - 1};
 }
 
 }  // namespace emulator
@@ -134,6 +143,7 @@ void Submit(Grid grid, int threads, int shared_bytes, Stream stream, std::functi
 namespace driver {
 
 absl::string_view BackendName() { return "cuda-emulated"; }
+std::vector<std::string> CublasNames() { return emulator::TheFaults().cublas_names; }
 absl::StatusOr<int> DeviceCount() {
   const char* count = std::getenv("BANTAM_CUDA_EMULATED_DEVICES");
   return count != nullptr ? std::atoi(count) : 1;
@@ -200,7 +210,7 @@ absl::Status StreamWaits(Stream stream, Event event) {
   auto* own = static_cast<EmulatedStream*>(stream);
   const auto* other = static_cast<EmulatedEvent*>(event);
   if (other->IsCaptured()) {
-    if (!own->IsCaptured()) *own = {other->graph, {}};
+    if (!own->IsCaptured()) *own = {own->library, other->graph, {}};
     own->last.insert(own->last.end(), other->last.begin(), other->last.end());
   }
   return LostStatus();
@@ -209,7 +219,7 @@ absl::StatusOr<double> SecondsBetween(Event, Event) { return 1e-6; }
 
 absl::Status CopyToDevice(void* to, const void* from, uint64_t bytes, Stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
-  if (!IsPinned(static_cast<const std::byte*>(from), bytes)) {
+  if (!IsPinned(from, bytes)) {
     return absl::InternalError("an asynchronous copy from memory that is not pinned");
   }
   const auto* at = static_cast<const std::byte*>(from);
@@ -239,7 +249,8 @@ absl::Status Fill(void* to, int byte, uint64_t bytes, Stream) {
 
 absl::Status BeginCapture(Stream stream) {
   BANTAM_RETURN_IF_ERROR(LostStatus());
-  *static_cast<EmulatedStream*>(stream) = {std::make_shared<EmulatedGraph>(), {}};
+  auto* own = static_cast<EmulatedStream*>(stream);
+  *own = {own->library, std::make_shared<EmulatedGraph>(), {}};
   return absl::OkStatus();
 }
 absl::StatusOr<GraphExec> EndCapture(Stream stream) {
@@ -282,7 +293,7 @@ absl::Status LaunchGraph(GraphExec graph, Stream) {
       if (can_run(i) && (last_first || !can_run(next))) next = i;
     }
     const Recorded& launch = launches[next];
-    emulator::Run(launch.grid, launch.threads, launch.shared_bytes, launch.kernel);
+    launch.Run();
     done[next] = true;
   }
   return absl::OkStatus();

@@ -192,6 +192,33 @@ for type in "${types[@]}"; do
   programs+=("$line")
 done
 
+# Weights that are not quantized: prompts by cuBLAS, where it is installed, and by own kernels.
+plain=()
+plain_shape=1b
+[[ $shape == tiny ]] && plain_shape=tiny
+if [[ $name == cuda* ]]; then
+  for type in F16 BF16; do
+    file=$log/random.gguf
+    echo "== plain weights: $plain_shape $type"
+    if ! ours bin/gpu_random_model "$file" "$plain_shape" "$type" 2>"$log/err"; then
+      plain+=("| $plain_shape $type | $(tail -n 1 "$log/err") | | |")
+      failed=1
+      continue
+    fi
+    by=$(ours bin/bantam bench -m "$file" --device "$name" -p 16 -n 0 -r 1 -v 2>&1 >/dev/null |
+      sed -n 's/.* plain weights: //p' | head -n 1)
+    found=0 own=0
+    for ((round = 0; round < rounds; ++round)); do
+      read -r p _ <<<"$(our_speeds "$file" "$n_prompt" 0)"
+      found=$(best "$found" "$p")
+      read -r p _ <<<"$(BANTAM_CUDA_CUBLAS=0 our_speeds "$file" "$n_prompt" 0)"
+      own=$(best "$own" "$p")
+    done
+    rm -f "$file"
+    plain+=("| $plain_shape $type | $found | $own | $by |")
+  done
+fi
+
 echo
 echo "| test | result | time |"
 echo "|---|---|---|"
@@ -213,4 +240,12 @@ fi
 echo "$head"
 echo "$line"
 printf '%s\n' "${programs[@]}"
+if ((${#plain[@]} > 0)); then
+  echo
+  echo "Weights that are not quantized: prompts of $n_prompt in tokens per second."
+  echo
+  echo "| model | as installed | own kernels | what is installed |"
+  echo "|---|---|---|---|"
+  printf '%s\n' "${plain[@]}"
+fi
 exit "$failed"

@@ -1,7 +1,8 @@
 // Rotary embedding, and rows written to the KV cache.
 //
 // A block is a token and a few heads of Q, of K or of V: those of Q are turned, those of K turned
-// and then written, those of V written.
+// and then written, those of V written. Where models want it, heads of Q and K are normalised
+// before they are turned.
 
 #include "backends/cuda/kernels/common.h"
 #include "runtime/quant/blocks_simple.h"
@@ -13,14 +14,34 @@ constexpr int kThreads = 128;
 
 constexpr int kHeads = 8;  // of a block
 
+// A warp to a head. What it writes, other threads turn.
+BANTAM_DEVICE void NormHeads(const RopeParams& p, int token, int first_head, int end_head) {
+  const int heads = p.x.shape[1], head_dim = p.x.shape[0], lane = ThreadX() % kWarp;
+  for (int head = first_head + ThreadX() / kWarp; head < end_head; head += kThreads / kWarp) {
+    const auto* x = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
+    float* to = p.normed + (int64_t{token} * heads + head) * head_dim;
+    float squares = 0;
+    for (int i = lane; i < head_dim; i += kWarp) squares += x[i] * x[i];
+    squares = WarpSum(squares);
+    const float scale = 1.0f / sqrtf(squares / static_cast<float>(head_dim) + p.epsilon);
+    for (int i = lane; i < head_dim; i += kWarp) {
+      to[i] = x[i] * scale * (p.norm_weight != nullptr ? p.norm_weight[i] : 1.0f);
+    }
+  }
+  SyncThreads();
+}
+
 // A thread turns one pair of one head, or copies one element past the pairs. The angle is in turns,
 // in double: far positions lose nothing.
 BANTAM_DEVICE void TurnHeads(const RopeParams& p, int token, int first_head, int end_head) {
   const int heads = p.x.shape[1], head_dim = p.x.shape[0], each = head_dim - p.pairs;
   for (int item = ThreadX(); item < each * (end_head - first_head); item += kThreads) {
     const int head = first_head + item / each, i = item % each;
-    const auto* from = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
-    float* to = p.out + (int64_t{token} * heads + head) * head_dim;
+    const int64_t packed = (int64_t{token} * heads + head) * head_dim;
+    const float* from = p.normed != nullptr
+                            ? p.normed + packed
+                            : reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
+    float* to = p.out + packed;
     if (i >= p.pairs) {
       to[p.pairs + i] = from[p.pairs + i];
       continue;
@@ -117,6 +138,7 @@ CacheKernel(CacheParams p, int q_blocks, int k_blocks) {
   const KvWriteParams& write = is_k ? p.write_k : p.write_v;
   const int heads = is_q || is_k ? rope.x.shape[1] : write.x.shape[1];
   const int first = block * kHeads, end = first + kHeads < heads ? first + kHeads : heads;
+  if ((is_q || is_k) && rope.normed != nullptr) NormHeads(rope, token, first, end);
   if (is_q || is_k) TurnHeads(rope, token, first, end);
   if (!is_q) WriteHeads<Cell>(write, token, first, end);
 }

@@ -27,7 +27,8 @@ struct BF16 {
 // A block to a column.
 template <typename Type>
 BANTAM_KERNEL(kThreads, 1)
-HalveKernel(View x, HalvedX out, int padded) {
+HalveKernel(View x, HalvedX out) {
+  const int padded = out.padded;
   auto* shared = reinterpret_cast<float*>(SharedMemory());
   const int k = x.shape[0];
   const float* from = RowF(x, BlockX());
@@ -59,7 +60,8 @@ struct Stage {
 
 template <typename Type>
 BANTAM_KERNEL(kThreads, 3)
-HalfTileKernel(MatMulParams p, int padded) {
+HalfTileKernel(MatMulParams p) {
+  const int padded = p.halved.padded;
   auto* stages = reinterpret_cast<Stage<Type>*>(SharedMemory());
   const int first_row = BlockX() * kSide, first_column = BlockY() * kSide;
   const int steps = padded / kStep;
@@ -145,6 +147,19 @@ HalfTileKernel(MatMulParams p, int padded) {
   }
 }
 
+constexpr int kFinishThreads = 256;
+// An element to a thread; blocks along y, in strides of it, are columns.
+BANTAM_KERNEL(kFinishThreads, 1) FinishKernel(MatMulParams p, int grid_y) {
+  const int row = BlockX() * kFinishThreads + ThreadX();
+  if (row >= p.m) return;
+  const float bias = BiasOf(p, row);
+  for (int column = BlockY(); column < p.columns; column += grid_y) {
+    float& out = p.out[column * p.out_stride + row];
+    const float scale = p.halved.scales != nullptr ? p.halved.scales[column] : 1.0f;
+    out = Activate(p.activation, out * scale + bias);
+  }
+}
+
 int Padded(int64_t k) { return static_cast<int>((k + kStep - 1) / kStep * kStep); }
 int64_t Planes(quant::Type type) { return type == quant::Type::kBF16 ? BF16::kXPlanes : 1; }
 
@@ -156,7 +171,9 @@ int64_t HalvedBytes(quant::Type type, int64_t k, int64_t columns) {
 
 HalvedX HalvedAt(quant::Type type, void* memory, int64_t k, int64_t columns) {
   auto* halves = static_cast<uint16_t*>(memory);
-  return {halves, reinterpret_cast<float*>(halves + columns * Planes(type) * Padded(k))};
+  const auto planes = static_cast<int32_t>(Planes(type));
+  const int padded = Padded(k);
+  return {halves, reinterpret_cast<float*>(halves + columns * planes * padded), planes, padded};
 }
 
 bool CanTileHalf(const MatMulParams& p, int capability) {
@@ -167,18 +184,24 @@ bool CanTileHalf(const MatMulParams& p, int capability) {
 
 void Halve(quant::Type type, const View& x, const HalvedX& out, Stream stream) {
   Launch(type == quant::Type::kBF16 ? HalveKernel<BF16> : HalveKernel<F16>, {Blocks(Rows(x), 1)},
-         kThreads, kThreads / kWarp * 4, stream, x, out, Padded(x.shape[0]));
+         kThreads, kThreads / kWarp * 4, stream, x, out);
 }
 
 void TileHalf(const MatMulParams& p, Stream stream) {
   const Grid grid = {Blocks(p.m, kSide), Blocks(p.columns, kSide)};
   if (p.type == quant::Type::kBF16) {
     Launch(HalfTileKernel<BF16>, grid, kThreads, 2 * static_cast<int>(sizeof(Stage<BF16>)), stream,
-           p, Padded(p.k));
+           p);
   } else {
-    Launch(HalfTileKernel<F16>, grid, kThreads, 2 * static_cast<int>(sizeof(Stage<F16>)), stream, p,
-           Padded(p.k));
+    Launch(HalfTileKernel<F16>, grid, kThreads, 2 * static_cast<int>(sizeof(Stage<F16>)), stream,
+           p);
   }
+}
+
+void FinishProduct(const MatMulParams& p, Stream stream) {
+  const int grid_y = p.columns < 65535 ? p.columns : 65535;
+  Launch(FinishKernel, {Blocks(p.m, kFinishThreads), static_cast<unsigned>(grid_y)}, kFinishThreads,
+         0, stream, p, grid_y);
 }
 
 }  // namespace bantam::cuda
