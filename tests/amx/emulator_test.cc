@@ -329,6 +329,51 @@ TEST_F(AmxEmulator, CountsTheInstructionsOfAProduct) {
   EXPECT_EQ(count(Type::kQ8_0, 32, 32, 8), 0);
 }
 
+// A product is what the portable set says, and the same bits however it is shared out.
+void CheckProduct(conformance::Case (*make)()) {
+  auto run = [make](const char* isa, int threads) {
+    auto device = device::OpenDevice("cpu", {.threads = threads, .cpu_isa = isa});
+    EXPECT_TRUE(device.ok()) << device.status();
+    conformance::Case c = make();
+    return device.ok() ? cpu::RunAndRead(**device, c) : std::vector<float>();
+  };
+  const std::vector<float> expected = run("portable", 2), found = run("amx", 1);
+  ASSERT_EQ(expected.size(), found.size());
+  double error = 0, size = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    error += std::pow(double{found[i]} - expected[i], 2);
+    size += std::pow(double{expected[i]}, 2);
+  }
+  EXPECT_LE(error, 1e-5 * size);  // weights and columns are rounded to 8 bits of significand
+  for (int threads : {2, 30}) EXPECT_TRUE(run("amx", threads) == found) << threads;
+}
+
+// More weight rows and columns than a task has.
+TEST_F(AmxEmulator, TasksOfALargeProduct) {
+  CheckProduct([] {
+    conformance::Case c;
+    std::vector<graph::ValueId> inputs;
+    for (int64_t m : {600, 45}) inputs.push_back(c.Weight(quant::Type::kQ8_0, {288, m, 1, 1}));
+    inputs.push_back(c.Input({288, 600, 1, 1}));
+    for (int64_t m : {600, 45}) inputs.push_back(c.Weight(quant::Type::kF32, {m, 1, 1, 1}));
+    c.Output(graph::Op::kMatMul, inputs, graph::MatMulAttrs{2, true, graph::Activation::kSilu});
+    return c;
+  });
+}
+
+TEST_F(AmxEmulator, TasksOfAnExpertManyTokensChose) {
+  CheckProduct([] {
+    constexpr int32_t kTokens = 700;
+    conformance::Case c;
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < kTokens; ++i) ids.insert(ids.end(), {i % 7 == 0 ? 2 : 1, 0});
+    const auto w = c.Weight(quant::Type::kQ8_0, {64, 290, 4, 1});
+    c.Output(graph::Op::kMatMulExpert,
+             {w, c.Input({64, 1, kTokens, 1}), c.Ints({2, kTokens, 1, 1}, ids)});
+    return c;
+  });
+}
+
 }  // namespace
 }  // namespace bantam::amx_emulator
 

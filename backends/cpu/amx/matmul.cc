@@ -129,10 +129,22 @@ void MultiplyRows(const WeightRows& rows, const simd::Columns& columns, const Co
 // A tile's part of a chunk is little work.
 constexpr int64_t kPackGrain = 4;
 
+constexpr int64_t kTasksPerWorker = 2;
+
+// Columns of a task: as many as it may have, but fewer, which unpacking a panel pays for less well,
+// where there are too few panels for the workers.
+int64_t ColumnsPerTask(int64_t columns, int64_t panels, int workers) {
+  constexpr int64_t kLeastColumns = 128;
+  const int64_t least = CeilDiv(columns, kMostColumns);
+  const int64_t blocks =
+      std::clamp(CeilDiv(kTasksPerWorker * workers, std::max<int64_t>(1, panels)), least,
+                 std::max(least, columns / kLeastColumns));
+  return RoundUp(CeilDiv(columns, blocks), 2 * kTileRows);
+}
+
 // Panels of a task: as many as leave each worker some tasks, but the fewer there are the more often
 // columns are fetched from the last-level cache.
 int64_t PanelsPerTask(int64_t panels, int64_t others, int workers) {
-  constexpr int64_t kTasksPerWorker = 2;
   return std::clamp<int64_t>(panels * others / (kTasksPerWorker * workers), 1, kMostPanels);
 }
 
@@ -166,12 +178,12 @@ void RunMatMul(const Step& step, const RunContext& context) {
   });
 
   const reference::ActivationFunction activate = ActivationFor(attrs.activation);
-  const int64_t blocks = CeilDiv(columns, kMostColumns);
-  const int64_t width = RoundUp(CeilDiv(columns, blocks), 2 * kTileRows);
   int64_t panels = 0;
   for (int32_t p = 0; p < attrs.parts; ++p) {
     panels += CeilDiv(step.inputs[p].shape[1], kPanelRows);
   }
+  const int64_t width = ColumnsPerTask(columns, panels, context.pool.size());
+  const int64_t blocks = CeilDiv(columns, width);
   const int64_t task_rows = kPanelRows * PanelsPerTask(panels, blocks, context.pool.size());
   auto tasks_of = [&](int32_t part) { return CeilDiv(step.inputs[part].shape[1], task_rows); };
   auto run_task = [&](int64_t task, int worker) {
