@@ -47,6 +47,7 @@ struct Isa {
   static constexpr auto Accumulate = &avx2::Accumulate;
   static constexpr auto DecodeCells = &avx2::DecodeCells;
   static constexpr auto Weigh = &avx2::Weigh;
+
   // The rest of vector_ops.h.
   static constexpr auto ActivationOf = &avx2::ActivationOf;
   static constexpr auto Multiply = &avx2::Multiply;

@@ -42,6 +42,7 @@ struct Isa {
   static constexpr auto Accumulate = &neon::Accumulate;
   static constexpr auto DecodeCells = &neon::DecodeCells;
   static constexpr auto Weigh = &neon::Weigh;
+
   static constexpr auto ActivationOf = &neon::ActivationOf;
   static constexpr auto Multiply = &neon::Multiply;
   static constexpr auto SumOfSquares = &neon::SumOfSquares;

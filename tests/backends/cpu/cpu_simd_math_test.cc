@@ -1,5 +1,5 @@
 // The elementary functions that sets of kernels share, against double precision: as AVX2's, or
-// NEON's.
+// NEON's; the exponential as AVX-512's too.
 
 #include <gtest/gtest.h>
 
@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 #include "backends/cpu/avx2/set.h"
+#include "backends/cpu/avx512/kernels.h"
+#include "backends/cpu/avx512/set.h"
 namespace set = bantam::cpu::avx2;
 #elif defined(__aarch64__)
 #include "backends/cpu/neon/set.h"
@@ -21,6 +23,15 @@ namespace bantam::cpu {
 namespace {
 
 using namespace set;  // NOLINT: the names of one set
+
+// Of every set that has its own.
+std::vector<float (*)(float*, int64_t, float)> EveryExponentials() {
+  std::vector<float (*)(float*, int64_t, float)> all = {&set::Exponentials};
+#if defined(__x86_64__)
+  if (avx512::Kernels().runs_here()) all.push_back(&avx512::Exponentials);
+#endif
+  return all;
+}
 
 class VectorMath : public ::testing::Test {
  protected:
@@ -34,26 +45,31 @@ class VectorMath : public ::testing::Test {
 };
 
 TEST_F(VectorMath, ExponentialIsWithinTwoUlp) {
-  // Every 4096th float of the range where e^x is a normal f32.
-  for (float x = -87.33f; x < 88.72f; x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
-    float p[8] = {x};
-    const float sum = Exponentials(p, 1, 0.0f);
-    const double expected = std::exp(double{x});
-    ASSERT_NEAR(p[0] / expected, 1, 2 * 1.2e-7) << x;
-    ASSERT_EQ(sum, p[0]);
+  for (const auto exponentials : EveryExponentials()) {
+    // Every 4096th float of the range where e^x is a normal f32.
+    for (float x = -87.33f; x < 88.72f;
+         x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
+      float p[16] = {x};
+      const float sum = exponentials(p, 1, 0.0f);
+      const double expected = std::exp(double{x});
+      ASSERT_NEAR(p[0] / expected, 1, 2 * 1.2e-7) << x;
+      ASSERT_EQ(sum, p[0]);
+    }
   }
 }
 
 TEST_F(VectorMath, ExponentialsEdges) {
-  float p[8] = {-88.0f, -INFINITY, 89.0f, INFINITY, NAN, 0.0f, -0.0f};
-  Exponentials(p, 7, 0.0f);
-  EXPECT_EQ(p[0], 0);
-  EXPECT_EQ(p[1], 0);
-  EXPECT_EQ(p[2], INFINITY);
-  EXPECT_EQ(p[3], INFINITY);
-  EXPECT_TRUE(std::isnan(p[4]));
-  EXPECT_EQ(p[5], 1);
-  EXPECT_EQ(p[6], 1);
+  for (const auto exponentials : EveryExponentials()) {
+    float p[16] = {-88.0f, -INFINITY, 89.0f, INFINITY, NAN, 0.0f, -0.0f};
+    exponentials(p, 7, 0.0f);
+    EXPECT_EQ(p[0], 0);
+    EXPECT_EQ(p[1], 0);
+    EXPECT_EQ(p[2], INFINITY);
+    EXPECT_EQ(p[3], INFINITY);
+    EXPECT_TRUE(std::isnan(p[4]));
+    EXPECT_EQ(p[5], 1);
+    EXPECT_EQ(p[6], 1);
+  }
 }
 
 TEST_F(VectorMath, AnglesAreRoundedOnce) {
