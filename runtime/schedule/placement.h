@@ -19,7 +19,7 @@ namespace bantam::schedule {
 
 enum class Prefer : uint8_t {
   kGenerate,  // the fastest steps of one token
-  kPrompt,    // the fastest steps of many
+  kPrompt,    // the fastest steps of many, two at a time where that is possible
   kMemory,    // as kGenerate, but load nothing twice
 };
 
@@ -43,7 +43,11 @@ struct Placement {
   // to the end of the next.
   double prompt_seconds = 0;
   int64_t prompt_rows = 0;  // its tokens
-  Streaming streaming;      // of weights that `device` says are on the last device
+  // Of that step: what each device computes (devices that are one processor all together), and the
+  // whole by itself.
+  std::vector<double> prompt_busy;
+  double prompt_alone = 0;
+  Streaming streaming;  // of weights that `device` says are on the last device
   // Layers whose experts are on two devices; `groups` are those of SplitExperts' graphs.
   std::vector<HotExperts> hot;
 
@@ -84,6 +88,9 @@ absl::StatusOr<NodePlaces> PlacesInStep(const graph::Graph& graph, const Placeme
 // The fastest placement that fits in the capacities. The solver knows of compute buffers only a
 // size for each device; when what it places needs more there, it places again with what was needed.
 // kResourceExhausted tells what does not fit.
+//
+// Where two steps of a prompt are under way at once it takes what the busiest device does, which is
+// no sum: that is searched for by weighted sums, and near the best (placer_search.cc).
 //
 // Streaming takes memory from what is always on the card: it is chosen where that makes a turn
 // shorter, of a prompt of `depth` tokens and an answer of half as many (Prefer::kPrompt: the

@@ -192,6 +192,8 @@ absl::StatusOr<Placement> Placer::Evaluate(std::vector<int> device_of_group,
     if (s != 0 && s + 1 != request_.steps.size()) continue;
     const Times times = TimesOf(s, partition, result);
     if (s == 0) result.decode_seconds = times.sum;
+    result.prompt_busy = times.busy;
+    result.prompt_alone = times.sum;
     result.prompt_seconds = is_streamed  ? times.streamed
                             : is_doubled ? std::max(times.busiest, times.sum / 2)
                                          : times.sum;
@@ -282,7 +284,10 @@ Placer::Times Placer::TimesOf(size_t s, const Partition& partition,
     (devices_[d].is_processor ? processor : busy[d]) += of_group[g][d];
     times.sum += of_group[g][d];
   }
-  times.busiest = std::max(processor, *std::max_element(busy.begin(), busy.end()));
+  for (size_t d = 0; d < busy.size(); ++d) {
+    times.busy.push_back(devices_[d].is_processor ? processor : busy[d]);
+  }
+  times.busiest = *std::max_element(times.busy.begin(), times.busy.end());
   std::vector<double> of_node(partition.graph.nodes().size(), 0);
   for (size_t n = 0; n < of_node.size(); ++n) {
     const Node& node = partition.graph.nodes()[n];

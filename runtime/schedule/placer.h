@@ -50,7 +50,8 @@ class Placer {
   struct Times {
     double sum = 0;
     double busiest = 0;
-    double streamed = 0;  // with weights copied beside
+    std::vector<double> busy;  // by device
+    double streamed = 0;       // with weights copied beside
   };
 
   int host() const { return static_cast<int>(devices_.size()) - 1; }
@@ -70,6 +71,7 @@ class Placer {
   bool IsDoubled(const Placement& placement) const;
 
   size_t ProblemStep() const;
+  double Weight(int device) const { return weights_.empty() ? 1 : weights_[device]; }
   Problem Build(const StreamWish& wish) const;
   void AddMixes(Problem& problem) const;
   void AddCrossings(Problem& problem) const;
@@ -89,6 +91,12 @@ class Placer {
               std::vector<HotExperts>& hot) const;
 
   absl::StatusOr<Placement> PlaceFor(const StreamWish& wish, bool may_mix);
+  bool Overlaps() const;
+  absl::StatusOr<Placement> PlaceForTwoSteps(bool may_mix);
+  // What the problem's step takes while another is under way.
+  double OverlappedSeconds(const Problem& problem, const std::vector<int>& device) const;
+  // Changes one or two items as long as that makes it less. `problem` has the weights 1.
+  void Rebalance(const Problem& problem, std::vector<int>& device) const;
   std::vector<StreamCandidate> Candidates(const std::vector<int>& device_of_group,
                                           const StreamWish& wish) const;
   absl::StatusOr<Streaming> ChooseStreaming(const std::vector<int>& device_of_group,
@@ -106,6 +114,9 @@ class Placer {
   std::vector<std::vector<std::vector<double>>> seconds_;  // by step, group and device
   std::vector<std::vector<bool>> possible_;                // by group and device
   std::vector<uint64_t> weight_bytes_;                     // by group
+  // What a second of each device, and of a transfer, counts in the problem; empty: 1.
+  std::vector<double> weights_;
+  double transfer_weight_ = 1;
   // By step, device, and what the first and the last node of a segment make.
   std::map<std::tuple<size_t, int, graph::ValueId, graph::ValueId>, device::Scratch> scratch_;
   std::vector<Mix> mixes_;                    // devices of the problem beyond the real ones

@@ -47,7 +47,8 @@ Problem Placer::Build(const StreamWish& wish) const {
     problem.items[g].bytes.assign(count, 0);
     problem.items[g].seconds = seconds_[step][g];
     for (size_t d = 0; d < count; ++d) {
-      if (!possible_[g][d]) problem.items[g].seconds[d] = kImpossible;
+      double& seconds = problem.items[g].seconds[d];
+      seconds = possible_[g][d] ? seconds * Weight(static_cast<int>(d)) : kImpossible;
     }
   }
   const bool is_doubled = request_.two_in_flight && count > 1 && wish.card < 0;
@@ -141,7 +142,7 @@ void Placer::AddCrossings(Problem& problem) const {
     const int64_t bytes = quant::RowBytes(graph.value(id).type, graph.value(id).shape[0]) *
                           graph::RowCount(graph.value(id).shape);
     const auto transfer = [&](int a, int b) {
-      return a == b ? 0 : TransferSeconds(bytes, devices_[a], devices_[b]);
+      return a == b ? 0 : transfer_weight_ * TransferSeconds(bytes, devices_[a], devices_[b]);
     };
     for (int a = 0; a < count; ++a) {
       for (int b = 0; b < count; ++b) {
@@ -229,9 +230,9 @@ double Placer::MixSeconds(int group, std::span<const int32_t> hot, int card) con
     const Value& x = graph.value(node.inputs[1]);
     bytes = x.shape[0] * x.shape[2] * static_cast<int64_t>(sizeof(float));
   }
-  return SideSeconds(step, group, hot, /*is_hot=*/true, card) +
-         SideSeconds(step, group, hot, /*is_hot=*/false, host()) +
-         TransferSeconds(bytes, devices_[host()], devices_[card]);
+  return Weight(card) * SideSeconds(step, group, hot, /*is_hot=*/true, card) +
+         Weight(host()) * SideSeconds(step, group, hot, /*is_hot=*/false, host()) +
+         transfer_weight_ * TransferSeconds(bytes, devices_[host()], devices_[card]);
 }
 
 uint64_t Placer::HotBytes(int group, int64_t count, int card) const {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -13,14 +14,17 @@ using graph::Graph;
 
 absl::StatusOr<Placement> Placer::Place() {
   BANTAM_RETURN_IF_ERROR(CheckPossible());
-  BANTAM_ASSIGN_OR_RETURN(const Placement plain, PlaceFor({}, /*may_mix=*/false));
+  const auto place = [&](bool may_mix) {
+    return Overlaps() ? PlaceForTwoSteps(may_mix) : PlaceFor({}, may_mix);
+  };
+  BANTAM_ASSIGN_OR_RETURN(const Placement plain, place(/*may_mix=*/false));
   Placement best = plain;
   const bool mixes = MayMixAny();
   const auto seconds = [&](const Placement& placement) {
     return request_.prefer == Prefer::kPrompt ? placement.prompt_seconds : placement.decode_seconds;
   };
   if (mixes) {
-    const auto other = PlaceFor({}, /*may_mix=*/true);
+    const auto other = place(/*may_mix=*/true);
     if (other.ok() && seconds(*other) < seconds(best)) best = *other;
   }
   if (!request_.may_stream || request_.steps.size() < 2) return best;
@@ -56,6 +60,14 @@ absl::StatusOr<Placement> Placer::PlaceFor(const StreamWish& wish, bool may_mix)
   mixes_.clear();
   if (may_mix) FindMixes();
   Problem problem = Build(wish);
+  std::optional<Problem> plain;  // with the weights 1
+  if (Overlaps() && wish.card < 0) {
+    const std::vector<double> weights = std::exchange(weights_, {});
+    const double transfer_weight = std::exchange(transfer_weight_, 1);
+    plain = Build(wish);
+    weights_ = weights;
+    transfer_weight_ = transfer_weight;
+  }
   const std::vector<uint64_t> base = problem.capacity;
   std::vector<uint64_t> compute(devices_.size(), 0);
   for (;;) {
@@ -73,6 +85,10 @@ absl::StatusOr<Placement> Placer::PlaceFor(const StreamWish& wish, bool may_mix)
     const std::optional<Solution> solution = Solve(problem);
     if (!solution.has_value()) return DoesNotFit(problem);
     std::vector<int> device = solution->device;
+    if (plain.has_value()) {
+      plain->capacity = problem.capacity;
+      Rebalance(*plain, device);
+    }
     std::vector<HotExperts> hot = HotOf(device);
     if (!hot.empty()) Refine(problem, device, hot);
     for (int& d : device) d = MainOf(d);
@@ -95,6 +111,101 @@ absl::StatusOr<Placement> Placer::PlaceFor(const StreamWish& wish, bool may_mix)
     }
     if (fits) return placement;
   }
+}
+
+bool Placer::Overlaps() const {
+  return request_.prefer == Prefer::kPrompt && request_.two_in_flight && devices_.size() > 1;
+}
+
+double Placer::OverlappedSeconds(const Problem& problem, const std::vector<int>& device) const {
+  std::vector<double> busy(devices_.size(), 0);
+  double processor = 0;
+  const auto add = [&](int d, double seconds) {
+    (devices_[d].is_processor ? processor : busy[d]) += seconds;
+  };
+  for (size_t g = 0; g < device.size(); ++g) {
+    const double seconds = problem.items[g].seconds[device[g]];
+    const int mix = device[g] - static_cast<int>(devices_.size());
+    if (mix < 0) {
+      add(device[g], seconds);
+      continue;
+    }
+    const std::vector<int32_t> hot = HotOfMix(static_cast<int>(g), mixes_[mix]);
+    for (const bool is_hot : {false, true}) {
+      const int d = is_hot ? mixes_[mix].card : host();
+      add(d, SideSeconds(ProblemStep(), static_cast<int>(g), hot, is_hot, d));
+    }
+  }
+  const double busiest = std::max(processor, *std::max_element(busy.begin(), busy.end()));
+  return std::max(busiest, SecondsOf(problem, device) / 2);
+}
+
+void Placer::Rebalance(const Problem& problem, std::vector<int>& device) const {
+  // Where there are many items, the exchange of two gains little and takes long to find.
+  constexpr size_t kFew = 64;
+  double least = OverlappedSeconds(problem, device);
+  const auto is_better = [&] {
+    const double seconds = OverlappedSeconds(problem, device);
+    if (!(seconds < least * (1 - 1e-9))) return false;
+    const std::vector<uint64_t> bytes = BytesOf(problem, device);
+    for (size_t d = 0; d < devices_.size(); ++d) {
+      if (bytes[d] > problem.capacity[d]) return false;
+    }
+    least = seconds;
+    return true;
+  };
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t i = 0; i < device.size(); ++i) {
+      for (int d = 0; d < static_cast<int>(problem.capacity.size()); ++d) {
+        const int before = device[i];
+        if (d == before || problem.items[i].seconds[d] == kImpossible) continue;
+        device[i] = d;
+        is_better() ? changed = true : device[i] = before;
+      }
+      for (size_t j = 0; j < i && device.size() <= kFew; ++j) {
+        const auto possible = [&](size_t a, size_t b) {
+          return problem.items[a].seconds[device[b]] != kImpossible;
+        };
+        if (device[i] == device[j] || !possible(i, j) || !possible(j, i)) continue;
+        std::swap(device[i], device[j]);
+        is_better() ? void(changed = true) : std::swap(device[i], device[j]);
+      }
+    }
+  }
+}
+
+// With two steps at a time a prompt takes the most of what each device computes of one, and of half
+// of what one takes by itself. The least of a maximum is bounded by weighted sums of what it is of,
+// each of which the solver makes least; weights grow where the most is (multiplicative weights,
+// Plotkin, Shmoys and Tardos 1995). What comes out is judged as it is.
+absl::StatusOr<Placement> Placer::PlaceForTwoSteps(bool may_mix) {
+  constexpr int kRounds = 8;
+  BANTAM_ASSIGN_OR_RETURN(Placement best, PlaceFor({}, may_mix));
+  const size_t count = devices_.size();
+  std::vector<double> shares(count + 1, 1.0);  // by device, and last of half a step
+  Placement last = best;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> times = last.prompt_busy;
+    times.push_back(last.prompt_alone / 2);
+    const double most = *std::max_element(times.begin(), times.end());
+    double sum = 0;
+    for (size_t k = 0; k <= count; ++k) {
+      shares[k] *= std::exp(2.0 / (1 + round / 3) * (times[k] / most - 1));
+      sum += shares[k];
+    }
+    for (double& share : shares) share = std::max(share / sum, 1e-4);
+    weights_.assign(count, shares[count] / 2);
+    for (size_t d = 0; d < count; ++d) weights_[d] += shares[d];
+    transfer_weight_ = shares[count] / 2;
+    auto placement = PlaceFor({}, may_mix);
+    if (!placement.ok()) break;
+    last = *std::move(placement);
+    if (last.prompt_seconds < best.prompt_seconds) best = last;
+  }
+  weights_.clear();
+  transfer_weight_ = 1;
+  return best;
 }
 
 absl::StatusOr<Placement> Placer::PlaceSplit(const std::vector<int>& device_of_group,

@@ -248,6 +248,80 @@ TEST(Place, IsTheBestOfAllPlacements) {
   }
 }
 
+// With two steps at a time a prompt takes what the busiest device does: within a tenth of the best
+// of all placements, and better than what one step by itself would have.
+TEST(Place, PromptsOfTwoStepsAtATime) {
+  ModelShape shape{.name = "", .layers = 2, .embedding = 256, .feed_forward = 1024, .vocab = 1024};
+  shape.type = shape.better = quant::Type::kQ8_0;
+  const std::vector<graph::Graph> steps = {BuildShape(shape, 1, 64), BuildShape(shape, 16, 64)};
+  const auto grouping = FindGroups(steps[0]);
+  ASSERT_TRUE(grouping.ok());
+  const size_t groups = grouping->groups.size();
+  std::mt19937 random(11);
+  double worst = 0, gained = 0;
+  for (int i = 0; i < 24; ++i) {
+    const auto draw = [&](double least, double most) {
+      return least * std::pow(most / least, static_cast<double>(random() % 1000) / 999);
+    };
+    std::vector<DeviceProfile> devices = {Gpu("gpu", draw(0.5, 5) / 1024, 4e11, 1e12), Cpu()};
+    devices[0].node_seconds = draw(1e-8, 1e-6);
+    devices[0].transfer_seconds = draw(1e-7, 1e-5);
+    // Some hosts are nearly as fast: then both should be busy.
+    devices[1].operations = draw(2e11, 1e12);
+    devices[1].bandwidth = draw(4e10, 4e11);
+    PlacementRequest request{.steps = steps, .prefer = Prefer::kPrompt, .two_in_flight = true};
+    const auto chosen = Place(request, devices);
+    ASSERT_TRUE(chosen.ok()) << chosen.status();
+    double best = kImpossible, alone = kImpossible, of_alone = kImpossible;
+    for (size_t set = 0; set < size_t{1} << groups; ++set) {
+      std::vector<int> device(groups);
+      for (size_t g = 0; g < groups; ++g) device[g] = static_cast<int>(set >> g & 1);
+      const auto placement = Evaluate(request, devices, device);
+      ASSERT_TRUE(placement.ok());
+      if (placement->memory[0].total() > devices[0].capacity) continue;
+      best = std::min(best, placement->prompt_seconds);
+      if (placement->prompt_alone >= alone) continue;
+      alone = placement->prompt_alone;
+      of_alone = placement->prompt_seconds;
+    }
+    EXPECT_LE(chosen->memory[0].total(), devices[0].capacity);
+    EXPECT_GE(chosen->prompt_seconds, best * (1 - 1e-9));
+    worst = std::max(worst, chosen->prompt_seconds / best - 1);
+    gained = std::max(gained, of_alone / chosen->prompt_seconds - 1);
+  }
+  std::printf("at most %.1f %% from the best; up to %.0f %% faster than by single steps\n",
+              100 * worst, 100 * gained);
+  EXPECT_LE(worst, 0.12);
+  EXPECT_GE(gained, 0.1);
+}
+
+// Described machines; the host of the last computes as fast as a laptop's card.
+TEST(Place, PreferringPrompts) {
+  for (const ModelShape& shape : {testing::kDense8B, testing::kMoe30B}) {
+    for (const double operations : {5e11, 4e12}) {
+      std::vector<DeviceProfile> devices = {Gpu("gpu", 4, 1.9e11, 8e12), Cpu()};
+      devices[1].operations = operations;
+      const std::vector<graph::Graph> steps = {BuildShape(shape, 1, 4096),
+                                               BuildShape(shape, 512, 4096)};
+      PlacementRequest request{.steps = steps, .two_in_flight = true};
+      const auto generate = Place(request, devices);
+      request.prefer = Prefer::kPrompt;
+      const auto start = std::chrono::steady_clock::now();
+      const auto prompt = Place(request, devices);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      ASSERT_TRUE(generate.ok() && prompt.ok()) << prompt.status();
+      std::printf(
+          "%s, host of %.0g operations/s: prompt %.0f tok/s, preferred %.0f; generate %.1f, "
+          "%.1f; solved in %.0f ms\n",
+          shape.name.c_str(), operations, 512 / generate->prompt_seconds,
+          512 / prompt->prompt_seconds, 1 / generate->decode_seconds, 1 / prompt->decode_seconds,
+          took.count() * 1000);
+      EXPECT_LE(prompt->prompt_seconds, generate->prompt_seconds);
+      EXPECT_LE(prompt->memory[0].total(), devices[0].capacity);
+    }
+  }
+}
+
 TEST(Place, PreferringMemoryLoadsNothingTwice) {
   ModelShape shape = kTiny;
   shape.tied = true;
