@@ -57,7 +57,9 @@ TileShape TileShapeOf(const Traits& traits, Tile tile, int64_t rows, int64_t col
     // Large tiles decode and read less for each product, where there are enough to keep a GPU busy.
     constexpr TileShape kLarge{128, 128, 64, 32};
     constexpr int64_t kEnough = 64;
-    if (columns > 64 && rows * columns >= kEnough * 128 * 128 && fits(kLarge)) return kLarge;
+    if (rows > 64 && columns > 64 && rows * columns >= kEnough * 128 * 128 && fits(kLarge)) {
+      return kLarge;
+    }
     return columns > 32 ? TileShape{64, 64, 32, 32} : TileShape{64, 32, 32, 16};
   }
   if (traits.is_processor) {
