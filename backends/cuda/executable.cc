@@ -151,6 +151,11 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   std::unique_ptr<Executable> executable(new Executable(gpu));
   const Resolver resolver(graph, args, *gpu);
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
+  std::vector<int> readers(graph.values().size());
+  for (const Node& node : graph.nodes()) {
+    for (ValueId id : node.inputs) ++readers[graph.RootOf(id)];
+  }
+  for (ValueId id : graph.outputs()) ++readers[graph.RootOf(id)];
   std::vector<Step> steps;
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
@@ -164,6 +169,7 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
       step.inputs.push_back(input);
     }
     BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
+    step.is_read_once = readers[graph.RootOf(node.output)] == 1;
     steps.push_back(std::move(step));
   }
   BlasUse blas;

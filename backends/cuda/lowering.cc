@@ -110,14 +110,8 @@ bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
     return false;
   }
   if (earlier.product != 0 && earlier.product == later.product) return true;
-  const auto apart = [](const std::vector<Tensor>& some, const std::vector<Tensor>& others) {
-    return std::none_of(some.begin(), some.end(), [&](const Tensor& a) {
-      return std::any_of(others.begin(), others.end(),
-                         [&](const Tensor& b) { return Overlap(a, b); });
-    });
-  };
-  return apart(earlier.writes, later.writes) && apart(earlier.writes, later.reads) &&
-         apart(earlier.reads, later.writes);
+  return AreApart(earlier.writes, later.writes) && AreApart(earlier.writes, later.reads) &&
+         AreApart(earlier.reads, later.writes);
 }
 
 void Lowering::Lower(std::span<const Step> steps) {

@@ -39,6 +39,7 @@ class CudaBlas : public Cuda {
   }
   void TearDown() override {
     EXPECT_THAT(fake_->wrong, IsEmpty());
+    EXPECT_EQ(fake_->streams, 0);  // none is kept that may be gone
     fake_->fail_create = fake_->fail_product_in = 0;
     TheFaults().cublas_names = {"libcublas-of-the-emulator.so"};
     unsetenv("BANTAM_CUDA_CUBLAS");
