@@ -1,8 +1,8 @@
 #version 450
 // The product of matvec.comp for many columns. A workgroup owns a tile of TILE_M rows of w and
 // TILE_N columns of x and walks along k in slices of 32, which go to shared memory, w decoded once
-// for all columns; an invocation sums THREAD_M x THREAD_N of the tile in registers. What a slice is
-// and how it is multiplied is in tile_f32.glsl and tile_int8.glsl.
+// for all columns. What a slice is, how it is multiplied and where the sums are is in tile_f32.glsl,
+// tile_int8.glsl and tile_matrix.glsl.
 //
 // With experts a column is a pair (slot, token); group_experts.comp has made the list of tiles,
 // each of columns of one expert.
@@ -10,15 +10,14 @@
 #include "weights.glsl"
 layout(constant_id = 2) const uint TILE_M = 64;
 layout(constant_id = 3) const uint TILE_N = 64;
-layout(constant_id = 4) const uint THREAD_M = 4;
-layout(constant_id = 5) const uint THREAD_N = 4;
-layout(constant_id = 6) const uint EXPERTS = 0;  // 1: with experts
+layout(constant_id = 6) const uint EXPERTS = 0;  // 1: with experts; 4, 5 and 7 on: how it is cut
 #include "activation.glsl"
 
 layout(push_constant) uniform Push {
   uint k, m;
   uint cols[3];       // columns by dimension of x (1, 2, 3); with experts slots, tokens, 1
-  uint x_strides[3];  // in elements, or words of the planes; 0 where all slots share x
+  // In elements, words of the planes or vectors of halves; 0 where all slots share x.
+  uint x_strides[3];
   uint out_strides[3];
   uint w_row_stride, w_expert_stride;  // bytes
   uint w_offset, x_offset, out_offset, bias_offset, tiles_offset;
@@ -30,27 +29,38 @@ layout(binding = 4) readonly buffer Tiles { uint tiles[]; };  // as group_expert
 layout(binding = 5) buffer Out { float result[]; };
 
 const uint kSlice = 32;
-// An invocation's rows and columns are THREADS apart, so that neighbours read neighbours.
-const uint kThreadsM = TILE_M / THREAD_M, kThreadsN = TILE_N / THREAD_N;
-uint my_row, my_col;
-float sums[THREAD_M * THREAD_N];
 uint rows_here, cols_here;  // of the tile
+uint first_row;
 uint w_start;               // of its first row
-shared uint x_columns[TILE_N], out_columns[TILE_N];  // where columns are
+shared uint x_columns[TILE_N], out_columns[TILE_N];  // where columns are, in the tile's first row
 
+// Once the sums are stored, the rest over them again, in a loop: inlined for each register, the
+// activations would be most of the shader. Each element by the invocation that stored it.
+bool Finishes() { return p.has_bias != 0 || p.activation != 0; }
+void FinishElement(uint row, uint col) {
+  if (row >= rows_here || col >= cols_here) return;
+  const uint at = out_columns[col] + row;
+  float sum = result[at];
+  if (p.has_bias != 0) sum += bias[p.bias_offset + first_row + row];
+  result[at] = Activate(p.activation, sum);
+}
+
+#ifdef MATRIX
+#include "tile_matrix.glsl"
+#else
+#include "tile_sums.glsl"
 #ifdef INT8
 #include "tile_int8.glsl"
 #else
 #include "tile_f32.glsl"
 #endif
+#endif
 
 void main() {
   const uint thread = gl_LocalInvocationIndex;
-  my_row = thread % kThreadsM;
-  my_col = thread / kThreadsM;
   const uint row_groups = (p.m + TILE_M - 1) / TILE_M;
   uint group = GroupIndex();
-  const uint first_row = group % row_groups * TILE_M;
+  first_row = group % row_groups * TILE_M;
   group /= row_groups;
   rows_here = min(TILE_M, p.m - first_row);
   w_start = p.w_offset + first_row * p.w_row_stride;
@@ -71,7 +81,7 @@ void main() {
       const uint pair = tiles[tiles[tile + 1] + i];
       const uvec2 at = uvec2(pair % p.cols[0], pair / p.cols[0]);
       x_columns[i] = p.x_offset + at.x * p.x_strides[0] + at.y * p.x_strides[1];
-      out_columns[i] = p.out_offset + at.x * p.out_strides[0] + at.y * p.out_strides[1];
+      out_columns[i] = p.out_offset + first_row + at.x * p.out_strides[0] + at.y * p.out_strides[1];
     }
   } else {
     const uint col_groups = (p.cols[0] + TILE_N - 1) / TILE_N;
@@ -83,13 +93,13 @@ void main() {
     for (uint i = thread; i < cols_here; i += LOCAL) {
       x_columns[i] = p.x_offset + (first_col + i) * p.x_strides[0] + outer.x * p.x_strides[1] +
                      outer.y * p.x_strides[2];
-      out_columns[i] = p.out_offset + (first_col + i) * p.out_strides[0] +
+      out_columns[i] = p.out_offset + first_row + (first_col + i) * p.out_strides[0] +
                        outer.x * p.out_strides[1] + outer.y * p.out_strides[2];
     }
   }
   barrier();
 
-  for (uint i = 0; i < THREAD_M * THREAD_N; ++i) sums[i] = 0.0;
+  BeginTile(exists);
   const uint slices = exists ? (p.k + kSlice - 1) / kSlice : 0;
   for (uint slice = 0; slice < slices; ++slice) {
     LoadSlice(slice);
@@ -97,23 +107,5 @@ void main() {
     AddSlice();
     barrier();
   }
-  for (uint j = 0; j < THREAD_N; ++j) {
-    const uint col = my_col + j * kThreadsN;
-    if (col >= cols_here) continue;
-    for (uint i = 0; i < THREAD_M; ++i) {
-      const uint row = my_row + i * kThreadsM;
-      if (row < rows_here) result[out_columns[col] + first_row + row] = sums[i * THREAD_N + j];
-    }
-  }
-  if (p.has_bias == 0 && p.activation == 0) return;
-  // Over its own sums again, in a loop: inlined for each register, the activations would be most of
-  // the shader.
-  for (uint i = 0; i < THREAD_M * THREAD_N; ++i) {
-    const uint row = my_row + i / THREAD_N * kThreadsM, col = my_col + i % THREAD_N * kThreadsN;
-    if (row >= rows_here || col >= cols_here) continue;
-    const uint at = out_columns[col] + first_row + row;
-    float sum = result[at];
-    if (p.has_bias != 0) sum += bias[p.bias_offset + first_row + row];
-    result[at] = Activate(p.activation, sum);
-  }
+  StoreTile();
 }

@@ -10,6 +10,7 @@
 #include "backends/cpu/host_info.h"
 #include "backends/cpu/kernel_sets.h"
 #include "backends/cpu/plan/executable.h"
+#include "backends/cpu/plan/interleave.h"
 #include "backends/cpu/speed.h"
 #include "runtime/base/status.h"
 #include "runtime/device/plain_weights.h"
@@ -47,7 +48,7 @@ class CpuDevice : public device::Device {
   }
   device::Kind kind() const override { return device::Kind::kCpu; }
   device::MemoryInfo memory() const override { return HostMemory(); }
-  device::Limits limits() const override { return {}; }
+  device::Limits limits() const override { return {.ubatch = kernels_.ubatch}; }
   bool Supports(const graph::Graph& graph, const graph::Node& node) const override {
     return CheckSupported(graph, node).ok();
   }
@@ -66,11 +67,39 @@ class CpuDevice : public device::Device {
                           std::span<const std::byte> data, const device::Binding& where) override {
     return device::LoadPlainWeight(type, shape, data, where);
   }
+  bool Repacks(const graph::Graph& graph, graph::ValueId weight) const override {
+    const graph::Value& value = graph.value(weight);
+    if (kernels_.interleaves == nullptr || !kernels_.interleaves(value.type) ||
+        InterleavedRows(value.shape[1]) == 0) {
+      return false;
+    }
+    for (const graph::Node& node : graph.nodes()) {
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (graph.RootOf(node.inputs[i]) != weight) continue;
+        if (node.inputs[i] != weight || !TakesInterleaved(node, i)) return false;
+      }
+    }
+    return true;
+  }
+  absl::Status Repack(quant::Type type, const graph::Shape& shape, std::span<const std::byte> data,
+                      const device::Binding& where) override {
+    if (kernels_.interleaves == nullptr || !kernels_.interleaves(type)) {
+      return absl::UnimplementedError(
+          absl::StrCat(kernels_.name, " does not repack ", quant::Name(type)));
+    }
+    BANTAM_ASSIGN_OR_RETURN(const auto workers, GetWorkers());
+    std::lock_guard lock(workers->mutex);
+    return LoadInterleaved(type, shape, data, where, workers->pool);
+  }
 
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
     BANTAM_ASSIGN_OR_RETURN(auto workers, GetWorkers());
     return Executable::Compile(args, kernels_, std::move(workers));
+  }
+  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
+    BANTAM_ASSIGN_OR_RETURN(auto workers, GetWorkers());
+    return Executable::Predict(args, kernels_, std::move(workers));
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return std::make_unique<HostStream>();

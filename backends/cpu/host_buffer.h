@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 
 #include "absl/status/statusor.h"
 #include "runtime/device/device.h"
@@ -23,12 +24,16 @@ class HostBuffer : public device::Buffer {
   absl::Status Download(uint64_t offset, std::span<std::byte> data) override;
 
   bool writable() const { return owned_; }
+  // Weights in it that are interleaved (plan/interleave.h), by where they begin.
+  void SetInterleaved(uint64_t offset) { interleaved_.insert(offset); }
+  bool IsInterleaved(uint64_t offset) const { return interleaved_.contains(offset); }
 
  private:
   HostBuffer(std::span<std::byte> data, bool owned) : data_(data), owned_(owned) {}
 
   std::span<std::byte> data_;
   bool owned_;
+  std::set<uint64_t> interleaved_;
 };
 
 }  // namespace bantam::cpu

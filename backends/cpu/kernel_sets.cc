@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/reference/kernels.h"
 #ifdef BANTAM_CPU_X86
+#include "backends/cpu/amx/kernels.h"
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/kernels.h"
 #include "backends/cpu/avxvnni/kernels.h"
@@ -17,7 +18,7 @@ namespace {
 
 // The slowest first.
 std::vector<const KernelSet*> All() {
-  return {
+  std::vector<const KernelSet*> sets = {
       &reference::kKernels,
 #ifdef BANTAM_CPU_X86
       &avx2::Kernels(),
@@ -28,6 +29,11 @@ std::vector<const KernelSet*> All() {
       &neon::KernelsI8mm(),
 #endif
   };
+#ifdef BANTAM_CPU_X86
+  // Tiles that a test plays are slower than anything.
+  sets.insert(amx::TilesAreAssumed() ? sets.begin() + 1 : sets.end(), &amx::Kernels());
+#endif
+  return sets;
 }
 
 }  // namespace

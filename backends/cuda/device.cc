@@ -74,6 +74,10 @@ class Device : public device::Device {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     return Executable::Compile(args, std::move(gpu));
   }
+  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return Executable::Predict(args, *gpu);
+  }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     return CudaStream::Make(std::move(gpu));

@@ -46,8 +46,9 @@ uint64_t AlignmentOf(quant::Type type) {
 // Resolves the values of a graph to memory of one GPU.
 class Resolver {
  public:
-  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu)
-      : graph_(graph), args_(args), gpu_(gpu) {}
+  // Not bound: what is lowered will not run, only sizes matter.
+  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu, bool is_bound)
+      : graph_(graph), args_(args), gpu_(gpu), is_bound_(is_bound) {}
 
   absl::StatusOr<Tensor> Resolve(ValueId id) const {
     const Value& value = graph_.value(id);
@@ -57,6 +58,18 @@ class Resolver {
     tensor.strides = value.strides;
     if (tensor.empty()) return tensor;
     const ValueId root = graph_.RootOf(id);
+    if (!is_bound_) {
+      // As aligned as memory is, and apart from other intermediate values.
+      constexpr uint64_t kNowhere = 4096;
+      const int64_t at =
+          static_cast<size_t>(root) < args_.plan.offsets.size() ? args_.plan.offsets[root] : 0;
+      const uint64_t root_at = graph_.value(root).storage == Storage::kTemp
+                                   ? static_cast<uint64_t>(std::max<int64_t>(at, 0))
+                                   : static_cast<uint64_t>(root + 1) << 40;
+      tensor.data = reinterpret_cast<std::byte*>(kNowhere + root_at +
+                                                 static_cast<uint64_t>(value.byte_offset));
+      return tensor;
+    }
     BANTAM_ASSIGN_OR_RETURN(std::byte* const memory, ResolveRoot(root));
     tensor.data = memory + value.byte_offset;
     const uint64_t alignment = AlignmentOf(value.type);
@@ -107,7 +120,39 @@ class Resolver {
   const Graph& graph_;
   const device::CompileArgs& args_;
   const Gpu& gpu_;
+  const bool is_bound_;
 };
+
+absl::StatusOr<std::vector<Step>> StepsOf(const Graph& graph, const device::CompileArgs& args,
+                                          const Gpu& gpu, bool is_bound) {
+  const Resolver resolver(graph, args, gpu, is_bound);
+  std::vector<int> readers(graph.values().size());
+  for (const Node& node : graph.nodes()) {
+    for (ValueId id : node.inputs) ++readers[graph.RootOf(id)];
+  }
+  for (ValueId id : graph.outputs()) ++readers[graph.RootOf(id)];
+  std::vector<Step> steps;
+  for (const Node& node : args.nodes()) {
+    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
+    if (node.op == Op::kReshape || node.op == Op::kView) continue;
+    // An empty output needs no work; a KV write's is the cache, and its work is x.
+    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
+    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
+    Step step{&node};
+    for (ValueId id : node.inputs) {
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
+      step.inputs.push_back(input);
+    }
+    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
+    step.is_read_once = readers[graph.RootOf(node.output)] == 1;
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+absl::StatusOr<BlasUse> BlasFor(std::span<const Step> steps, const Settings& settings, Gpu& gpu) {
+  return WantsBlas(steps, gpu.info()) ? gpu.UseBlas(settings.cublas) : BlasUse{};
+}
 
 }  // namespace
 
@@ -149,34 +194,11 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   Graph graph = args.graph;
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
   std::unique_ptr<Executable> executable(new Executable(gpu));
-  const Resolver resolver(graph, args, *gpu);
   BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
-  std::vector<int> readers(graph.values().size());
-  for (const Node& node : graph.nodes()) {
-    for (ValueId id : node.inputs) ++readers[graph.RootOf(id)];
-  }
-  for (ValueId id : graph.outputs()) ++readers[graph.RootOf(id)];
-  std::vector<Step> steps;
-  for (const Node& node : args.nodes()) {
-    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
-    if (node.op == Op::kReshape || node.op == Op::kView) continue;
-    // An empty output needs no work; a KV write's is the cache, and its work is x.
-    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
-    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
-    Step step{&node};
-    for (ValueId id : node.inputs) {
-      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
-      step.inputs.push_back(input);
-    }
-    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
-    step.is_read_once = readers[graph.RootOf(node.output)] == 1;
-    steps.push_back(std::move(step));
-  }
-  BlasUse blas;
-  if (WantsBlas(steps, gpu->info())) {
-    BANTAM_ASSIGN_OR_RETURN(blas, gpu->UseBlas(settings.cublas));
-    executable->plain_products_ = blas.what;
-  }
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<Step> steps,
+                          StepsOf(graph, args, *gpu, /*is_bound=*/true));
+  BANTAM_ASSIGN_OR_RETURN(const BlasUse blas, BlasFor(steps, settings, *gpu));
+  executable->plain_products_ = blas.what;
   Lowering lowering(gpu->info(), settings, blas.blas);
   lowering.Lower(steps);
 
@@ -187,12 +209,27 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     BANTAM_RETURN_IF_ERROR(executable->constants_->Upload(0, bytes));
     executable->own_.constants = executable->constants_->memory();
   }
-  if (lowering.scratch_bytes() > 0) {
+  const auto* shared = dynamic_cast<const Buffer*>(args.scratch.buffer);
+  if (shared != nullptr && &shared->gpu() == gpu.get() &&
+      lowering.scratch_bytes() <= args.scratch_bytes) {
+    executable->own_.scratch = shared->memory() + args.scratch.offset;
+  } else if (lowering.scratch_bytes() > 0) {
     BANTAM_ASSIGN_OR_RETURN(executable->scratch_, Buffer::Allocate(gpu, lowering.scratch_bytes()));
     executable->own_.scratch = executable->scratch_->memory();
   }
   BANTAM_RETURN_IF_ERROR(gpu->Note(executable->Capture()));
   return executable;
+}
+
+absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& args, Gpu& gpu) {
+  BANTAM_ASSIGN_OR_RETURN(const Settings settings, SettingsFromEnvironment());
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<Step> steps,
+                          StepsOf(args.graph, args, gpu, /*is_bound=*/false));
+  BANTAM_ASSIGN_OR_RETURN(const BlasUse blas, BlasFor(steps, settings, gpu));
+  Lowering lowering(gpu.info(), settings, blas.blas);
+  lowering.Lower(steps);
+  return device::Scratch{.shared = lowering.scratch_bytes(),
+                         .own = std::as_bytes(std::span(lowering.constants())).size()};
 }
 
 absl::Status Executable::Launch(const KernelLaunch& launch, cuda::Stream stream) const {

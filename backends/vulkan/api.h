@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "backends/vulkan/cooperative_matrix.h"
 
 namespace bantam::vulkan {
 
@@ -20,18 +21,19 @@ namespace bantam::vulkan {
   X(EnumerateInstanceVersion)   \
   X(EnumerateInstanceLayerProperties)
 
-#define BANTAM_VULKAN_INSTANCE(X)       \
-  X(CreateDebugUtilsMessengerEXT)       \
-  X(CreateDevice)                       \
-  X(DestroyDebugUtilsMessengerEXT)      \
-  X(DestroyInstance)                    \
-  X(EnumerateDeviceExtensionProperties) \
-  X(EnumeratePhysicalDevices)           \
-  X(GetDeviceProcAddr)                  \
-  X(GetPhysicalDeviceFeatures2)         \
-  X(GetPhysicalDeviceMemoryProperties2) \
-  X(GetPhysicalDeviceProperties)        \
-  X(GetPhysicalDeviceProperties2)       \
+#define BANTAM_VULKAN_INSTANCE(X)                    \
+  X(CreateDebugUtilsMessengerEXT)                    \
+  X(CreateDevice)                                    \
+  X(DestroyDebugUtilsMessengerEXT)                   \
+  X(DestroyInstance)                                 \
+  X(EnumerateDeviceExtensionProperties)              \
+  X(EnumeratePhysicalDevices)                        \
+  X(GetDeviceProcAddr)                               \
+  X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR) \
+  X(GetPhysicalDeviceFeatures2)                      \
+  X(GetPhysicalDeviceMemoryProperties2)              \
+  X(GetPhysicalDeviceProperties)                     \
+  X(GetPhysicalDeviceProperties2)                    \
   X(GetPhysicalDeviceQueueFamilyProperties)
 
 #define BANTAM_VULKAN_DEVICE(X)  \

@@ -1,6 +1,7 @@
 // Puts a dispatch together: bindings in order, push constants in order.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 
 #include "absl/strings/string_view.h"

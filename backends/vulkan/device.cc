@@ -28,7 +28,7 @@ class Device : public device::Device, public device::HasFeatures {
   std::string description() const override {
     return absl::StrCat(traits_.name, ", ", traits_.driver);
   }
-  std::vector<std::string> features() const override { return Features(traits_); }
+  std::vector<std::string> features() const override { return traits_.lines; }
   device::Kind kind() const override {
     switch (traits_.type) {
       case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
@@ -74,6 +74,10 @@ class Device : public device::Device, public device::HasFeatures {
       const device::CompileArgs& args) override {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     return Executable::Compile(args, std::move(gpu));
+  }
+  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
+    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
+    return Executable::Predict(args, *gpu);
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());

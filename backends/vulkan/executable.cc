@@ -41,8 +41,9 @@ uint64_t AlignmentOf(quant::Type type) {
 // Resolves the values of a graph to buffers of one GPU.
 class Resolver {
  public:
-  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu)
-      : graph_(graph), args_(args), gpu_(gpu) {}
+  // Not bound: what is lowered will not run, only sizes matter.
+  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu, bool is_bound)
+      : graph_(graph), args_(args), gpu_(gpu), is_bound_(is_bound) {}
 
   absl::StatusOr<Tensor> Resolve(ValueId id) const {
     const Value& value = graph_.value(id);
@@ -52,6 +53,12 @@ class Resolver {
     tensor.strides = value.strides;
     if (tensor.empty()) return tensor;
     const ValueId root = graph_.RootOf(id);
+    if (!is_bound_) {
+      const int64_t at =
+          static_cast<size_t>(root) < args_.plan.offsets.size() ? args_.plan.offsets[root] : 0;
+      tensor.offset = static_cast<uint64_t>(std::max<int64_t>(at, 0) + value.byte_offset);
+      return tensor;
+    }
     BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, ResolveRoot(root));
     const auto& buffer = static_cast<const Buffer&>(*binding.buffer);
     tensor.buffer = buffer.handle();
@@ -107,7 +114,30 @@ class Resolver {
   const Graph& graph_;
   const device::CompileArgs& args_;
   const Gpu& gpu_;
+  const bool is_bound_;
 };
+
+absl::Status LowerNodes(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu,
+                        bool is_bound, Lowering& lowering) {
+  const Resolver resolver(graph, args, gpu, is_bound);
+  for (const Node& node : args.nodes()) {
+    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node, gpu.traits()));
+    if (node.op == Op::kReshape || node.op == Op::kView) continue;
+    // An empty output needs no work; a KV write's is the cache, and its work is x.
+    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
+    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
+    std::vector<Tensor> inputs;
+    for (ValueId id : node.inputs) {
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
+      inputs.push_back(input);
+    }
+    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
+    BANTAM_RETURN_IF_ERROR(
+        Annotate(lowering.Lower(node, inputs, output),
+                 absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));
+  }
+  return absl::OkStatus();
+}
 
 void MemoryBarrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStageFlags from,
                    VkAccessFlags from_access, VkPipelineStageFlags to, VkAccessFlags to_access) {
@@ -145,24 +175,8 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
   BANTAM_ASSIGN_OR_RETURN(const VkBuffer codebooks, gpu->Codebooks());
   const uint64_t codebook_bytes = CodebookWords().size() * sizeof(uint32_t);
   std::unique_ptr<Executable> executable(new Executable(gpu));
-  const Resolver resolver(graph, args, *gpu);
   Lowering lowering(gpu->traits(), gpu->settings(), codebooks, codebook_bytes);
-  for (const Node& node : args.nodes()) {
-    BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node, gpu->traits()));
-    if (node.op == Op::kReshape || node.op == Op::kView) continue;
-    // An empty output needs no work; a KV write's is the cache, and its work is x.
-    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
-    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
-    std::vector<Tensor> inputs;
-    for (ValueId id : node.inputs) {
-      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
-      inputs.push_back(input);
-    }
-    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
-    BANTAM_RETURN_IF_ERROR(
-        Annotate(lowering.Lower(node, inputs, output),
-                 absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));
-  }
+  BANTAM_RETURN_IF_ERROR(LowerNodes(graph, args, *gpu, /*is_bound=*/true, lowering));
 
   std::vector<Dispatch>& dispatches = lowering.dispatches();
   if (!lowering.constants().empty()) {
@@ -170,20 +184,40 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     BANTAM_ASSIGN_OR_RETURN(executable->constants_, Buffer::Allocate(gpu, bytes.size()));
     BANTAM_RETURN_IF_ERROR(executable->constants_->Upload(0, bytes));
   }
-  if (lowering.scratch_bytes() > 0) {
+  VkBuffer scratch = VK_NULL_HANDLE;
+  uint64_t scratch_at = 0;
+  const auto* shared = dynamic_cast<const Buffer*>(args.scratch.buffer);
+  if (shared != nullptr && &shared->gpu() == gpu.get() && !shared->in_pieces() &&
+      lowering.scratch_bytes() <= args.scratch_bytes) {
+    scratch = shared->handle();
+    scratch_at = args.scratch.offset;
+  } else if (lowering.scratch_bytes() > 0) {
     BANTAM_ASSIGN_OR_RETURN(executable->scratch_, Buffer::Allocate(gpu, lowering.scratch_bytes()));
+    scratch = executable->scratch_->handle();
   }
   for (Dispatch& dispatch : dispatches) {
     for (int i = 0; i < dispatch.key.bindings; ++i) {
       Bound& bound = dispatch.bindings[i];
       if (bound.own == Own::kConstants) bound.buffer = executable->constants_->handle();
-      if (bound.own == Own::kScratch) bound.buffer = executable->scratch_->handle();
+      if (bound.own != Own::kScratch) continue;
+      bound.buffer = scratch;
+      bound.begin += scratch_at;
+      bound.end += scratch_at;
     }
   }
   BANTAM_RETURN_IF_ERROR(executable->Record(dispatches));
   executable->Describe(dispatches);
   gpu->pipelines().Save();
   return executable;
+}
+
+absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& args,
+                                                    const Gpu& gpu) {
+  Lowering lowering(gpu.traits(), gpu.settings(), VK_NULL_HANDLE,
+                    CodebookWords().size() * sizeof(uint32_t));
+  BANTAM_RETURN_IF_ERROR(LowerNodes(args.graph, args, gpu, /*is_bound=*/false, lowering));
+  return device::Scratch{.shared = lowering.scratch_bytes(),
+                         .own = std::as_bytes(std::span(lowering.constants())).size()};
 }
 
 Executable::~Executable() {

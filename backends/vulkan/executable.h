@@ -29,6 +29,7 @@ class Executable : public device::Executable {
   // GPU, within its buffer and aligned for its type.
   static absl::StatusOr<std::unique_ptr<Executable>> Compile(const device::CompileArgs& args,
                                                              std::shared_ptr<Gpu> gpu);
+  static absl::StatusOr<device::Scratch> Predict(const device::CompileArgs& args, const Gpu& gpu);
   ~Executable() override;
 
   absl::Status Run(device::Stream& stream) override;

@@ -93,27 +93,43 @@ absl::Status Gpu::Create() {
     queues[i].queueCount = 1;
     queues[i].pQueuePriorities = &priority;
   }
-  VkPhysicalDeviceVulkan13Features features13{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
-  features13.subgroupSizeControl = traits_.subgroup_size != 0;
-  features13.computeFullSubgroups = traits_.subgroup_size != 0;
-  features13.shaderIntegerDotProduct = traits_.integer_dot;
+  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
+  void** next = &features.pNext;
+  const auto add = [&next](auto& structure) {
+    *next = &structure;
+    next = &structure.pNext;
+  };
+  VkPhysicalDeviceVulkan11Features features11{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
+  features11.storageBuffer16BitAccess = traits_.small_storage;
+  add(features11);
   VkPhysicalDeviceVulkan12Features features12{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features12.timelineSemaphore = VK_TRUE;
   features12.storageBuffer8BitAccess = traits_.small_storage;
-  if (traits_.subgroup_size != 0 || traits_.integer_dot) features12.pNext = &features13;
-  VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-                                              &features12};
-  features11.storageBuffer16BitAccess = traits_.small_storage;
-  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
-  std::vector<const char*> extensions;
-  if (traits_.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (traits_.matrix.m != 0) {
+    features12.shaderFloat16 = VK_TRUE;
+    // With the memory model on, atomics of all shaders need the scope.
+    features12.vulkanMemoryModel = features12.vulkanMemoryModelDeviceScope = VK_TRUE;
+  }
+  add(features12);
+  VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
+  subgroup_size.subgroupSizeControl = subgroup_size.computeFullSubgroups = VK_TRUE;
+  if (traits_.subgroup_size != 0) add(subgroup_size);
+  VkPhysicalDeviceShaderIntegerDotProductFeatures integer_dot{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
+  integer_dot.shaderIntegerDotProduct = VK_TRUE;
+  if (traits_.integer_dot) add(integer_dot);
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+  matrix.cooperativeMatrix = VK_TRUE;
+  if (traits_.matrix.m != 0) add(matrix);
   VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &features};
   info.queueCreateInfoCount = two_families ? 2 : 1;
   info.pQueueCreateInfos = queues;
-  info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
-  info.ppEnabledExtensionNames = extensions.data();
+  info.enabledExtensionCount = static_cast<uint32_t>(traits_.extensions.size());
+  info.ppEnabledExtensionNames = traits_.extensions.data();
   BANTAM_RETURN_IF_ERROR(ToStatus(instance_.vk().CreateDevice(physical_, &info, nullptr, &device_),
                                   absl::StrCat("opening ", traits_.name)));
 #define BANTAM_VULKAN_LOAD(function)                 \
@@ -166,6 +182,23 @@ absl::Status Gpu::Note(VkResult result, absl::string_view what) {
   return ToStatus(result, what);
 }
 
+absl::Status Gpu::CheckRoom(uint64_t bytes, uint32_t heap) const {
+  const auto exhausted = [&](auto&&... why) {
+    return absl::ResourceExhaustedError(absl::StrCat(traits_.name, ": ", FormatByteSize(bytes),
+                                                     " of memory cannot be had; ", why...));
+  };
+  if (traits_.memory_budget) {
+    const Budget budget = BudgetOf(instance_, physical_, heap);
+    if (bytes <= budget.left()) return absl::OkStatus();
+    return exhausted(FormatByteSize(budget.left()), " are left of the ",
+                     FormatByteSize(budget.bytes), " the driver grants this program");
+  }
+  const uint64_t allocated = AllocatedBytes(physical_);
+  if (heap != traits_.heap || bytes + allocated <= traits_.heap_bytes) return absl::OkStatus();
+  return exhausted(FormatByteSize(allocated), " of ", FormatByteSize(traits_.heap_bytes),
+                   " are in use");
+}
+
 absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
   auto exhausted = [&](absl::string_view why) {
     return absl::ResourceExhaustedError(
@@ -178,12 +211,6 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
   if (Strikes(TheFaults().allocation_in)) return exhausted("cannot be had (injected)");
   // Shaders read whole words, from blocks of odd sizes too.
   bytes = (std::max<uint64_t>(bytes, 1) + 15) / 16 * 16;
-  std::atomic<uint64_t>& allocated = Allocated(physical_);
-  if (where != Where::kStaging && bytes + allocated > traits_.heap_bytes) {
-    return exhausted(absl::StrCat("cannot be had; ", FormatByteSize(allocated), " of ",
-                                  FormatByteSize(traits_.heap_bytes), " are in use"));
-  }
-
   VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
   info.size = bytes;
   info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
@@ -201,10 +228,17 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
   memory.buffer = {device_, buffer, vk_.DestroyBuffer};
   VkMemoryRequirements needs;
   vk_.GetBufferMemoryRequirements(device_, buffer, &needs);
-  uint32_t type = where == Where::kStaging ? traits_.staging_memory
-                  : where == Where::kDeviceWritten && traits_.mapped_memory != UINT32_MAX
-                      ? traits_.mapped_memory
-                      : traits_.device_memory;
+  uint32_t type = traits_.device_memory;
+  if (where == Where::kStaging) {
+    type = traits_.staging_memory;
+  } else {
+    const bool written = where == Where::kDeviceWritten && traits_.mapped_memory != UINT32_MAX;
+    if (written && CheckRoom(needs.size, traits_.mapped_heap).ok()) {
+      type = traits_.mapped_memory;
+    } else {
+      BANTAM_RETURN_IF_ERROR(CheckRoom(needs.size, traits_.heap));
+    }
+  }
   if ((needs.memoryTypeBits >> type & 1) == 0) {
     return absl::InternalError(
         absl::StrCat(traits_.name, ": a storage buffer cannot live in ", "memory of type ", type));
@@ -237,7 +271,7 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
     memory.mapped = static_cast<std::byte*>(mapped);
   }
   memory.bytes = bytes;
-  if (where != Where::kStaging) allocated += bytes;
+  if (where != Where::kStaging) Allocated(physical_) += bytes;
   return memory;
 }
 

@@ -15,45 +15,10 @@
 #include "backends/vulkan/instance.h"
 #include "backends/vulkan/pipelines.h"
 #include "backends/vulkan/settings.h"
+#include "backends/vulkan/traits.h"
 #include "runtime/device/device.h"
 
 namespace bantam::vulkan {
-
-// What a GPU has, and what of it is used.
-struct Traits {
-  std::string name;    // "AMD Radeon ..."
-  std::string driver;  // "radv Mesa 22.3.6"
-  std::string hardware_id;
-  VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
-  bool is_processor = false;  // kernels are shaped for vector registers and few cores
-  uint32_t queue_family = 0;
-  uint32_t transfer_family = UINT32_MAX;  // of a queue for uploads; UINT32_MAX: the other's are
-  uint32_t subgroup_size = 0;             // 0: subgroup operations are not used
-  uint32_t shared_memory = 16384;         // bytes for a workgroup
-  uint32_t max_invocations = 128;         // in a workgroup
-  bool integer_dot = false;               // int8 dot products
-  bool small_storage = false;             // 8-bit and 16-bit storage
-  bool memory_budget = false;
-  std::vector<std::string> unused;  // lines about what no shader has a use for
-  uint64_t binding_limit = 0;       // bytes
-  uint64_t allocation_limit = 0;
-  uint64_t offset_alignment = 16;  // of a binding
-  // Memory types; UINT32_MAX where there is none.
-  uint32_t device_memory = UINT32_MAX;   // where buffers live
-  uint32_t mapped_memory = UINT32_MAX;   // small buffers the host writes to, on the device
-  uint32_t staging_memory = UINT32_MAX;  // of the host
-  bool host_reads = false;               // device_memory is mapped and cached: no staging at all
-  bool host_writes = false;              // device_memory is mapped
-  uint64_t heap_bytes = 0;               // of the heap of device_memory
-  uint32_t heap = 0;
-};
-absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
-                                   const Settings& settings);
-// A line for each optional ability and whether it is used.
-std::vector<std::string> Features(const Traits& traits);
-// Bytes not in use by anyone, as the driver says; without that, `allocated` are ours.
-uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,
-                   uint64_t allocated);
 
 // Memory with one VkBuffer over all of it.
 struct Memory {
@@ -104,6 +69,8 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
       : instance_(instance), physical_(physical), settings_(settings) {}
   absl::Status Create();
   absl::Status Note(VkResult result, absl::string_view what);
+  // kResourceExhausted when a heap has no room for so much, by the driver's budget or our count.
+  absl::Status CheckRoom(uint64_t bytes, uint32_t heap) const;
 
   // A queue's progress: a counter that the GPU raises with each submission.
   struct Timeline {

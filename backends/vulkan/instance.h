@@ -17,6 +17,8 @@ class Instance {
   static absl::StatusOr<Instance*> Get();
 
   const InstanceFunctions& vk() const { return vk_; }
+  // For tests, which replace some to play another driver, before any GPU is opened.
+  InstanceFunctions& functions() { return vk_; }
   // GPUs that can run the shaders, discrete ones first, then integrated, then processors.
   const std::vector<VkPhysicalDevice>& gpus() const { return gpus_; }
   // GPUs that cannot, a line each.

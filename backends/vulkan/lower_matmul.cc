@@ -9,6 +9,8 @@
 namespace bantam::vulkan {
 namespace {
 
+using Tile = ProductTile;
+
 // Up to so many columns the product is limited by reading the weights.
 constexpr int64_t kVectorColumns = 8;
 
@@ -31,20 +33,38 @@ uint32_t VectorColumns(const Traits& traits, int64_t columns) {
   return columns <= 4 || traits.is_processor ? 4 : 8;
 }
 
-// How matmul.comp is cut.
+// How matmul.comp is cut: tiles in workgroups, parts of them in invocations, or in subgroups where
+// those multiply matrices.
 struct TileShape {
-  uint32_t tile_m, tile_n, thread_m, thread_n;
-  uint32_t local() const { return tile_m / thread_m * (tile_n / thread_n); }
-  // As f32, the larger of the two kinds of slices.
-  uint32_t shared_bytes() const { return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4; }
+  uint32_t tile_m, tile_n, part_m, part_n;
+  uint32_t parts() const { return tile_m / part_m * (tile_n / part_n); }
+  uint32_t Local(const Traits& traits, Tile tile) const {
+    return parts() * (tile == Tile::kMatrix ? traits.subgroup_size : 1);
+  }
+  uint32_t SharedBytes(const Traits& traits, Tile tile) const {
+    if (tile == Tile::kMatrix) {
+      return (tile_m + tile_n) * 80 + parts() * traits.matrix.m * traits.matrix.n * 4 + tile_n * 12;
+    }
+    return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4;  // as f32, larger than as int8
+  }
 };
-TileShape TileShapeOf(const Traits& traits, int64_t columns) {
+TileShape TileShapeOf(const Traits& traits, Tile tile, int64_t rows, int64_t columns) {
+  const auto fits = [&](const TileShape& shape) {
+    return shape.Local(traits, tile) <= traits.max_invocations &&
+           shape.SharedBytes(traits, tile) <= traits.shared_memory;
+  };
+  if (tile == Tile::kMatrix) {
+    // Large tiles decode and read less for each product, where there are enough to keep a GPU busy.
+    constexpr TileShape kLarge{128, 128, 64, 32};
+    constexpr int64_t kEnough = 64;
+    if (columns > 64 && rows * columns >= kEnough * 128 * 128 && fits(kLarge)) return kLarge;
+    return columns > 32 ? TileShape{64, 64, 32, 32} : TileShape{64, 32, 32, 16};
+  }
   if (traits.is_processor) {
     return columns > 16 ? TileShape{64, 32, 8, 8} : TileShape{64, 16, 8, 4};
   }
   constexpr TileShape kWide{64, 64, 4, 4};
-  if (columns > 32 && kWide.shared_bytes() <= traits.shared_memory) return kWide;
-  return {64, 32, 4, 2};
+  return columns > 32 && fits(kWide) ? kWide : TileShape{64, 32, 4, 2};
 }
 
 // More tiles of `width` columns group_experts.comp never makes: each expert may have one that is
@@ -55,6 +75,46 @@ int64_t MostTiles(int64_t pairs, int64_t experts, int64_t width) {
 
 // Whether the weights are integers with scales, which integer dot products multiply.
 bool IsQuantized(quant::Type type) { return quant::Traits(type).block_size > 1; }
+
+// The constants of matmul.comp.
+template <typename Builder>
+void SetTile(Builder& builder, const Traits& traits, Tile tile, quant::Type type,
+             const TileShape& shape, bool experts) {
+  builder.Constants({shape.Local(traits, tile), static_cast<uint32_t>(type), shape.tile_m,
+                     shape.tile_n, shape.part_m, shape.part_n, experts, traits.matrix.m,
+                     traits.matrix.n, traits.matrix.k});
+  if (tile == Tile::kMatrix) builder.Subgroups(traits.subgroup_size);
+}
+
+// In which words a shader counts its columns.
+uint32_t UnitWords(Tile tile) { return tile == Tile::kMatrix ? 4 : 1; }
+
+Shader ProductShader(Tile tile, bool subgroups) {
+  switch (tile) {
+    case Tile::kF32:
+      return Shader::kMatMul;
+    case Tile::kInt8:
+      return Shader::kMatMulInt8;
+    case Tile::kMatrix:
+      return Shader::kMatMulMatrix;
+    case Tile::kNone:
+      break;
+  }
+  return subgroups ? Shader::kMatVecSubgroups : Shader::kMatVec;
+}
+absl::string_view ProductName(Tile tile) {
+  switch (tile) {
+    case Tile::kF32:
+      return "matmul ";
+    case Tile::kInt8:
+      return "matmul int8 ";
+    case Tile::kMatrix:
+      return "matmul matrices ";
+    case Tile::kNone:
+      break;
+  }
+  return "matvec ";
+}
 
 }  // namespace
 
@@ -80,17 +140,10 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         const auto type = static_cast<uint32_t>(weight.type);
         const auto activation = static_cast<int64_t>(attrs.activation);
         const bool subgroups = vector && traits_.subgroup_size != 0;
-        const bool int8 = !vector && traits_.integer_dot && IsQuantized(weight.type);
-        const Tensor multiplied = int8 ? Planes(x, 0) : x;
-        Builder builder(*this,
-                        int8        ? Shader::kMatMulInt8
-                        : !vector   ? Shader::kMatMul
-                        : subgroups ? Shader::kMatVecSubgroups
-                                    : Shader::kMatVec,
-                        absl::StrCat(int8     ? "matmul int8 "
-                                     : vector ? "matvec "
-                                              : "matmul ",
-                                     quant::Name(weight.type)));
+        const Tile tile = vector ? Tile::kNone : TileFor(weight.type, x.shape[0]);
+        const Tensor multiplied = Multiplied(tile, x, 0);
+        Builder builder(*this, ProductShader(tile, subgroups),
+                        absl::StrCat(ProductName(tile), quant::Name(weight.type)));
         uint64_t groups = graph::RowCount({1, 1, x.shape[2], x.shape[3]});
         if (vector) {
           const VectorShape shape = VectorShapeOf(traits_, cols, weight.type);
@@ -98,14 +151,14 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
           if (subgroups) builder.Subgroups(shape.team);
           groups *= Groups(count, shape.local / shape.team * shape.rows) * Groups(columns, cols);
         } else {
-          const TileShape shape = TileShapeOf(traits_, columns);
-          builder.Constants(
-              {shape.local(), type, shape.tile_m, shape.tile_n, shape.thread_m, shape.thread_n});
+          const TileShape shape = TileShapeOf(traits_, tile, count, columns);
+          SetTile(builder, traits_, tile, weight.type, shape, /*experts=*/false);
           groups *= Groups(count, shape.tile_m) * Groups(columns, shape.tile_n);
         }
         const uint32_t w_at = builder.Bind(w);
         builder.BindCodebooks();
-        const uint32_t x_at = builder.BindWords(multiplied);
+        const uint32_t unit = UnitWords(tile);
+        const uint32_t x_at = builder.BindWords(multiplied) / unit;
         uint32_t bias_at = 0;
         if (attrs.has_bias) {
           bias_at = builder.BindWords(inputs[parts + 1 + part].Slice(0, first, count));
@@ -116,7 +169,9 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         const uint32_t out_at = builder.BindWords(out, true);
         builder.PushAll({x.shape[0], count});
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(x.shape[d]));
-        for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(multiplied.strides[d] / 4));
+        for (int d = 1; d < 4; ++d) {
+          builder.Push(static_cast<uint32_t>(multiplied.strides[d] / 4 / unit));
+        }
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
         builder.PushAll(
             {w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 0, 0, activation, attrs.has_bias});
@@ -128,23 +183,43 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
   });
 }
 
-Tensor Lowering::Planes(const Tensor& x, uint64_t offset) {
-  constexpr int64_t kBlock = 32, kWords = 20;  // shaders/planes.glsl
-  const auto kind = static_cast<uint32_t>(1 + offset);
-  if (Holds(planes_, x, kind)) return planes_.tensor;
-  const Tensor planes =
-      Scratch({x.shape[0] / kBlock * kWords, x.shape[1], x.shape[2], x.shape[3]}, offset);
+Tile Lowering::TileFor(quant::Type type, int64_t k) const {
+  // Shorter rows are not worth rounding.
+  constexpr int64_t kShortest = 64;
+  if (traits_.matrix.m != 0 && k >= kShortest && (IsQuantized(type) || type == quant::Type::kF16)) {
+    return Tile::kMatrix;
+  }
+  return traits_.integer_dot && IsQuantized(type) ? Tile::kInt8 : Tile::kF32;
+}
+
+Tensor Lowering::Multiplied(Tile tile, const Tensor& x, uint64_t offset) {
+  if (tile != Tile::kInt8 && tile != Tile::kMatrix) return x;
+  const bool halves = tile == Tile::kMatrix;
+  const auto kind = static_cast<uint32_t>(1 + offset + halves);  // offsets are not odd
+  if (Holds(rounded_, x, kind)) return rounded_.tensor;
+  // As shaders/planes.glsl and halves.comp write a row.
+  constexpr int64_t kBlock = 32, kPlaneWords = 20, kHalfWords = 16, kHeader = 4;
+  const int64_t blocks = (x.shape[0] + kBlock - 1) / kBlock;
+  const Tensor rounded = Scratch({halves ? kHeader + blocks * kHalfWords : blocks * kPlaneWords,
+                                  x.shape[1], x.shape[2], x.shape[3]},
+                                 offset);
   constexpr uint32_t kLocal = 128;
-  Builder builder(*this, Shader::kQuantize, "quantize");
+  Builder builder(*this, halves ? Shader::kHalves : Shader::kQuantize,
+                  halves ? "halves" : "quantize");
   builder.Constants({kLocal});
   const uint32_t x_at = builder.BindWords(x);
-  const uint32_t out_at = builder.BindWords(planes, true);
+  const uint32_t out_at = builder.BindWords(rounded, true);
   for (int64_t size : x.shape) builder.Push(static_cast<uint32_t>(size));
   for (int64_t stride : x.strides) builder.Push(static_cast<uint32_t>(stride / 4));
   builder.PushAll({x_at, out_at});
-  builder.Finish(Groups(graph::ElementCount(x.shape) / 4, kLocal));
-  Keep(planes_, x, planes, kind);
-  return planes;
+  if (halves) {
+    builder.PushAll({0, 0, 0, 0});  // the rest of shaders/rows.glsl
+    builder.Finish(static_cast<uint64_t>(graph::RowCount(x.shape)));
+  } else {
+    builder.Finish(Groups(graph::ElementCount(x.shape) / 4, kLocal));
+  }
+  Keep(rounded_, x, rounded, kind);
+  return rounded;
 }
 
 Tensor Lowering::TileLists(const Tensor& ids, int64_t all_experts, uint32_t width) {
@@ -181,14 +256,16 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
     const int64_t slots = t[2].shape[1], tokens = t[2].shape[2], pairs = slots * tokens;
     // Many tokens: the pairs of an expert together, so that its weights are read once for all.
     const bool grouped = GroupExperts(pairs, all_experts);
-    const bool int8 = grouped && traits_.integer_dot && IsQuantized(weights.type);
-    const TileShape tile = TileShapeOf(traits_, pairs / all_experts);
+    const Tile tile = grouped ? TileFor(weights.type, x.shape[0]) : Tile::kNone;
+    const TileShape shape =
+        TileShapeOf(traits_, tile, weights.shape[1] * all_experts, pairs / all_experts);
+    const uint32_t unit = UnitWords(tile);
     Tensor multiplied = x, lists;
     if (grouped) {
-      lists = TileLists(t[1], all_experts, tile.tile_n);
-      // Planes come after the lists.
+      lists = TileLists(t[1], all_experts, shape.tile_n);
+      // Rounded columns come after the lists.
       const uint64_t alignment = traits_.offset_alignment;
-      if (int8) multiplied = Planes(x, (lists.SpanBytes() + alignment - 1) / alignment * alignment);
+      multiplied = Multiplied(tile, x, (lists.SpanBytes() + alignment - 1) / alignment * alignment);
     }
     for (int64_t first = 0, here = 0; first < all_experts; first += here) {
       // As many whole experts at a time as fit; when not even one does, parts of its rows.
@@ -203,26 +280,18 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
         Tensor out = t[2];
         out.offset += row * 4;
         out.shape[0] = count;
-        Builder builder(*this,
-                        int8        ? Shader::kMatMulInt8
-                        : grouped   ? Shader::kMatMul
-                        : subgroups ? Shader::kMatVecSubgroups
-                                    : Shader::kMatVec,
-                        absl::StrCat(int8      ? "matmul int8 experts "
-                                     : grouped ? "matmul experts "
-                                               : "matvec experts ",
-                                     quant::Name(weights.type)));
+        Builder builder(*this, ProductShader(tile, subgroups),
+                        absl::StrCat(ProductName(tile), "experts ", quant::Name(weights.type)));
         const auto type = static_cast<uint32_t>(weights.type);
         if (grouped) {
-          builder.Constants(
-              {tile.local(), type, tile.tile_m, tile.tile_n, tile.thread_m, tile.thread_n, 1});
+          SetTile(builder, traits_, tile, weights.type, shape, /*experts=*/true);
         } else {
           builder.Constants({vector.local, type, vector.team, vector.rows, 1});
           if (subgroups) builder.Subgroups(vector.team);
         }
         const uint32_t w_at = builder.Bind(w);
         builder.BindCodebooks();
-        const uint32_t x_at = builder.BindWords(multiplied);
+        const uint32_t x_at = builder.BindWords(multiplied) / unit;
         builder.BindCodebooks();  // bias
         const uint32_t ids_at = builder.BindWords(grouped ? lists : t[1]);
         const uint32_t out_at = builder.BindWords(out, true);
@@ -231,8 +300,8 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
                          slots,
                          tokens,
                          1,
-                         x.shape[1] == 1 ? 0 : multiplied.strides[1] / 4,
-                         multiplied.strides[2] / 4,
+                         x.shape[1] == 1 ? 0 : multiplied.strides[1] / 4 / unit,
+                         multiplied.strides[2] / 4 / unit,
                          0,
                          out.strides[1] / 4,
                          out.strides[2] / 4,
@@ -249,9 +318,9 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
                          all_experts,
                          0,
                          0});
-        builder.Finish(grouped
-                           ? Groups(count, tile.tile_m) * MostTiles(pairs, all_experts, tile.tile_n)
-                           : Groups(count, vector.local / vector.team * vector.rows) * pairs);
+        builder.Finish(grouped ? Groups(count, shape.tile_m) *
+                                     MostTiles(pairs, all_experts, shape.tile_n)
+                               : Groups(count, vector.local / vector.team * vector.rows) * pairs);
       }
     }
     return absl::OkStatus();

@@ -128,7 +128,7 @@ void Lowering::Add(Dispatch dispatch) {
   for (int i = 0; i < dispatch.key.bindings; ++i) {
     const Bound& bound = dispatch.bindings[i];
     if (!bound.written) continue;
-    for (Derived* derived : {&planes_, &lists_}) {
+    for (Derived* derived : {&rounded_, &lists_}) {
       if (Overlap(bound, derived->from) || Overlap(bound, derived->to)) derived->kind = 0;
     }
   }

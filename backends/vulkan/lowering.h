@@ -18,6 +18,9 @@ namespace bantam::vulkan {
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
                             const Traits& traits);
 
+// How matmul.comp multiplies (shaders/tile_*.glsl); kNone: matvec.comp does.
+enum class ProductTile : uint8_t { kNone, kF32, kInt8, kMatrix };
+
 class Lowering {
  public:
   // `codebooks` also stands in where a shader does not read a binding.
@@ -76,8 +79,9 @@ class Lowering {
                       const Tensor& output);
   absl::Status MatMulExpert(std::span<const Tensor> inputs, const Tensor& output);
   bool GroupExperts(int64_t pairs, int64_t all_experts) const;
-  // x as planes of int8, in scratch memory from `offset` on.
-  Tensor Planes(const Tensor& x, uint64_t offset);
+  ProductTile TileFor(quant::Type type, int64_t k) const;
+  // x as such tiles want it: in scratch memory from `offset` on, or x itself.
+  Tensor Multiplied(ProductTile tile, const Tensor& x, uint64_t offset);
   // The pairs of experts' `ids` in tiles (shaders/group_experts.comp), at the start of scratch
   // memory.
   Tensor TileLists(const Tensor& ids, int64_t all_experts, uint32_t width);
@@ -91,7 +95,7 @@ class Lowering {
   std::vector<Dispatch> dispatches_;
   std::vector<uint32_t> constants_;
   uint64_t scratch_bytes_ = 0;
-  Derived planes_, lists_;
+  Derived rounded_, lists_;
 };
 
 }  // namespace bantam::vulkan

@@ -24,9 +24,11 @@ enum class Shader : uint8_t {
   kDecode,
   kElementwise,
   kGroupExperts,
+  kHalves,
   kKvWrite,
   kMatMul,
   kMatMulInt8,
+  kMatMulMatrix,
   kMatVec,
   kMatVecSubgroups,
   kNorm,
@@ -37,7 +39,8 @@ enum class Shader : uint8_t {
 };
 inline constexpr int kShaderCount = static_cast<int>(Shader::kTopK) + 1;
 absl::string_view ShaderName(Shader shader);
-// SPIR-V; with `small_storage` what may use 8-bit and 16-bit storage.
+// SPIR-V; with `small_storage` what may use 8-bit and 16-bit storage. Empty where the shader
+// compiler did not know the language: kMatMulMatrix.
 std::span<const uint32_t> ShaderCode(Shader shader, bool small_storage);
 
 inline constexpr int kMaxBindings = 8;
@@ -48,7 +51,7 @@ struct PipelineKey {
   Shader shader = Shader::kElementwise;
   uint8_t bindings = 0;
   uint32_t subgroup_size = 0;  // 0: any
-  std::array<uint32_t, 9> constants = {};
+  std::array<uint32_t, 10> constants = {};
   auto operator<=>(const PipelineKey&) const = default;
 };
 

@@ -40,14 +40,18 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.matmul_tile_only = value != 0;
     } else if (is_number && name == "dot") {
       settings.integer_dot = value != 0;
+    } else if (is_number && name == "matrix") {
+      settings.cooperative_matrix = value != 0;
+    } else if (is_number && name == "vulkan12") {
+      settings.only_vulkan_12 = value != 0;
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
       return absl::InvalidArgumentError(
           absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
                        "'; expected name=number of binding, allocation, staging, transfer, "
-                       "subgroups, bytes, gpu, "
-                       "budget, barriers, tile, dot, splits"));
+                       "subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, vulkan12, "
+                       "splits"));
     }
   }
   return settings;

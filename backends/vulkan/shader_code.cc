@@ -18,8 +18,10 @@ struct Code {
 // In the order of Shader.
 constexpr Code kCode[] = {
 #define BANTAM_SHADER_ENTRY(name, second) {#name, name##_words, second##_words},
+#define BANTAM_SHADER_MISSING(name) {#name, {}, {}},
 #include "shader_list.inc"
 #undef BANTAM_SHADER_ENTRY
+#undef BANTAM_SHADER_MISSING
 };
 static_assert(std::size(kCode) == kShaderCount);
 

@@ -1,26 +1,17 @@
-// What a GPU has.
+// What of a GPU is used.
+
+#include "backends/vulkan/traits.h"
 
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "backends/vulkan/gpu.h"
+#include "backends/vulkan/pipelines.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 
 namespace bantam::vulkan {
 namespace {
-
-bool HasExtension(const Instance& instance, VkPhysicalDevice gpu, absl::string_view name) {
-  uint32_t count = 0;
-  instance.vk().EnumerateDeviceExtensionProperties(gpu, nullptr, &count, nullptr);
-  std::vector<VkExtensionProperties> extensions(count);
-  instance.vk().EnumerateDeviceExtensionProperties(gpu, nullptr, &count, extensions.data());
-  return std::any_of(extensions.begin(), extensions.end(),
-                     [&](const VkExtensionProperties& e) { return name == e.extensionName; });
-}
 
 absl::Status ChooseMemory(const VkPhysicalDeviceMemoryProperties& memory, const Settings& settings,
                           Traits& traits) {
@@ -64,19 +55,18 @@ absl::Status ChooseMemory(const VkPhysicalDeviceMemoryProperties& memory, const 
   traits.host_writes = !discrete && !settings.staging && (flags & kMapped) == kMapped;
   traits.host_reads = traits.host_writes && (flags & kCached) != 0;
   if (settings.staging) traits.mapped_memory = UINT32_MAX;
+  if (traits.mapped_memory != UINT32_MAX) {
+    traits.mapped_heap = memory.memoryTypes[traits.mapped_memory].heapIndex;
+  }
   traits.heap = memory.memoryTypes[device].heapIndex;
   traits.heap_bytes = memory.memoryHeaps[traits.heap].size;
   return absl::OkStatus();
 }
 
-absl::Status ChooseQueues(const Instance& instance, VkPhysicalDevice gpu, const Settings& settings,
-                          Traits& traits) {
-  uint32_t count = 0;
-  instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, nullptr);
-  std::vector<VkQueueFamilyProperties> families(count);
-  instance.vk().GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families.data());
+absl::Status ChooseQueues(const std::vector<VkQueueFamilyProperties>& families,
+                          const Settings& settings, Traits& traits) {
   bool found = false;
-  for (uint32_t i = 0; i < count; ++i) {
+  for (uint32_t i = 0; i < families.size(); ++i) {
     constexpr VkQueueFlags kComputes = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT;
     if (!found && (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
       traits.queue_family = i;
@@ -98,38 +88,131 @@ absl::Status ChooseQueues(const Instance& instance, VkPhysicalDevice gpu, const 
   return absl::OkStatus();
 }
 
+// Nothing when cooperative matrices are used; else why not.
+std::string ChooseMatrix(const Reported& reported, const Settings& settings, bool matrix_shader,
+                         Traits& traits) {
+  if (!reported.cooperative_matrix) return "not there";
+  const auto unused = [](absl::string_view why) {
+    return absl::StrCat("there and not used; ", why);
+  };
+  if (!matrix_shader) {
+    return unused("the compiler that built the shaders does not know it");
+  }
+  if (!reported.features12.shaderFloat16 || !reported.features12.vulkanMemoryModel ||
+      !reported.features12.vulkanMemoryModelDeviceScope ||
+      (reported.matrix_stages & VK_SHADER_STAGE_COMPUTE_BIT) == 0) {
+    return unused("it lacks f16 arithmetic, Vulkan's memory model or compute shaders");
+  }
+  // Four subgroups share the smallest tile (lower_matmul.cc).
+  if (traits.subgroup_size == 0 || 4 * traits.subgroup_size > traits.max_invocations) {
+    return unused("it needs workgroups of four subgroups of a known size");
+  }
+  constexpr uint32_t kIntel = 0x8086;
+  const auto& sizes = reported.subgroup_size_properties;
+  if (reported.base.vendorID == kIntel && sizes.minSubgroupSize != sizes.maxSubgroupSize) {
+    return unused("its matrices want subgroups of a size the driver does not tell");
+  }
+  MatrixSize best;
+  for (const VkCooperativeMatrixPropertiesKHR& p : reported.matrices) {
+    // tile_matrix.glsl cuts its tiles into these.
+    const auto fits = [](uint32_t size) { return size == 8 || size == 16; };
+    if (p.AType != VK_COMPONENT_TYPE_FLOAT16_KHR || p.BType != VK_COMPONENT_TYPE_FLOAT16_KHR ||
+        p.CType != VK_COMPONENT_TYPE_FLOAT32_KHR || p.ResultType != VK_COMPONENT_TYPE_FLOAT32_KHR ||
+        p.scope != VK_SCOPE_SUBGROUP_KHR || p.saturatingAccumulation || !fits(p.MSize) ||
+        !fits(p.NSize) || !(fits(p.KSize) || p.KSize == 32)) {
+      continue;
+    }
+    if (p.MSize * p.NSize * p.KSize > best.m * best.n * best.k) {
+      best = {p.MSize, p.NSize, p.KSize};
+    }
+  }
+  if (best.m == 0) return unused("none of f16 with sums in f32 has a size the shaders know");
+  if (!settings.cooperative_matrix.value_or(traits.type != VK_PHYSICAL_DEVICE_TYPE_CPU)) {
+    return unused("it is no faster here");
+  }
+  traits.matrix = best;
+  return "";
+}
+
+// A line for each optional ability and whether it is used.
+std::vector<std::string> Lines(const Reported& reported, const Settings& settings,
+                               const Traits& traits, absl::string_view matrix_unused) {
+  std::vector<std::string> lines;
+  const auto line = [&](absl::string_view what, auto&&... state) {
+    lines.push_back(absl::StrCat(what, ": ", state...));
+  };
+  const auto unused = [](bool there, absl::string_view why) {
+    return there ? absl::StrCat("there and not used; ", why) : std::string("not there");
+  };
+  if (traits.subgroup_size != 0) {
+    line("subgroup operations", "used, of ", traits.subgroup_size, " invocations, size controlled");
+  } else {
+    line("subgroup operations", "not used; sums go through shared memory");
+  }
+  if (traits.matrix.m != 0) {
+    line("cooperative matrix", "used for products of many columns, ", traits.matrix.m, " x ",
+         traits.matrix.n, " x ", traits.matrix.k);
+  } else {
+    line("cooperative matrix", matrix_unused);
+  }
+  if (traits.integer_dot) {
+    line("integer dot product", "used for products of many columns",
+         traits.matrix.m != 0 ? " that matrices do not do" : "");
+  } else {
+    line("integer dot product",
+         unused(reported.dot_features.shaderIntegerDotProduct, "it is no faster here"));
+  }
+  line("8-bit and 16-bit storage", traits.small_storage ? "used for weights and the KV cache"
+                                                        : "not used; words are taken apart");
+  if (traits.matrix.m != 0) {
+    line("f16 arithmetic", "used in cooperative matrices");
+  } else {
+    line("f16 arithmetic", unused(reported.features12.shaderFloat16, "sums are in f32"));
+  }
+  line("int8 arithmetic",
+       unused(reported.features12.shaderInt8, "four bytes are a word to shaders"));
+  line("timeline semaphores", "used");
+  line("memory budget",
+       traits.memory_budget ? "used" : "not there; free memory is what Bantam has not taken");
+  line("buffer device address",
+       unused(reported.features12.bufferDeviceAddress, "what does not fit a binding is cut"));
+  line("memory", traits.host_reads    ? "the host's, weights are written where they are used"
+                 : traits.host_writes ? "written by the host, read back through staging"
+                 : traits.mapped_memory != UINT32_MAX
+                     ? "the GPU's, through staging; small buffers are written directly"
+                     : "the GPU's, through staging");
+  line("transfer queue", traits.host_writes                     ? "not needed; nothing is uploaded"
+                         : traits.transfer_family != UINT32_MAX ? "used for uploads"
+                         : settings.transfer_queue == false
+                             ? "not used"
+                             : "not there; uploads take turns with shaders");
+  line("limits", FormatByteSize(traits.binding_limit), " in a binding, ",
+       FormatByteSize(traits.allocation_limit), " in an allocation, ",
+       FormatByteSize(traits.shared_memory), " shared by a workgroup");
+  return lines;
+}
+
 }  // namespace
 
 absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
                                    const Settings& settings) {
-  const InstanceFunctions& vk = instance.vk();
-  VkPhysicalDeviceProperties base;
-  vk.GetPhysicalDeviceProperties(gpu, &base);
-  const bool is_13 = base.apiVersion >= VK_API_VERSION_1_3;
-  VkPhysicalDeviceVulkan13Properties properties13{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES};
-  VkPhysicalDeviceVulkan12Properties properties12{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES, is_13 ? &properties13 : nullptr};
-  VkPhysicalDeviceVulkan11Properties properties11{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, &properties12};
-  VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
-                                         &properties11};
-  vk.GetPhysicalDeviceProperties2(gpu, &properties);
-  VkPhysicalDeviceVulkan13Features features13{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
-  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                     is_13 ? &features13 : nullptr};
-  vk.GetPhysicalDeviceFeatures2(gpu, &features);
+  return Choose(Ask(instance, gpu, settings), settings,
+                !ShaderCode(Shader::kMatMulMatrix, false).empty());
+}
 
+absl::StatusOr<Traits> Choose(const Reported& reported, const Settings& settings,
+                              bool matrix_shader) {
+  const VkPhysicalDeviceProperties& base = reported.base;
   const VkPhysicalDeviceLimits& limits = base.limits;
   Traits traits;
   traits.name = base.deviceName;
-  traits.driver = absl::StrCat(properties12.driverName, " ", properties12.driverInfo, ", Vulkan ",
-                               VK_API_VERSION_MAJOR(base.apiVersion), ".",
-                               VK_API_VERSION_MINOR(base.apiVersion), ".",
-                               VK_API_VERSION_PATCH(base.apiVersion));
-  traits.hardware_id = absl::BytesToHexString(absl::string_view(
-      reinterpret_cast<const char*>(properties11.deviceUUID), sizeof(properties11.deviceUUID)));
+  traits.driver = absl::StrCat(
+      reported.properties12.driverName, " ", reported.properties12.driverInfo, ", Vulkan ",
+      VK_API_VERSION_MAJOR(base.apiVersion), ".", VK_API_VERSION_MINOR(base.apiVersion), ".",
+      VK_API_VERSION_PATCH(base.apiVersion));
+  traits.hardware_id = absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(reported.properties11.deviceUUID),
+                        sizeof(reported.properties11.deviceUUID)));
   traits.type = base.deviceType;
   traits.is_processor = traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU && !settings.like_gpu;
   traits.shared_memory = limits.maxComputeSharedMemorySize;
@@ -140,103 +223,47 @@ absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gp
   traits.binding_limit =
       std::min<uint64_t>({limits.maxStorageBufferRange, kAddressable, settings.binding_limit});
   traits.allocation_limit =
-      std::min<uint64_t>(properties11.maxMemoryAllocationSize, settings.allocation_limit);
-  if (is_13)
-    traits.allocation_limit = std::min(traits.allocation_limit, properties13.maxBufferSize);
+      std::min<uint64_t>(reported.properties11.maxMemoryAllocationSize, settings.allocation_limit);
+  if (reported.maintenance4.maxBufferSize != 0) {
+    traits.allocation_limit =
+        std::min<uint64_t>(traits.allocation_limit, reported.maintenance4.maxBufferSize);
+  }
   traits.offset_alignment = std::max<uint64_t>(limits.minStorageBufferOffsetAlignment, 16);
 
+  // What came with Vulkan 1.3 is an extension to be enabled before.
+  const auto enable = [&](const char* extension) {
+    if (base.apiVersion < VK_API_VERSION_1_3) traits.extensions.push_back(extension);
+  };
   constexpr VkSubgroupFeatureFlags kNeeded =
       VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
-  const bool arithmetic = (properties11.subgroupSupportedOperations & kNeeded) == kNeeded &&
-                          (properties11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
-  const bool controlled =
-      is_13 && features13.subgroupSizeControl && features13.computeFullSubgroups &&
-      (properties13.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
-  if (settings.subgroups && arithmetic && controlled) {
-    traits.subgroup_size =
-        std::clamp<uint32_t>(32, properties13.minSubgroupSize, properties13.maxSubgroupSize);
+  const auto& subgroups = reported.properties11;
+  const auto& sizes = reported.subgroup_size_properties;
+  if (settings.subgroups && (subgroups.subgroupSupportedOperations & kNeeded) == kNeeded &&
+      (subgroups.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+      reported.subgroup_size_features.subgroupSizeControl &&
+      reported.subgroup_size_features.computeFullSubgroups &&
+      (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0) {
+    traits.subgroup_size = std::clamp<uint32_t>(32, sizes.minSubgroupSize, sizes.maxSubgroupSize);
+    enable(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
   }
-  traits.integer_dot =
-      is_13 && features13.shaderIntegerDotProduct &&
-      settings.integer_dot.value_or(properties13.integerDotProduct4x8BitPackedSignedAccelerated);
-  VkPhysicalDeviceVulkan12Features features12{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-  VkPhysicalDeviceVulkan11Features features11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-                                              &features12};
-  VkPhysicalDeviceFeatures2 more{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
-  vk.GetPhysicalDeviceFeatures2(gpu, &more);
-  traits.small_storage = features11.storageBuffer16BitAccess &&
-                         features12.storageBuffer8BitAccess && settings.small_storage;
-  auto unused = [&](absl::string_view what, bool there, absl::string_view why) {
-    traits.unused.push_back(there ? absl::StrCat(what, ": there and not used; ", why)
-                                  : absl::StrCat(what, ": not there"));
-  };
-  unused("f16 arithmetic", features12.shaderFloat16, "sums are in f32");
-  unused("int8 arithmetic", features12.shaderInt8, "four bytes are a word to shaders");
-  unused("buffer device address", features12.bufferDeviceAddress,
-         "what does not fit a binding is cut");
-  unused("cooperative matrix", HasExtension(instance, gpu, "VK_KHR_cooperative_matrix"),
-         "no shader for it yet");
-  if (!traits.integer_dot) {
-    unused("integer dot product", features13.shaderIntegerDotProduct, "it is no faster here");
+  traits.integer_dot = reported.dot_features.shaderIntegerDotProduct &&
+                       settings.integer_dot.value_or(
+                           reported.dot_properties.integerDotProduct4x8BitPackedSignedAccelerated);
+  if (traits.integer_dot) enable(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  traits.small_storage = reported.features11.storageBuffer16BitAccess &&
+                         reported.features12.storageBuffer8BitAccess && settings.small_storage;
+  const std::string matrix_unused = ChooseMatrix(reported, settings, matrix_shader, traits);
+  if (traits.matrix.m != 0) {
+    traits.extensions.push_back(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
   }
-  traits.memory_budget =
-      settings.budget && HasExtension(instance, gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  traits.memory_budget = settings.budget && reported.Has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (traits.memory_budget) traits.extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 
-  BANTAM_RETURN_IF_ERROR(ChooseQueues(instance, gpu, settings, traits));
-  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
-  vk.GetPhysicalDeviceMemoryProperties2(gpu, &memory);
-  BANTAM_RETURN_IF_ERROR(ChooseMemory(memory.memoryProperties, settings, traits));
+  BANTAM_RETURN_IF_ERROR(ChooseQueues(reported.queues, settings, traits));
+  BANTAM_RETURN_IF_ERROR(ChooseMemory(reported.memory, settings, traits));
   if (traits.host_writes) traits.transfer_family = UINT32_MAX;  // nothing is uploaded
+  traits.lines = Lines(reported, settings, traits, matrix_unused);
   return traits;
-}
-
-std::vector<std::string> Features(const Traits& traits) {
-  std::vector<std::string> lines;
-  lines.push_back(traits.subgroup_size != 0
-                      ? absl::StrCat("subgroup operations of ", traits.subgroup_size,
-                                     " invocations, size controlled: used")
-                      : "subgroup operations: not used; sums go through shared memory");
-  if (traits.integer_dot) {
-    lines.emplace_back("integer dot product: used for products of many columns");
-  }
-  lines.push_back(traits.small_storage
-                      ? "8-bit and 16-bit storage: used for weights and the KV cache"
-                      : "8-bit and 16-bit storage: not used; words are taken apart");
-  lines.push_back("timeline semaphores: used");
-  lines.push_back(traits.memory_budget
-                      ? "memory budget: used"
-                      : "memory budget: not there; free memory is what Bantam has not taken");
-  lines.push_back(traits.host_reads ? "memory: the host's, weights are written where they are used"
-                  : traits.host_writes ? "memory: written by the host, read back through staging"
-                  : traits.mapped_memory != UINT32_MAX
-                      ? "memory: the GPU's, through staging; small buffers are written directly"
-                      : "memory: the GPU's, through staging");
-  if (!traits.host_writes) {
-    lines.push_back(traits.transfer_family == UINT32_MAX
-                        ? "transfer queue: not there; uploads take turns with shaders"
-                        : "transfer queue: used for uploads");
-  }
-  lines.push_back(absl::StrCat("limits: ", FormatByteSize(traits.binding_limit), " in a binding, ",
-                               FormatByteSize(traits.allocation_limit), " in an allocation, ",
-                               FormatByteSize(traits.shared_memory), " shared by a workgroup"));
-  lines.insert(lines.end(), traits.unused.begin(), traits.unused.end());
-  return lines;
-}
-
-uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,
-                   uint64_t allocated) {
-  if (traits.memory_budget) {
-    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{
-        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-    VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-                                             &budget};
-    instance.vk().GetPhysicalDeviceMemoryProperties2(gpu, &memory);
-    const uint64_t usable = std::min(budget.heapBudget[traits.heap], traits.heap_bytes);
-    const uint64_t used = budget.heapUsage[traits.heap];
-    return usable > used ? usable - used : 0;
-  }
-  return traits.heap_bytes > allocated ? traits.heap_bytes - allocated : 0;
 }
 
 }  // namespace bantam::vulkan

@@ -319,6 +319,7 @@ CLI::Validator Between(int64_t low, int64_t high) { return CLI::Range(low, high)
 
 int BenchMain(int argc, char** argv) {
   Options options;
+  options.counts_experts = false;  // its tokens are made up
   BenchOptions bench;
   CLI::App app(
       "Measures how fast a model processes a prompt and generates, each from an empty context\n"

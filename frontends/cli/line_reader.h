@@ -1,6 +1,7 @@
 // Lines from standard input, with Ctrl-C noticed while waiting.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "frontends/cli/interrupt.h"

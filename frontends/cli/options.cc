@@ -17,13 +17,12 @@
 #include "frontends/cli/placement.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
+#include "runtime/eval/imatrix_file.h"
+#include "runtime/schedule/cache.h"
 
 namespace bantam::cli {
 namespace {
 
-// Ctrl-C is noticed between steps, and a CPU takes seconds for one of 512 tokens.
-constexpr int64_t kCpuUbatch = 128;
-constexpr int64_t kGpuUbatch = 512;
 constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxTokens = int64_t{1} << 31;
 
@@ -35,6 +34,11 @@ quant::Type KvType(const Options& options) {
          : options.kv_type == "q8_0" ? quant::Type::kQ8_0
          : options.kv_type == "q4_0" ? quant::Type::kQ4_0
                                      : quant::Type::kF16;
+}
+
+// Where use of experts is counted to; "": nowhere.
+std::string CountingFolder(const Options& options) {
+  return options.counts_experts && options.expert_use != "off" ? schedule::CacheFolder() : "";
 }
 
 std::string ProblemOf(const schedule::Control& control) {
@@ -71,9 +75,10 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
          "takes what the others have no room for")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--cpu-isa", options.cpu_isa,
-                 "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, neon or "
-                 "neoni8mm; default: the fastest")
+  app.add_option(
+         "--cpu-isa", options.cpu_isa,
+         "Instruction set of the device cpu: portable, avx2, avxvnni, avx512vnni, amx, neon "
+         "or neoni8mm; default: the fastest")
       ->type_name("NAME");
   schedule::Control& control = options.control;
   app.add_option("--gpu-layers", control.gpu_layers,
@@ -90,9 +95,17 @@ void AddDeviceOptions(CLI::App& app, Options& options) {
                  "expression finds")
       ->type_name("REGEX=DEVICE")
       ->check([](const std::string& text) { return ProblemOf({.place = {text}}); });
+  app.add_option("--expert-use", options.expert_use,
+                 "How often each expert of a mixture is used, so that the hot ones go to a GPU: as "
+                 "counted here before, an importance matrix, or off")
+      ->type_name("auto|off|FILE")
+      ->capture_default_str();
   app.add_option("--kv-device", control.kv_device, "Where the KV cache goes")->type_name("NAME");
   app.add_flag("--no-recover", options.no_recover,
                "End with an error when a device is lost, rather than go on with the others");
+  app.add_flag("--no-repack", options.no_repack,
+               "Use weights on the CPU where they lie in the file: starts at once and takes no "
+               "memory of its own, but is slower");
   app.add_option("--prefer", options.prefer,
                  "What to place for: fast prompts, fast generation, or nothing loaded twice")
       ->type_name("prompt|generate|memory")
@@ -105,9 +118,8 @@ void AddContextOptions(CLI::App& app, Options& options) {
       ->type_name("CONTEXT")
       ->check(Between(1, kMaxTokens));
   app.add_option("--ubatch", options.ubatch,
-                 absl::StrFormat("Most tokens of a prompt to process in one step; default: %d on a "
-                                 "CPU, %d elsewhere",
-                                 kCpuUbatch, kGpuUbatch))
+                 "Most tokens of a prompt to process in one step; default: 128 on a CPU without "
+                 "AMX, 512 elsewhere")
       ->type_name("TOKENS")
       ->check(Between(1, kMaxTokens));
   app.add_option("--kv-type", options.kv_type,
@@ -142,12 +154,23 @@ absl::StatusOr<std::shared_ptr<engine::Model>> LoadModel(const Options& options,
   load.device = options.device;
   load.threads = options.threads;
   load.cpu_isa = options.cpu_isa;
+  load.repack = !options.no_repack;
   load.control = options.control;
   if (options.prefer == "prompt") load.prefer = schedule::Prefer::kPrompt;
   if (options.prefer == "memory") load.prefer = schedule::Prefer::kMemory;
   load.expected.context = options.context == 0 ? default_context : options.context;
   load.expected.ubatch = options.ubatch;
   load.expected.kv_type = KvType(options);
+  load.expected.expert_use_folder = CountingFolder(options);
+  load.expert_use_folder = schedule::CacheFolder();
+  if (options.expert_use == "off") {
+    load.expert_use = std::make_shared<schedule::ExpertUse>();
+  } else if (options.expert_use != "auto") {
+    BANTAM_ASSIGN_OR_RETURN(const eval::Imatrix imatrix, eval::ReadImatrix(options.expert_use));
+    auto use = eval::ExpertUseOf(imatrix);
+    BANTAM_RETURN_IF_ERROR(Annotate(use.status(), options.expert_use));
+    load.expert_use = std::make_shared<schedule::ExpertUse>(*std::move(use));
+  }
   load.notice = [&](absl::string_view line) {
     status.Clear();
     WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
@@ -166,11 +189,10 @@ engine::SessionOptions SessionOptionsFrom(const Options& options, const device::
   engine::SessionOptions session;
   session.context = options.context;
   session.ubatch = options.ubatch;
-  if (options.ubatch == 0) {
-    session.ubatch = device.kind() == device::Kind::kCpu ? kCpuUbatch : kGpuUbatch;
-  }
+  if (options.ubatch == 0) session.ubatch = device.limits().ubatch;
   session.kv_type = KvType(options);
   session.recover = !options.no_recover;
+  session.expert_use_folder = CountingFolder(options);
   session.notice = [](absl::string_view line) {
     WriteStderr(absl::StrFormat("bantam: %s\n", OneLine(line)));
   };

@@ -22,9 +22,12 @@ struct Options {
   std::string cpu_isa;              // --cpu-isa; "": the fastest there is
   schedule::Control control;        // --gpu-layers --vram --place --kv-device
   std::string prefer = "generate";  // --prefer
+  std::string expert_use = "auto";  // --expert-use
+  bool counts_experts = true;       // of texts that people have, not of made up ones
   int64_t ubatch = 0;               // --ubatch; 0: not given
   std::string kv_type = "f16";      // --kv-type
   bool no_recover = false;          // --no-recover
+  bool no_repack = false;           // --no-repack
   std::string trace;                // --trace; "": none
   bool verbose = false;             // --verbose
   bool json = false;                // --json

@@ -48,7 +48,7 @@ std::string Groups(const Placement& placement, absl::FunctionRef<bool(size_t)> i
 
 // Beside weights and KV cache.
 uint64_t ComputeBytes(const DeviceMemory& memory) {
-  return memory.inputs + memory.compute + memory.streamed;
+  return memory.inputs + memory.compute + memory.scratch + memory.streamed;
 }
 
 // What is used of all there is: weights #, KV cache =, the rest +, free .
@@ -84,6 +84,10 @@ std::string PlacementTable(const Placement& placement, std::span<const DeviceUse
         FormatByteSize(uses[d].free),
         Groups(placement, [&](size_t g) { return placement.device[g] == static_cast<int>(d); }));
   }
+  for (const schedule::HotExperts& hot : placement.hot) {
+    absl::StrAppendFormat(&text, "  blk.%d experts %d of %d on %s (%.0f %% of use)\n", hot.layer,
+                          hot.experts.size(), hot.count, uses[hot.device].name, 100 * hot.share);
+  }
   const schedule::Streaming& streaming = placement.streaming;
   if (streaming.rows > 0) {
     absl::StrAppendFormat(&text, "  in steps of %d tokens or more weights are brought to %s: %s\n",
@@ -92,6 +96,24 @@ std::string PlacementTable(const Placement& placement, std::span<const DeviceUse
   }
   return text;
 }
+
+namespace {
+
+// Why no layer's experts are on two devices, where some are not on a card.
+std::string WhyNotSplit(const engine::Model& model) {
+  const Placement& placement = model.placement();
+  const int host = static_cast<int>(model.devices().size()) - 1;
+  bool in_ram = false;
+  for (size_t g = 0; g < placement.groups.size(); ++g) {
+    in_ram |= placement.groups[g].part == Part::kExperts && placement.device[g] == host;
+  }
+  if (!in_ram || !placement.hot.empty()) return "";
+  return model.expert_use().empty()
+             ? "a layer's experts stay together: which are used most was not counted yet\n"
+             : "a layer's experts stay together: nothing is gained by splitting them\n";
+}
+
+}  // namespace
 
 std::string DescribePlacement(const engine::Session& session) {
   const engine::Model& model = session.model();
@@ -104,7 +126,7 @@ std::string DescribePlacement(const engine::Session& session) {
     uses.back().memory.weights += model.weights()[d].mapped_bytes();
   }
   return absl::StrCat(
-      PlacementTable(placement, uses),
+      PlacementTable(placement, uses), WhyNotSplit(model),
       absl::StrFormat("predicted prompt %.1f tok/s, generate %.1f tok/s\n",
                       static_cast<double>(placement.prompt_rows) / placement.prompt_seconds,
                       1 / placement.decode_seconds));

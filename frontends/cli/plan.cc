@@ -166,13 +166,14 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
       if (row.placement.device[g] != static_cast<int>(d)) continue;
       groups.push_back(schedule::GroupName(row.placement.groups[g]));
     }
-    devices.push_back({{"name", uses[d].name},
-                       {"weights", uses[d].memory.weights},
-                       {"kv_cache", uses[d].memory.kv_cache},
-                       {"compute", uses[d].memory.compute + uses[d].memory.inputs},
-                       {"for_streamed", uses[d].memory.streamed},
-                       {"free", uses[d].free},
-                       {"groups", std::move(groups)}});
+    devices.push_back(
+        {{"name", uses[d].name},
+         {"weights", uses[d].memory.weights},
+         {"kv_cache", uses[d].memory.kv_cache},
+         {"compute", uses[d].memory.compute + uses[d].memory.inputs + uses[d].memory.scratch},
+         {"for_streamed", uses[d].memory.streamed},
+         {"free", uses[d].free},
+         {"groups", std::move(groups)}});
   }
   nlohmann::ordered_json streamed;  // null: no weights are
   if (const schedule::Streaming& streaming = row.placement.streaming; streaming.rows > 0) {
@@ -183,6 +184,14 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
     streamed = {{"to", uses[streaming.device].name},
                 {"from_step_tokens", streaming.rows},
                 {"groups", std::move(groups)}};
+  }
+  nlohmann::ordered_json hot = nlohmann::ordered_json::array();
+  for (const schedule::HotExperts& layer : row.placement.hot) {
+    hot.push_back({{"layer", layer.layer},
+                   {"device", uses[layer.device].name},
+                   {"experts", layer.experts.size()},
+                   {"of", layer.count},
+                   {"share_of_use", layer.share}});
   }
   return {{"recipe", row.recipe},
           {"bits_per_weight", row.bits_per_weight},
@@ -195,7 +204,8 @@ nlohmann::ordered_json ToJson(const plan::Row& row, const plan::Machine& machine
           {"prompt_tokens_per_second", row.prompt_speed()},
           {"generate_tokens_per_second", row.generate_speed()},
           {"devices", std::move(devices)},
-          {"streamed", std::move(streamed)}};
+          {"streamed", std::move(streamed)},
+          {"hot_experts", std::move(hot)}};
 }
 
 nlohmann::ordered_json ToJson(const plan::Plan& plan, const plan::Machine& machine) {
@@ -225,6 +235,7 @@ nlohmann::ordered_json ToJson(const plan::Plan& plan, const plan::Machine& machi
 absl::Status MakePlan(const Arguments& arguments) {
   plan::Request request;
   request.context = arguments.context;
+  request.expert_use_folder = schedule::CacheFolder();
   BANTAM_ASSIGN_OR_RETURN(request.machine, FindMachine(arguments));
   const auto size = plan::ParseSize(arguments.model);
   BANTAM_ASSIGN_OR_RETURN(const plan::Plan plan, size.has_value()

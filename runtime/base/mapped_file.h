@@ -27,6 +27,9 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> data() const { return data_; }
+  // Lets go of the memory of the pages that lie whole within `part` of data(), until they are read
+  // again.
+  void Release(std::span<const std::byte> part) const;
 
  private:
   MappedFile(std::string path, std::span<const std::byte> data)

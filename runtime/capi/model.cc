@@ -56,6 +56,7 @@ bantam_code bantam_model_load(const char* path, const bantam_model_options* opti
     bantam::engine::LoadOptions load;
     if (given.device != nullptr) load.device = given.device;
     load.threads = given.threads;
+    load.repack = given.no_repack == 0;
     if (given.progress != nullptr) {
       load.progress = [&given](double share) { given.progress(share, given.user_data); };
     }

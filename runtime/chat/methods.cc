@@ -293,8 +293,9 @@ bool IsAlphaOrNumeric(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
 
 template <bool upper>
 Result CasedAs(Interpreter& interpreter, const Value& self, const Arguments&) {
+  Arguments none;  // a temporary here is too much for GCC 14
   BANTAM_ASSIGN_OR_RETURN(const bool holds,
-                          FindTest(upper ? "upper" : "lower")(interpreter, self, Arguments()));
+                          FindTest(upper ? "upper" : "lower")(interpreter, self, none));
   return Value::Bool(holds);
 }
 

@@ -28,6 +28,7 @@ struct MemoryInfo {
 struct Limits {
   uint64_t max_allocation = UINT64_MAX;  // bytes in one Buffer
   uint64_t alignment = 64;               // of tensor offsets in a buffer; a power of two
+  int64_t ubatch = 512;                  // tokens of a prompt it is best given in one step
 };
 
 // Memory on one device. Owned by the caller; must outlive every Executable bound to it.
@@ -105,6 +106,12 @@ class Executable {
   virtual std::vector<KernelTime> Profile() const { return {}; }
 };
 
+// Memory of a device that compiled nodes need beside the buffers they are bound to.
+struct Scratch {
+  uint64_t shared = 0;  // bytes used only while they run: others that do not run then may share it
+  uint64_t own = 0;     // bytes that stay each executable's own
+};
+
 struct CompileArgs {
   const graph::Graph& graph;  // whole and inferred; only read during the call
   const graph::MemoryPlan& plan;
@@ -114,6 +121,10 @@ struct CompileArgs {
   // The nodes to run, [first_node, end_node); the others run elsewhere. kNone: to the last one.
   graph::NodeId first_node = 0;
   graph::NodeId end_node = graph::kNone;
+  // Room for Scratch::shared, aligned as limits() say. No buffer, or too little: the executable
+  // allocates its own.
+  Binding scratch = {};
+  uint64_t scratch_bytes = 0;
 
   std::span<const graph::Node> nodes() const {
     const std::span<const graph::Node> all = graph.nodes();
@@ -163,13 +174,26 @@ class Device {
       std::span<const std::byte> /*data*/) {
     return absl::UnimplementedError("this device has no use for registered memory");
   }
-  // Bytes a weight takes once loaded: its own size unless the backend repacks it.
+  // Bytes a weight takes once loaded.
   virtual uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const = 0;
-  // Copies (and repacks) a weight to `where`, which has PackedBytes of room.
+  // Copies a weight to `where`, which has PackedBytes of room.
   virtual absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                                   std::span<const std::byte> data, const Binding& where) = 0;
+  // Whether programs that use `weight` as `graph` does are faster when it is loaded by Repack than
+  // when it was wrapped, or by LoadWeight. Programs that use it otherwise will not compile then.
+  virtual bool Repacks(const graph::Graph& /*graph*/, graph::ValueId /*weight*/) const {
+    return false;
+  }
+  // LoadWeight to an arrangement of the device's own.
+  virtual absl::Status Repack(quant::Type, const graph::Shape&, std::span<const std::byte> /*data*/,
+                              const Binding& /*where*/) {
+    return absl::UnimplementedError("this device does not repack weights");
+  }
 
   virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const CompileArgs& args) = 0;
+  // What Compile will take of this device's memory for these nodes, before there are any buffers:
+  // `bindings`, `temp` and `scratch` are not looked at.
+  virtual absl::StatusOr<Scratch> PredictScratch(const CompileArgs& /*args*/) { return Scratch{}; }
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;
   // Takes about a second. kUnimplemented where a device has no such measurement.
   virtual absl::StatusOr<Speed> MeasureSpeed() {

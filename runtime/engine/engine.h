@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/chat/template.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/made_weights.h"
 #include "runtime/engine/trace.h"
 #include "runtime/engine/weights.h"
 #include "runtime/gguf/file.h"
@@ -45,6 +46,10 @@ struct SessionOptions {
   // Weights in system memory may be copied to a card for each large step of a prompt, where that is
   // said to be faster.
   bool stream_weights = true;
+  // Counts which experts a mixture's tokens choose, for hot experts, and adds that to what is in
+  // this folder when the session ends (schedule/expert_use.h). "": counts nothing. Where the ids of
+  // the chosen are not in the host's memory, prompts and one of 16 other steps are counted.
+  std::string expert_use_folder;
   // When a device is lost while others are left: loads the model on those, computes the text again
   // and goes on; while a model is loaded too. Otherwise that returns kUnavailable.
   bool recover = true;
@@ -60,10 +65,18 @@ struct LoadOptions {
   int threads = 0;                // 0: one for each core the process may use
   std::string cpu_isa;            // instruction set of the device cpu; "": the fastest there is
   bool writable_weights = false;  // for Model::Overwrite; they are copied into memory
+  // Weights that a device uses where they lie in the file are copied into memory after all where
+  // another arrangement makes it faster, and that much memory is free.
+  bool repack = true;
   // For several devices: what is to go where, and the sessions to keep room for.
   schedule::Control control;
   schedule::Prefer prefer = schedule::Prefer::kGenerate;
   SessionOptions expected;
+  // How often each expert is used: those used most may be on a card without the others. Null: as
+  // sessions counted it into this folder. Where that is not known, and where weights are writable,
+  // a layer's experts stay together.
+  std::shared_ptr<const schedule::ExpertUse> expert_use;
+  std::string expert_use_folder;
   // By device, speeds to reckon with; empty: measured, once on a machine.
   std::vector<schedule::DeviceProfile> profiles;
   // Called from the loading thread with a line that the user should read.
@@ -88,6 +101,9 @@ class Model {
   const std::vector<std::unique_ptr<device::Device>>& devices() const { return devices_; }
   // What is on which of devices(). Memory and times are predicted only where there are several.
   const schedule::Placement& placement() const { return placement_; }
+  // What placement() knew of how often experts are used.
+  const schedule::ExpertUse& expert_use() const { return *expert_use_; }
+  const MadeWeights& made_weights() const { return made_weights_; }
 
   // The model's own template applied; kFailedPrecondition when the file carries none, and the
   // error of parsing it when it uses something unsupported.
@@ -123,6 +139,8 @@ class Model {
   std::unique_ptr<gguf::File> file_;
   std::vector<std::unique_ptr<device::Device>> devices_;
   schedule::Placement placement_;
+  std::shared_ptr<const schedule::ExpertUse> expert_use_;
+  MadeWeights made_weights_;
   LoadOptions load_options_;
   std::unique_ptr<model::Architecture> architecture_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;

@@ -65,13 +65,19 @@ absl::StatusOr<std::shared_ptr<Model>> Model::Load(const std::string& path,
 }
 
 absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
-  BANTAM_ASSIGN_OR_RETURN(Placing placing,
-                          Placing::Create(*architecture_, devices_, options, failing));
+  expert_use_ = options.expert_use;
+  if (expert_use_ == nullptr) {
+    expert_use_ = std::make_shared<schedule::ExpertUse>(
+        schedule::ReadExpertUse(options.expert_use_folder, schedule::ExpertUseKey(*file_)));
+  }
+  BANTAM_ASSIGN_OR_RETURN(
+      Placing placing, Placing::Create(*architecture_, devices_, *expert_use_, options, failing));
   while (weights_.size() < devices_.size()) {
     const int device = static_cast<int>(weights_.size());
-    auto reserved =
-        DeviceWeights::Reserve(*file_, placing.weight_graphs(), placing.placement(), device,
-                               *devices_[device], /*may_map=*/!options.writable_weights);
+    if (device == 0) made_weights_ = MadeWeights(*file_, placing.placement().hot);
+    auto reserved = DeviceWeights::Reserve(
+        *file_, made_weights_, placing.weight_graphs(), placing.placement(), device,
+        *devices_[device], {!options.writable_weights, options.repack, options.notice});
     if (reserved.ok()) {
       weights_.push_back(*std::move(reserved));
       continue;
@@ -99,7 +105,8 @@ absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
 
 absl::Status Model::Overwrite(absl::string_view name, std::span<const std::byte> data) {
   const gguf::TensorInfo* tensor = file_->FindTensor(name);
-  if (tensor != nullptr && (data.size() != tensor->data.size() || mapped_bytes() > 0)) {
+  if (tensor != nullptr &&
+      (data.size() != tensor->data.size() || !load_options_.writable_weights)) {
     return absl::FailedPreconditionError(
         absl::StrCat(name, ": the model's weights are not writable, or of another size"));
   }

@@ -23,7 +23,6 @@ namespace {
 
 // Reckoned with where LoadOptions::expected does not say.
 constexpr int64_t kContext = 4096;
-constexpr int64_t kUbatch = 512, kCpuUbatch = 128;
 
 // The type that most bytes of weights have: speeds are measured with it.
 quant::Type MainType(const graph::Graph& graph) {
@@ -88,17 +87,16 @@ LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& n
 }
 
 absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
-                                        const DevicePtrs& devices, const LoadOptions& options,
-                                        int& failing) {
+                                        const DevicePtrs& devices,
+                                        const schedule::ExpertUse& expert_use,
+                                        const LoadOptions& options, int& failing) {
   Placing placing;
   const int64_t trained = architecture.config().context_length;
   SessionOptions expected = options.expected;
   expected.embeddings |= !architecture.config().has_logits;
   if (expected.context <= 0) expected.context = kContext;
   expected.context = std::min(expected.context, trained);
-  if (expected.ubatch <= 0) {
-    expected.ubatch = devices[0]->kind() == device::Kind::kCpu ? kCpuUbatch : kUbatch;
-  }
+  if (expected.ubatch <= 0) expected.ubatch = devices[0]->limits().ubatch;
   expected.ubatch = std::min(expected.ubatch, expected.context);
   const bool is_alone = devices.size() == 1;
   for (int64_t rows : is_alone ? std::vector<int64_t>{1} : ShapeClasses(expected.ubatch)) {
@@ -106,12 +104,12 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     placing.steps_.push_back(std::move(step));
   }
   // Some tensors are for short contexts, some for long ones (LongRoPE).
-  placing.weight_graphs_.push_back(placing.steps_.back());
+  placing.whole_weight_graphs_.push_back(placing.steps_.back());
   for (int64_t context : {int64_t{1}, trained}) {
     SessionOptions other = expected;
     other.context = context;
     BANTAM_ASSIGN_OR_RETURN(graph::Graph step, BuildStep(architecture, other, 1, 1));
-    placing.weight_graphs_.push_back(std::move(step));
+    placing.whole_weight_graphs_.push_back(std::move(step));
   }
   BANTAM_RETURN_IF_ERROR(schedule::CheckControl(options.control));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Grouping grouping,
@@ -126,6 +124,7 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   if (is_alone) {
     placing.placement_.groups = grouping.groups;
     placing.placement_.device.assign(grouping.groups.size(), 0);
+    placing.weight_graphs_ = placing.whole_weight_graphs_;
     return placing;
   }
   const quant::Type type = MainType(placing.steps_[0]);
@@ -175,6 +174,10 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
   // What comes to a card comes from the file.
   placing.request_.may_stream =
       expected.stream_weights && !expected.keep_matmul_inputs && !options.writable_weights;
+  // What is observed or overwritten is one tensor.
+  if (!expected.keep_matmul_inputs && !options.writable_weights && !expert_use.empty()) {
+    placing.request_.expert_use = &expert_use;
+  }
   uint64_t alignment = 1;
   for (const auto& device : devices) alignment = std::max(alignment, device->limits().alignment);
   placing.request_.input_bytes =
@@ -182,7 +185,17 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
                   alignment)
           .size;
   BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
+  BANTAM_RETURN_IF_ERROR(placing.SplitWeightGraphs());
   return placing;
+}
+
+absl::Status Placing::SplitWeightGraphs() {
+  weight_graphs_.clear();
+  for (const graph::Graph& whole : whole_weight_graphs_) {
+    BANTAM_ASSIGN_OR_RETURN(weight_graphs_.emplace_back(),
+                            schedule::SplitExperts(whole, placement_.hot));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& refusal) {
@@ -200,13 +213,16 @@ absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& re
   std::string moved;
   int count = 0;
   for (size_t g = 0; g < again->groups.size(); ++g) {
-    if (placement_.device[g] == again->device[g]) continue;
+    const int before = placement_.DeviceOf(again->groups[g]);
+    if (before == again->device[g]) continue;
     if (++count > 3) continue;
     absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(again->groups[g]),
                     " to ", profiles_[again->device[g]].name);
   }
   if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
+  if (count == 0) moved = "some of the hot experts";
   placement_ = *std::move(again);
+  BANTAM_RETURN_IF_ERROR(SplitWeightGraphs());
   return absl::StrCat(profile.name, " had no room for ", FormatByteSize(placed), ": moved ", moved);
 }
 

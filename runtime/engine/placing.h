@@ -26,10 +26,12 @@ LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& n
 // nothing to choose, and nothing is measured or predicted.
 class Placing {
  public:
-  // What it is given must outlive this. `failing` is set to a device that made it fail.
+  // What it is given must outlive this. `expert_use` as LoadOptions has it. `failing` is set to a
+  // device that made it fail.
   static absl::StatusOr<Placing> Create(const model::Architecture& architecture,
-                                        const DevicePtrs& devices, const LoadOptions& options,
-                                        int& failing);
+                                        const DevicePtrs& devices,
+                                        const schedule::ExpertUse& expert_use,
+                                        const LoadOptions& options, int& failing);
 
   const schedule::Placement& placement() const { return placement_; }
   // Together they use every weight that any step uses.
@@ -40,7 +42,11 @@ class Placing {
   absl::StatusOr<std::string> MakeRoom(int device, const absl::Status& refusal);
 
  private:
+  // After placement_ was chosen.
+  absl::Status SplitWeightGraphs();
+
   std::vector<graph::Graph> steps_;
+  std::vector<graph::Graph> whole_weight_graphs_;  // before experts are split
   std::vector<graph::Graph> weight_graphs_;
   std::vector<schedule::DeviceProfile> profiles_;
   schedule::PlacementRequest request_;

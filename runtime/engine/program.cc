@@ -57,12 +57,18 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       }
     }
     const Place& place = program->places_[part.device];
-    BANTAM_ASSIGN_OR_RETURN(segment.executable, place.device->Compile({graph,
-                                                                       partition.plans[part.device],
-                                                                       bindings,
-                                                                       {place.temp, 0},
-                                                                       part.first_node,
-                                                                       part.end_node}));
+    BANTAM_ASSIGN_OR_RETURN(segment.executable,
+                            place.device->Compile({graph,
+                                                   partition.plans[part.device],
+                                                   bindings,
+                                                   {place.temp, 0},
+                                                   part.first_node,
+                                                   part.end_node,
+                                                   {place.temp, place.scratch_offset},
+                                                   place.scratch_bytes}));
+    BANTAM_ASSIGN_OR_RETURN(const device::Scratch scratch,
+                            schedule::SegmentScratch(partition, part, *place.device));
+    segment.own_bytes = scratch.own;
     if (!segment.loads.empty()) {
       program->units_.push_back(static_cast<int>(program->segments_.size()));
     }
@@ -208,6 +214,14 @@ absl::Status Program::Run() {
 uint64_t Program::scratch_bytes() const {
   uint64_t bytes = staging_.size();
   for (const Segment& segment : segments_) bytes += segment.executable->scratch_bytes();
+  return bytes;
+}
+
+uint64_t Program::own_bytes(int device) const {
+  uint64_t bytes = 0;
+  for (const Segment& segment : segments_) {
+    if (segment.device == device) bytes += segment.own_bytes;
+  }
   return bytes;
 }
 

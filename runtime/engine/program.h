@@ -25,6 +25,8 @@ class Program {
     device::Device* device = nullptr;
     device::Stream* stream = nullptr;
     device::Buffer* temp = nullptr;  // at least as large as the partition's plan for the device
+    // Where in it the scratch of compiled segments is, which share it.
+    uint64_t scratch_offset = 0, scratch_bytes = 0;
   };
   // `bind` gives what a weight, input or state is bound to on a device.
   using Bind = absl::FunctionRef<absl::StatusOr<device::Binding>(const graph::Value&, int device)>;
@@ -57,6 +59,8 @@ class Program {
   absl::Status RunSegment(int segment);
 
   uint64_t scratch_bytes() const;
+  // What the segments of a device keep there for themselves, as the device predicted it.
+  uint64_t own_bytes(int device) const;
   // As of device::Executable; of all segments.
   absl::Status StartProfile();
   std::vector<device::KernelTime> Profile() const;
@@ -80,6 +84,7 @@ class Program {
     int device = 0;
     std::vector<Load> loads;
     std::vector<Copy> copies;  // before it runs
+    uint64_t own_bytes = 0;
     std::unique_ptr<device::Executable> executable;
   };
 

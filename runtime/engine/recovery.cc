@@ -63,6 +63,7 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   registrations.clear();
   for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
   for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
+  for (std::vector<TempRoom>* of_temps : {&rooms, &all_rooms, &verify_rooms}) of_temps->clear();
   kv.clear();
   streams.clear();
   alignments.clear();

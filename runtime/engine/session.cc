@@ -77,7 +77,31 @@ absl::Status Session::Impl::Finish(const absl::Status& status, std::span<const T
 absl::Status Session::Impl::RunStep(Step& step, std::span<const TokenId> added) {
   absl::Status status = WriteInputs(step.rows, step.output_rows, added, inputs);
   if (status.ok()) status = step.program->Run();
+  if (status.ok()) status = CountExperts(step, static_cast<int64_t>(added.size()));
   return Finish(status, added);
+}
+
+absl::Status Session::Impl::CountExperts(const Step& step, int64_t tokens) {
+  constexpr int64_t kManyTokens = 16, kSampled = 16;
+  const bool is_near =
+      std::all_of(step.routed.begin(), step.routed.end(), [&](const Step::Routed& routed) {
+        return !(*step.temps)[routed.ids.device]->host().empty();
+      });
+  if (step.routed.empty()) return absl::OkStatus();
+  if (!is_near && tokens < kManyTokens && ++steps_not_counted % kSampled != 0) {
+    return absl::OkStatus();
+  }
+  for (const Step::Routed& routed : step.routed) {
+    std::vector<double>& counts = expert_use.counts[routed.layer];
+    const auto ids =
+        std::span(chosen).first(static_cast<size_t>(routed.chosen * std::min(tokens, routed.rows)));
+    BANTAM_RETURN_IF_ERROR(
+        (*step.temps)[routed.ids.device]->Download(routed.ids.offset, std::as_writable_bytes(ids)));
+    for (const int32_t id : ids) {
+      if (id >= 0 && id < std::ssize(counts)) counts[id] += 1;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Session::Impl::RunTwoAtATime(std::span<const TokenId> added, int64_t count) {
@@ -90,6 +114,8 @@ absl::Status Session::Impl::RunTwoAtATime(std::span<const TokenId> added, int64_
   const absl::Status status =
       RunInPipeline({steps.back().program.get(), second.program.get()}, count, prepare);
   computed = before;
+  // What the last of its steps left; a sample of the prompt.
+  if (status.ok()) BANTAM_RETURN_IF_ERROR(CountExperts(steps.back(), rows));
   return Finish(status, added.first(count * rows));
 }
 
@@ -158,7 +184,11 @@ absl::Status Session::Impl::ReadLogits(const Step& step, const Buffers& temps, i
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Session::~Session() = default;
+Session::~Session() {
+  if (impl_->expert_use.empty()) return;
+  schedule::AddExpertUse(impl_->options.expert_use_folder,
+                         schedule::ExpertUseKey(impl_->model->file()), impl_->expert_use);
+}
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Model> model,
                                                          const SessionOptions& options) {
@@ -220,8 +250,8 @@ absl::Status Session::Impl::DecodeOnce(std::span<const TokenId> added, LogitsMod
                           count, options.ubatch));
     }
     if (all_steps.empty()) {
-      BANTAM_RETURN_IF_ERROR(
-          CompileAll(all_steps, ShapeClasses(options.ubatch), /*all_rows=*/true, all_temp));
+      BANTAM_RETURN_IF_ERROR(CompileAll(all_steps, ShapeClasses(options.ubatch), /*all_rows=*/true,
+                                        all_temp, all_rooms));
     }
     for (Step& step : all_steps) {
       if (step.rows < count) continue;
@@ -320,8 +350,16 @@ std::vector<schedule::DeviceMemory> Session::device_memory() const {
         if (buffer != nullptr) memory[d].streamed += buffer->size();
       }
     }
-    memory[d].compute =
-        size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) + size(s.verify_temp, d);
+    for (const auto* rooms : {&s.rooms, &s.second.rooms, &s.all_rooms, &s.verify_rooms}) {
+      if (d < rooms->size()) memory[d].scratch += (*rooms)[d].scratch;
+    }
+    memory[d].compute = size(s.temp, d) + size(s.second.temp, d) + size(s.all_temp, d) +
+                        size(s.verify_temp, d) - memory[d].scratch;
+    const int device = static_cast<int>(d);
+    for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
+      for (const Step& step : *steps) memory[d].scratch += step.program->own_bytes(device);
+    }
+    if (s.second.program != nullptr) memory[d].scratch += s.second.program->own_bytes(device);
   }
   return memory;
 }
@@ -346,6 +384,10 @@ MemoryUse Session::memory() const {
   for (const schedule::DeviceMemory& memory : device_memory()) {
     use.kv_cache += memory.kv_cache;
     use.compute += memory.inputs + memory.compute + memory.streamed;
+  }
+  // Compiled steps count what is their own themselves.
+  for (const auto* rooms : {&s.rooms, &s.second.rooms, &s.all_rooms, &s.verify_rooms}) {
+    for (const TempRoom& room : *rooms) use.compute += room.scratch;
   }
   for (const std::vector<Step>* steps : {&s.steps, &s.all_steps, &s.verify_steps}) {
     for (const Step& step : *steps) use.compute += step.program->scratch_bytes();

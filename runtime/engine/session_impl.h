@@ -33,11 +33,23 @@ struct Step {
   Output logits;
   Output likeliest, largest_logits;        // with SessionOptions::likeliest: ids i32, f32
   std::vector<MatMulInput> matmul_inputs;  // where they were asked for
+  struct Routed {
+    int layer = 0;
+    Output ids;  // i32 {chosen, rows}
+    int64_t chosen = 0, rows = 0;
+  };
+  std::vector<Routed> routed;                                           // where experts are counted
+  const std::vector<std::unique_ptr<device::Buffer>>* temps = nullptr;  // by device
   std::unique_ptr<Program> program;
 };
 
 // Usually one for each device; null where nothing is on it.
 using Buffers = std::vector<std::unique_ptr<device::Buffer>>;
+
+// Of one device, for steps that take turns: their intermediate values and then their scratch.
+struct TempRoom {
+  uint64_t planned = 0, scratch = 0;
+};
 
 struct Session::Impl {
   std::shared_ptr<const Model> model;
@@ -55,6 +67,8 @@ struct Session::Impl {
   std::vector<Step> steps;      // one output row; by increasing rows
   std::vector<Step> all_steps;  // as many output rows as rows; made on first use
   Buffers verify_temp;
+  // Of temp, all_temp and verify_temp.
+  std::vector<TempRoom> rooms, all_rooms, verify_rooms;
   std::vector<Step> verify_steps;  // the same, [i] with i + 2 rows; made by Create
   InputLayout layout{0, 0, 0, 1};
   std::vector<std::byte> staging;  // the inputs up to kv_cells
@@ -63,6 +77,7 @@ struct Session::Impl {
   struct Lane {
     std::vector<std::unique_ptr<device::Stream>> streams;
     Buffers inputs, temp;
+    std::vector<TempRoom> rooms;
     std::unique_ptr<Program> program;
   } second;
   // For weights that come for a step (schedule/stream.h); both on one device.
@@ -78,6 +93,9 @@ struct Session::Impl {
   int64_t computed = 0;
   WindowRing ring;                 // of the layers with a window, if any
   std::vector<TokenId> moved;      // of Drop; as much room
+  schedule::ExpertUse expert_use;  // counted by this session
+  std::vector<int32_t> chosen;     // of one layer in one step
+  int64_t steps_not_counted = 0;
   const Step* observed = nullptr;  // the step of the last Decode with kAll
   int64_t observed_tokens = 0;
 
@@ -91,25 +109,29 @@ struct Session::Impl {
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
   absl::StatusOr<Buffers> NewInputs(const schedule::Partition& decode);
-  // `sizes` by device, of steps of up to `rows` tokens.
-  absl::StatusOr<Buffers> NewTemps(const std::vector<uint64_t>& sizes, int64_t rows);
+  // Makes `rooms`, by device, large enough for a step too.
+  absl::Status AddRoom(const schedule::Partition& partition, std::vector<TempRoom>& rooms);
+  // Of steps of up to `rows` tokens.
+  absl::StatusOr<Buffers> NewTemps(const std::vector<TempRoom>& rooms, int64_t rows);
   absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams() const;
   absl::Status AllocateSecond(const schedule::Partition& decode);
   absl::Status AllocateUnits();
   // Whether the largest step is given weights, or would be with all memory there is.
   bool Streams() const { return placement.streaming.In(options.ubatch); }
   absl::Status CompileAll(std::vector<Step>& into, const std::vector<int64_t>& row_counts,
-                          bool all_rows, Buffers& buffers);
+                          bool all_rows, Buffers& buffers, std::vector<TempRoom>& rooms_of);
   absl::StatusOr<std::unique_ptr<Program>> Compile(
       const schedule::Partition& partition,
       const std::vector<std::unique_ptr<device::Stream>>& with, const Buffers& from,
-      const Buffers& temps) const;
+      const Buffers& temps, const std::vector<TempRoom>& rooms) const;
   absl::StatusOr<device::Binding> Bind(const graph::Value& value, int device,
                                        const Buffers& from) const;
   // The inputs of a step that computes `added`, to every device.
   absl::Status WriteInputs(int64_t rows, int64_t output_rows, std::span<const TokenId> added,
                            const Buffers& to);
   absl::Status RunStep(Step& step, std::span<const TokenId> added);
+  // Which experts the first `tokens` of a step chose.
+  absl::Status CountExperts(const Step& step, int64_t tokens);
   // After steps that were to compute `added` ended with `status`, which it returns.
   absl::Status Finish(const absl::Status& status, std::span<const TokenId> added);
   // `count` of the largest steps.

@@ -14,8 +14,9 @@
 namespace bantam::engine {
 
 absl::StatusOr<schedule::Partition> Session::Impl::Build(int64_t rows, int64_t output_rows) const {
-  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph,
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph whole,
                           BuildStep(model->architecture(), options, rows, output_rows));
+  BANTAM_ASSIGN_OR_RETURN(const graph::Graph graph, schedule::SplitExperts(whole, placement.hot));
   if (graph.outputs().empty()) return absl::InternalError("the graph has no output");
   BANTAM_ASSIGN_OR_RETURN(const schedule::NodePlaces places,
                           schedule::PlacesInStep(graph, placement));
@@ -146,10 +147,11 @@ absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, i
 
 absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
     const schedule::Partition& partition, const std::vector<std::unique_ptr<device::Stream>>& with,
-    const Buffers& from, const Buffers& temps) const {
+    const Buffers& from, const Buffers& temps, const std::vector<TempRoom>& rooms) const {
   std::vector<Program::Place> places;
   for (size_t d = 0; d < temps.size(); ++d) {
-    places.push_back({&device(d), with[d].get(), temps[d].get()});
+    places.push_back(
+        {&device(d), with[d].get(), temps[d].get(), rooms[d].planned, rooms[d].scratch});
   }
   const auto bind = [&](const graph::Value& value, int device) {
     return Bind(value, device, from);
@@ -159,21 +161,42 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
     const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
     if (tensor != nullptr) return tensor->data;
+    const MadeWeights::Entry* made = model->made_weights().Find(weight.name);
+    // A table of slots: hot experts are never brought.
+    if (made != nullptr && made->pieces.size() == 1) return made->pieces[0];
     return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
   };
   return Program::Compile(partition, std::move(places), bind, units, options.trace);
 }
 
-absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<uint64_t>& sizes, int64_t rows) {
-  Buffers made(sizes.size());
-  for (size_t d = 0; d < sizes.size(); ++d) {
-    if (sizes[d] == 0) continue;
-    auto buffer = Allocate(d, sizes[d]);
+absl::Status Session::Impl::AddRoom(const schedule::Partition& partition,
+                                    std::vector<TempRoom>& rooms) {
+  rooms.resize(alignments.size());
+  for (size_t d = 0; d < rooms.size(); ++d) {
+    rooms[d].planned = std::max(
+        rooms[d].planned, AlignUp(static_cast<uint64_t>(partition.plans[d].size), alignments[d]));
+  }
+  for (const schedule::Segment& segment : partition.segments) {
+    const auto scratch = schedule::SegmentScratch(partition, segment, device(segment.device));
+    if (absl::IsUnavailable(scratch.status())) lost = segment.device;
+    BANTAM_RETURN_IF_ERROR(scratch.status());
+    TempRoom& room = rooms[segment.device];
+    room.scratch = std::max(room.scratch, scratch->shared);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<TempRoom>& rooms, int64_t rows) {
+  Buffers made(rooms.size());
+  for (size_t d = 0; d < rooms.size(); ++d) {
+    const uint64_t bytes = rooms[d].planned + rooms[d].scratch;
+    if (bytes == 0) continue;
+    auto buffer = Allocate(d, bytes);
     if (!buffer.ok()) {
       return Annotate(buffer.status(),
                       absl::StrFormat("a step of %d tokens needs %s for intermediate values; ask "
                                       "for a smaller ubatch",
-                                      rows, FormatByteSize(sizes[d])));
+                                      rows, FormatByteSize(bytes)));
     }
     made[d] = *std::move(buffer);
   }
@@ -192,9 +215,9 @@ absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewS
 
 absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
                                        const std::vector<int64_t>& row_counts, bool all_rows,
-                                       Buffers& buffers) {
+                                       Buffers& buffers, std::vector<TempRoom>& rooms_of) {
   std::vector<Step> made;
-  std::vector<uint64_t> sizes(alignments.size(), 0);
+  rooms_of.assign(alignments.size(), {});
   for (const int64_t rows : row_counts) {
     Step step;
     step.rows = rows;
@@ -212,17 +235,23 @@ absl::Status Session::Impl::CompileAll(std::vector<Step>& into,
       step.likeliest = output(1);
       step.largest_logits = output(2);
     }
-    for (size_t d = 0; d < sizes.size(); ++d) {
-      sizes[d] = std::max(sizes[d], static_cast<uint64_t>(step.partition.plans[d].size));
+    const size_t counted = options.expert_use_folder.empty() ? 0 : graph.outputs().size();
+    for (size_t i = 0; i < counted; ++i) {
+      const graph::Value& ids = graph.value(graph.outputs()[i]);
+      const int layer = RoutedLayer(graph, ids);
+      if (layer >= 0) step.routed.push_back({layer, output(i), ids.shape[0], ids.shape[1]});
     }
+    step.temps = &buffers;
+    BANTAM_RETURN_IF_ERROR(AddRoom(step.partition, rooms_of));
     if (options.keep_matmul_inputs && all_rows) {
       step.matmul_inputs = FindMatMulInputs(graph, step.partition.plans[0]);
     }
     made.push_back(std::move(step));
   }
-  BANTAM_ASSIGN_OR_RETURN(Buffers allocated, NewTemps(sizes, row_counts.back()));
+  BANTAM_ASSIGN_OR_RETURN(Buffers allocated, NewTemps(rooms_of, row_counts.back()));
   for (Step& step : made) {
-    BANTAM_ASSIGN_OR_RETURN(step.program, Compile(step.partition, streams, inputs, allocated));
+    BANTAM_ASSIGN_OR_RETURN(step.program,
+                            Compile(step.partition, streams, inputs, allocated, rooms_of));
     step.partition = {};
   }
   buffers = std::move(allocated);
@@ -240,10 +269,10 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
   BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
-  std::vector<uint64_t> sizes;
-  for (const auto& plan : partition.plans) sizes.push_back(static_cast<uint64_t>(plan.size));
-  BANTAM_ASSIGN_OR_RETURN(lane.temp, NewTemps(sizes, options.ubatch));
-  BANTAM_ASSIGN_OR_RETURN(lane.program, Compile(partition, lane.streams, lane.inputs, lane.temp));
+  BANTAM_RETURN_IF_ERROR(AddRoom(partition, lane.rooms));
+  BANTAM_ASSIGN_OR_RETURN(lane.temp, NewTemps(lane.rooms, options.ubatch));
+  BANTAM_ASSIGN_OR_RETURN(lane.program,
+                          Compile(partition, lane.streams, lane.inputs, lane.temp, lane.rooms));
   second = std::move(lane);
   return absl::OkStatus();
 }
@@ -298,11 +327,13 @@ absl::Status Session::Impl::AllocateAll() {
   BANTAM_RETURN_IF_ERROR(AllocateUnits());
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
-  BANTAM_RETURN_IF_ERROR(CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp));
+  BANTAM_RETURN_IF_ERROR(
+      CompileAll(steps, ShapeClasses(options.ubatch), /*all_rows=*/false, temp, rooms));
   if (options.verify_rows >= 2) {
     std::vector<int64_t> row_counts;
     for (int64_t rows = 2; rows <= options.verify_rows; ++rows) row_counts.push_back(rows);
-    BANTAM_RETURN_IF_ERROR(CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp));
+    BANTAM_RETURN_IF_ERROR(
+        CompileAll(verify_steps, row_counts, /*all_rows=*/true, verify_temp, verify_rooms));
   }
   const absl::Status status = AllocateSecond(decode);
   if (!absl::IsResourceExhausted(status)) return status;
@@ -342,6 +373,15 @@ absl::Status Session::Impl::Prepare() {
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
     if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
   }
+  int64_t most = 0;
+  for (const Step::Routed& routed : steps.back().routed) {
+    expert_use.counts.resize(std::max<size_t>(expert_use.counts.size(), routed.layer + 1));
+    const gguf::TensorInfo* router =
+        model->file().FindTensor(absl::StrCat("blk.", routed.layer, ".ffn_gate_inp.weight"));
+    if (router != nullptr) expert_use.counts[routed.layer].resize(router->shape[1]);
+    most = std::max(most, routed.chosen * options.ubatch);
+  }
+  chosen.resize(most);
   if (options.likeliest) {
     likeliest.reserve(options.ubatch);
     largest_logits.reserve(options.ubatch);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "runtime/base/align.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/input_layout.h"
@@ -97,6 +99,17 @@ int64_t WindowCells(const model::Config& config, const SessionOptions& options) 
   return std::min<int64_t>(options.context, AlignUp(cells, kBlock));
 }
 
+int RoutedLayer(const graph::Graph& graph, const graph::Value& ids) {
+  int layer = -1;
+  absl::string_view name = ids.name;
+  if (ids.producer == graph::kNone || graph.nodes()[ids.producer].op != graph::Op::kTopK ||
+      !absl::ConsumePrefix(&name, "blk.") || !absl::ConsumeSuffix(&name, ".experts") ||
+      !absl::SimpleAtoi(name, &layer)) {
+    return -1;
+  }
+  return layer;
+}
+
 absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
                                        const SessionOptions& options, int64_t rows,
                                        int64_t output_rows) {
@@ -115,6 +128,11 @@ absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
     built.AddOutput(ids);
     built.AddOutput(built.Add(graph::Op::kGatherElements, {logits, ids}, "largest_logits"));
     BANTAM_RETURN_IF_ERROR(graph::Infer(built));
+  }
+  if (!options.expert_use_folder.empty()) {
+    for (const graph::Node& node : built.nodes()) {
+      if (RoutedLayer(built, built.value(node.output)) >= 0) built.AddOutput(node.output);
+    }
   }
   if (options.optimize_graph) {
     BANTAM_ASSIGN_OR_RETURN(built, graph::Optimize(built));

@@ -32,6 +32,9 @@ int64_t LongestWindow(const model::Config& config);
 // as CheckOptions leaves them; 0 where no layer has a window.
 int64_t WindowCells(const model::Config& config, const SessionOptions& options);
 
+// The layer whose router chose these ids, an output of a step that counts experts; else -1.
+int RoutedLayer(const graph::Graph& graph, const graph::Value& ids);
+
 // The graph of one of them.
 absl::StatusOr<graph::Graph> BuildStep(const model::Architecture& architecture,
                                        const SessionOptions& options, int64_t rows,

@@ -4,9 +4,10 @@
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/base/align.h"
+#include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 #include "runtime/schedule/placement.h"
 
@@ -14,52 +15,86 @@ namespace bantam::engine {
 
 namespace {
 
-// Names, in order of first use.
-absl::StatusOr<std::vector<std::string>> NamesOn(int device_index, const device::Device& device,
-                                                 std::span<const graph::Graph> graphs,
-                                                 const schedule::Placement& placement) {
+struct Used {
+  std::string name;
+  bool repacks;  // all graphs that use it would gain
+};
+
+// In order of first use.
+absl::StatusOr<std::vector<Used>> WeightsOn(int device_index, device::Device& device,
+                                            std::span<const graph::Graph> graphs,
+                                            const schedule::Placement& placement) {
   schedule::DeviceProfile profile;
   profile.alignment = device.limits().alignment;
   profile.device = &device;
-  std::vector<std::string> names;
-  absl::flat_hash_set<std::string> known;
+  std::vector<Used> weights;
+  absl::flat_hash_map<std::string, size_t> known;
   for (const graph::Graph& graph : graphs) {
     BANTAM_ASSIGN_OR_RETURN(const std::vector<int> of_node,
                             schedule::DevicesOfNodes(graph, placement));
     for (const auto& place :
          schedule::LayOutWeights(graph, of_node, device_index, profile).places) {
       const std::string& name = graph.value(place.weight).name;
-      if (known.insert(name).second) names.push_back(name);
+      const auto [found, is_new] = known.try_emplace(name, weights.size());
+      if (is_new) weights.push_back({name, true});
+      weights[found->second].repacks &= device.Repacks(graph, place.weight);
     }
   }
-  return names;
+  return weights;
+}
+
+// What cannot be had back when it runs short: text, the KV cache and other programs want some too.
+bool HasRoomFor(uint64_t bytes, const device::Device& device) {
+  return bytes <= device.memory().free / 4 * 3;
 }
 
 }  // namespace
 
 absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
+                                                     const MadeWeights& made,
                                                      std::span<const graph::Graph> graphs,
                                                      const schedule::Placement& placement,
                                                      int device_index, device::Device& device,
-                                                     bool may_map) {
-  BANTAM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          NamesOn(device_index, device, graphs, placement));
+                                                     const WeightOptions& options) {
+  BANTAM_ASSIGN_OR_RETURN(std::vector<Used> used,
+                          WeightsOn(device_index, device, graphs, placement));
   DeviceWeights weights;
+  weights.file_ = &file;
   weights.device_ = &device;
   const device::Limits limits = device.limits();
   std::vector<uint64_t> sizes;  // of the buffers to allocate
-  for (const std::string& name : names) {
+  uint64_t repacked = 0;
+  for (Used& weight : used) {
+    const gguf::TensorInfo* tensor = file.FindTensor(weight.name);
+    weight.repacks &= options.map && options.repack;
+    if (!weight.repacks) continue;
+    if (const MadeWeights::Entry* entry = made.Find(weight.name); tensor == nullptr && entry) {
+      repacked += device.PackedBytes(entry->type, entry->shape);
+    } else if (tensor != nullptr) {
+      repacked += tensor->data.size();
+    }
+  }
+  const bool has_room = HasRoomFor(repacked, device);
+  if (!has_room && options.notice) {
+    options.notice(absl::StrCat("weights stay as they lie in the file, which is slower: to repack ",
+                                FormatByteSize(repacked), " takes more than three quarters of the ",
+                                FormatByteSize(device.memory().free), " of memory that are free"));
+  }
+  for (const auto& [name, would_repack] : used) {
+    const bool repack = would_repack && has_room;
     const gguf::TensorInfo* tensor = file.FindTensor(name);
-    if (tensor == nullptr) {
+    const MadeWeights::Entry* entry = tensor == nullptr ? made.Find(name) : nullptr;
+    if (tensor == nullptr && entry == nullptr) {
       return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
-    const uint64_t packed = device.PackedBytes(tensor->type, tensor->shape);
-    if (may_map && packed == tensor->data.size()) {
+    const uint64_t packed = tensor != nullptr ? device.PackedBytes(tensor->type, tensor->shape)
+                                              : device.PackedBytes(entry->type, entry->shape);
+    if (options.map && !repack && tensor != nullptr && packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
         weights.mapped_ += packed;
-        weights.bindings_[tensor->name] = {wrapped->get(), 0};
+        weights.bindings_[name] = {wrapped->get(), 0};
         weights.buffers_.push_back(*std::move(wrapped));
         continue;
       }
@@ -67,7 +102,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
     }
     const uint64_t room = AlignUp(packed, limits.alignment);
     if (sizes.empty() || sizes.back() + room > limits.max_allocation) sizes.push_back(0);
-    weights.copies_.push_back({tensor, sizes.size() - 1, sizes.back()});
+    weights.copies_.push_back({name, tensor, entry, repack, sizes.size() - 1, sizes.back()});
     sizes.back() += room;
   }
   const size_t first = weights.buffers_.size();
@@ -84,11 +119,15 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
 absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) {
   for (const Copy& copy : copies_) {
     const device::Binding where{buffers_[copy.buffer].get(), copy.offset};
-    BANTAM_RETURN_IF_ERROR(Annotate(
-        device_->LoadWeight(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where),
-        copy.tensor->name));
-    bindings_[copy.tensor->name] = where;
-    progress(copy.tensor->data.size());
+    const auto load = copy.repack ? &device::Device::Repack : &device::Device::LoadWeight;
+    const absl::Status loaded =
+        copy.tensor != nullptr
+            ? (device_->*load)(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where)
+            : (device_->*load)(copy.made->type, copy.made->shape, copy.made->Joined(), where);
+    BANTAM_RETURN_IF_ERROR(Annotate(loaded, copy.name));
+    if (copy.tensor != nullptr) file_->Release(*copy.tensor);
+    bindings_[copy.name] = where;
+    progress(copy.tensor != nullptr ? copy.tensor->data.size() : 0);
   }
   return absl::OkStatus();
 }

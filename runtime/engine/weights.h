@@ -11,23 +11,30 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "runtime/device/device.h"
+#include "runtime/engine/made_weights.h"
 #include "runtime/gguf/file.h"
 #include "runtime/graph/graph.h"
 #include "runtime/schedule/placement.h"
 
 namespace bantam::engine {
 
+struct WeightOptions {
+  bool map = true;     // what a device can use as it lies in the file stays there
+  bool repack = true;  // but for what programs are faster with otherwise, if there is memory for it
+  // Called with a line that the user should read.
+  std::function<void(absl::string_view)> notice;
+};
+
 class DeviceWeights {
  public:
   // Reserves room for the weights that `graphs` use on the device of that index by `placement`,
-  // copying nothing yet. Weights that the device can use as they lie in the file stay mapped, if
-  // they may. kResourceExhausted when the device has too little memory. File and device must
-  // outlive this.
-  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file,
+  // copying nothing yet. kResourceExhausted when the device has too little memory. `file`, `made`
+  // and `device` must outlive this.
+  static absl::StatusOr<DeviceWeights> Reserve(const gguf::File& file, const MadeWeights& made,
                                                std::span<const graph::Graph> graphs,
                                                const schedule::Placement& placement,
                                                int device_index, device::Device& device,
-                                               bool may_map);
+                                               const WeightOptions& options);
   // `progress` gets the bytes of each tensor copied.
   absl::Status Fill(const std::function<void(uint64_t)>& progress);
 
@@ -41,14 +48,18 @@ class DeviceWeights {
 
  private:
   struct Copy {
-    const gguf::TensorInfo* tensor;
+    std::string name;
+    const gguf::TensorInfo* tensor;  // of the file, or
+    const MadeWeights::Entry* made;  // made of it
+    bool repack;
     size_t buffer;
     uint64_t offset;
   };
 
+  const gguf::File* file_ = nullptr;
   device::Device* device_ = nullptr;
   std::vector<std::unique_ptr<device::Buffer>> buffers_;
-  absl::flat_hash_map<absl::string_view, device::Binding> bindings_;  // by tensor name
+  absl::flat_hash_map<std::string, device::Binding> bindings_;  // by name
   std::vector<Copy> copies_;
   uint64_t allocated_ = 0;
   uint64_t mapped_ = 0;

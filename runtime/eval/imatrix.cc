@@ -4,12 +4,20 @@
 #include <cmath>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
 #include "runtime/base/status.h"
 
 namespace bantam::eval {
 
 using engine::LogitsMode;
 using tokenizer::TokenId;
+
+namespace {
+
+constexpr int kMostLayers = 1 << 16;
+
+}  // namespace
 
 quant::Importance ImportanceOf(const Imatrix& imatrix) {
   quant::Importance importance;
@@ -23,6 +31,30 @@ quant::Importance ImportanceOf(const Imatrix& imatrix) {
     }
   }
   return importance;
+}
+
+absl::StatusOr<schedule::ExpertUse> ExpertUseOf(const Imatrix& imatrix) {
+  schedule::ExpertUse use;
+  bool differs = false;
+  for (const auto& [name, entry] : imatrix.entries) {
+    absl::string_view rest = name;
+    int layer = -1;
+    if (entry.counts.size() < 2 || !absl::ConsumePrefix(&rest, "blk.") ||
+        !absl::ConsumeSuffix(&rest, ".ffn_down_exps.weight") || !absl::SimpleAtoi(rest, &layer) ||
+        layer < 0 || layer > kMostLayers) {
+      continue;
+    }
+    if (layer >= std::ssize(use.counts)) use.counts.resize(layer + 1);
+    use.counts[layer].assign(entry.counts.begin(), entry.counts.end());
+    differs |= std::any_of(entry.counts.begin(), entry.counts.end(),
+                           [&](int64_t count) { return count != entry.counts[0]; });
+  }
+  if (differs) return use;
+  return absl::InvalidArgumentError(
+      use.counts.empty()
+          ? "this importance matrix says nothing of experts"
+          : "this importance matrix does not say how often each expert was used: its form, of "
+            "before 2025, cannot");
 }
 
 absl::StatusOr<Imatrix> CollectImatrix(engine::Session& session, const Windows& windows,

@@ -12,6 +12,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/eval/windows.h"
 #include "runtime/quant/importance.h"
+#include "runtime/schedule/expert_use.h"
 
 namespace bantam::eval {
 
@@ -32,6 +33,10 @@ struct Imatrix {
 
 // The mean squares. An expert that the text never reached gets ones.
 quant::Importance ImportanceOf(const Imatrix& imatrix);
+
+// How often each expert was reached. kInvalidArgument where it does not say: it is of a model
+// without experts, or of the binary form, which lost that.
+absl::StatusOr<schedule::ExpertUse> ExpertUseOf(const Imatrix& imatrix);
 
 struct ImatrixOptions {
   bool output = false;  // the output head too, not only the layers

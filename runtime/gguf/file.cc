@@ -123,4 +123,9 @@ const TensorInfo* File::FindTensor(absl::string_view name) const {
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
 }
 
+void File::Release(const TensorInfo& tensor) const {
+  const auto part = static_cast<size_t>(tensor.part);
+  if (part < mappings_.size()) mappings_[part]->Release(tensor.data);
+}
+
 }  // namespace bantam::gguf

@@ -108,6 +108,8 @@ class File {
   // hold any bytes.
   const MetaValue* Find(absl::string_view key) const;
   const TensorInfo* FindTensor(absl::string_view name) const;
+  // Lets go of the memory a tensor's data takes, until it is read again; where the file is mapped.
+  void Release(const TensorInfo& tensor) const;
 
   // Typed look-ups. kNotFound when absent, kInvalidArgument when of another type or out of range.
   // GetUint takes any integer type that holds a non-negative value; GetFloat any number. A bool is

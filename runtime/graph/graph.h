@@ -99,8 +99,8 @@ enum class Op : uint8_t {
   // blocks. Infer replaces the strides of dimensions of size 1, so that IsContiguous is exact.
   kView,
   kTransfer,  // (x) -> a contiguous copy on another device
-  // (x {k, n}, ids i32 {m, n}) -> {m, n}: out[i, j] = x[ids[i, j], j]. An id outside [0, k) gives
-  // 0.
+  // (x f32 or i32 {k, n}, ids i32 {m, n}) -> x's type {m, n}: out[i, j] = x[ids[i, j], j]. An id
+  // outside [0, k) gives 0.
   kGatherElements,
 };
 inline constexpr int kOpCount = static_cast<int>(Op::kGatherElements) + 1;

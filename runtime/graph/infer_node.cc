@@ -18,7 +18,7 @@ constexpr int64_t kMaxBytes = int64_t{1} << 56;
 
 constexpr int64_t kAny = kAnySize;
 
-enum class TypeRule { kAny, kF32, kI32, kCache };
+enum class TypeRule { kAny, kF32, kI32, kF32OrI32, kCache };
 
 bool Matches(TypeRule rule, quant::Type type) {
   switch (rule) {
@@ -28,6 +28,8 @@ bool Matches(TypeRule rule, quant::Type type) {
       return type == quant::Type::kF32;
     case TypeRule::kI32:
       return type == quant::Type::kI32;
+    case TypeRule::kF32OrI32:
+      return type == quant::Type::kF32 || type == quant::Type::kI32;
     case TypeRule::kCache:
       return type == quant::Type::kF32 || type == quant::Type::kF16 ||
              quant::Traits(type).is_quantized;
@@ -43,6 +45,8 @@ absl::string_view RuleText(TypeRule rule) {
       return "f32";
     case TypeRule::kI32:
       return "i32";
+    case TypeRule::kF32OrI32:
+      return "f32 or i32";
     case TypeRule::kCache:
       return "f32, f16 or a quantized type";
   }
@@ -510,9 +514,9 @@ absl::Status NodeInference::Transfer() {
 absl::Status NodeInference::GatherElements() {
   BANTAM_RETURN_IF_ERROR(InputCount(2, 2));
   BANTAM_RETURN_IF_ERROR(Get<std::monostate>().status());
-  BANTAM_RETURN_IF_ERROR(Expect(0, "x", TypeRule::kF32, {kAny, kAny, 1, 1}));
+  BANTAM_RETURN_IF_ERROR(Expect(0, "x", TypeRule::kF32OrI32, {kAny, kAny, 1, 1}));
   BANTAM_RETURN_IF_ERROR(Expect(1, "ids", TypeRule::kI32, {kAny, input(0).shape[1], 1, 1}));
-  return SetOutput(quant::Type::kF32, input(1).shape);
+  return SetOutput(input(0).type, input(1).shape);
 }
 
 }  // namespace

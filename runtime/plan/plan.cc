@@ -50,8 +50,10 @@ class Made {
 
   uint64_t bytes() const { return bytes_; }
 
+  // `expert_use` may be null.
   absl::StatusOr<schedule::Placement> Place(const Machine& machine, int64_t context, int64_t ubatch,
-                                            bool may_stream = false) const {
+                                            bool may_stream = false,
+                                            const schedule::ExpertUse* expert_use = nullptr) const {
     engine::SessionOptions options{.context = context, .ubatch = std::min(ubatch, context)};
     options.embeddings = !architecture_->config().has_logits;
     // Steps of in-between sizes take less than the largest.
@@ -66,6 +68,7 @@ class Made {
     schedule::PlacementRequest request{.steps = steps, .depth = std::min(context, kDepth)};
     request.two_in_flight = engine::TwoStepsInFlight(options);
     request.may_stream = may_stream;
+    request.expert_use = expert_use;
     const int64_t windows = engine::WindowCells(architecture_->config(), options);
     request.input_bytes = engine::InputLayout(options.ubatch, context, windows, alignment).size;
     return schedule::Place(request, machine.devices);
@@ -154,15 +157,16 @@ void Recommend(const Machine& machine, Plan& plan) {
 }
 
 absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, double elements,
-                            const Machine& machine, int64_t ubatch, const Plan& plan) {
+                            const Machine& machine, int64_t ubatch,
+                            const schedule::ExpertUse* expert_use, const Plan& plan) {
   Row row;
   row.recipe = recipe;
   BANTAM_ASSIGN_OR_RETURN(const Made made, Made::By(recipe, file));
   row.weights = made.bytes();
   row.bits_per_weight = static_cast<double>(row.weights) * 8 / elements;
   row.divergence = ExpectedDivergence(recipe, row.bits_per_weight, elements);
-  BANTAM_ASSIGN_OR_RETURN(row.placement,
-                          made.Place(machine, plan.context, ubatch, /*may_stream=*/true));
+  BANTAM_ASSIGN_OR_RETURN(
+      row.placement, made.Place(machine, plan.context, ubatch, /*may_stream=*/true, expert_use));
   row.fits = Fits(row.placement, machine);
   row.total = Total(row.placement);
   const int host = static_cast<int>(machine.devices.size()) - 1;
@@ -234,8 +238,13 @@ absl::StatusOr<Plan> MakePlan(const gguf::File& file, const Request& request) {
   }
   std::vector<std::string> recipes = request.recipes;
   if (recipes.empty()) recipes.assign(std::begin(kRecipes), std::end(kRecipes));
+  const schedule::ExpertUse use = schedule::ReadExpertUse(
+      request.expert_use_folder,
+      request.expert_use_folder.empty() ? "" : schedule::ExpertUseKey(file));
+  const schedule::ExpertUse* expert_use = use.empty() ? nullptr : &use;
   for (const std::string& recipe : recipes) {
-    BANTAM_ASSIGN_OR_RETURN(Row row, MakeRow(recipe, file, elements, machine, ubatch, plan));
+    BANTAM_ASSIGN_OR_RETURN(Row row,
+                            MakeRow(recipe, file, elements, machine, ubatch, expert_use, plan));
     plan.rows.push_back(std::move(row));
   }
   Recommend(machine, plan);

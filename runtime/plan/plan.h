@@ -32,6 +32,8 @@ struct Request {
   int64_t ubatch = 0;   // 0: as the engine chooses, 512 with a card and 128 without
   // By name, the largest first; empty: the usual ones.
   std::vector<std::string> recipes;
+  // Where it is kept how often a model's experts are used (schedule/expert_use.h); "": not known.
+  std::string expert_use_folder;
 };
 
 struct Row {

@@ -148,7 +148,10 @@ absl::Status Compile(device::Device& device, const Graph& step, const Grouping& 
       // Zeros are numbers in every type, but memory that was never written may not exist.
       if (is_weight) {
         const std::vector<std::byte> zeros(bytes, std::byte{0});
-        BANTAM_RETURN_IF_ERROR(device.LoadWeight(value.type, value.shape, zeros, bindings[root]));
+        BANTAM_RETURN_IF_ERROR(
+            device.Repacks(g, root)
+                ? device.Repack(value.type, value.shape, zeros, bindings[root])
+                : device.LoadWeight(value.type, value.shape, zeros, bindings[root]));
       } else if (value.type == quant::Type::kI32) {
         const bool chooses = node.op == Op::kMatMulExpert && id == node.inputs[2];
         const int64_t experts = chooses ? g.value(node.inputs[0]).shape[2] : 0;

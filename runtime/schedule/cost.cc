@@ -83,6 +83,12 @@ double NodeSeconds(const Graph& graph, const Node& node, int64_t depth,
          std::max(work.bytes / profile.bandwidth, work.operations / profile.operations);
 }
 
+bool IsBoundByMemory(const Graph& graph, const Node& node, int64_t depth,
+                     const DeviceProfile& profile) {
+  const Work work = WorkOf(graph, node, depth);
+  return work.bytes / profile.bandwidth >= work.operations / profile.operations;
+}
+
 int64_t RowsOf(const Graph& graph) {
   const ValueId tokens = graph.Find(model::kInputTokens);
   return tokens == graph::kNone ? 1 : graph.value(tokens).shape[0];

@@ -28,8 +28,9 @@ struct DeviceProfile {
   // By GroupKey, the seconds that groups were measured to take (calibrate.h). They go before what
   // the speeds above say.
   std::map<std::string, double> measured;
-  // For what it supports and how it packs weights; null: everything, as in the file.
-  const device::Device* device = nullptr;
+  // For what it supports, how it packs weights and what scratch it needs; null: everything, as in
+  // the file, and none.
+  device::Device* device = nullptr;
 
   uint64_t PackedBytes(const graph::Value& weight) const;
 };
@@ -37,6 +38,9 @@ struct DeviceProfile {
 // Of one node of an inferred graph. `depth`: tokens in the KV cache, at most what it holds.
 double NodeSeconds(const graph::Graph& graph, const graph::Node& node, int64_t depth,
                    const DeviceProfile& profile);
+// Whether that is the time of moving bytes rather than of computing.
+bool IsBoundByMemory(const graph::Graph& graph, const graph::Node& node, int64_t depth,
+                     const DeviceProfile& profile);
 // The tokens of a step.
 int64_t RowsOf(const graph::Graph& graph);
 // Tokens in the KV cache during a step of `rows`, where a prompt of `depth` tokens is read in such

@@ -39,6 +39,7 @@ bool StartsWithAny(absl::string_view name, std::initializer_list<absl::string_vi
 std::optional<Group> GroupOfWeight(absl::string_view name, graph::Op op) {
   const int layer = TakeLayer(name);
   if (layer >= 0) {
+    if (absl::StrContains(name, "_exps.hot")) return Group{Part::kHotExperts, layer};
     if (absl::StrContains(name, "_exps")) return Group{Part::kExperts, layer};
     if (StartsWithAny(name, {"ffn", "post_ffw", "exp_probs", "layer_out"})) {
       return Group{Part::kFeedForward, layer};
@@ -57,8 +58,8 @@ std::optional<Group> GroupOfWeight(absl::string_view name, graph::Op op) {
 }  // namespace
 
 absl::string_view PartName(Part part) {
-  static constexpr std::array<absl::string_view, 6> kNames = {
-      "embedding", "attention", "KV", "feed-forward", "experts", "output head"};
+  static constexpr std::array<absl::string_view, 7> kNames = {
+      "embedding", "attention", "KV", "feed-forward", "experts", "hot experts", "output head"};
   return kNames[static_cast<size_t>(part)];
 }
 
@@ -101,6 +102,14 @@ absl::StatusOr<Grouping> FindGroups(const Graph& graph) {
       }
     } else if (latest != graph::kNone) {
       index = result.of_node[latest];
+      // The sum of hot and cold experts.
+      for (ValueId id : node.inputs) {
+        const NodeId maker = graph.value(id).producer;
+        if (maker == graph::kNone || result.groups[index].part != Part::kExperts) continue;
+        if (result.groups[result.of_node[maker]].part == Part::kHotExperts) {
+          index = result.of_node[maker];
+        }
+      }
     } else if (result.groups.empty()) {
       result.groups.push_back(Group{Part::kEmbedding});
     }

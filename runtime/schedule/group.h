@@ -17,6 +17,7 @@ enum class Part : uint8_t {
   kKv,           // of a layer: its states (the KV cache), and the nodes that read and write them
   kFeedForward,  // of a layer: with norms, router and shared experts
   kExperts,      // of a layer: those a router chooses from
+  kHotExperts,   // of them some on another device (hot_experts.h)
   kOutput,       // the last norm and the output head
 };
 absl::string_view PartName(Part part);  // "attention"
@@ -37,7 +38,8 @@ struct Grouping {
 
 // By names as GGUF files have them ("blk.3.attn_q.weight") of what a node touches: a state decides
 // before a weight, and a node with neither follows the input that was produced last. A view stays
-// with what it shows. A weight belongs to each group that has a node that reads it.
+// with what it shows; where hot and cold experts are added up, that is with the hot ones. A weight
+// belongs to each group that has a node that reads it.
 // kInvalidArgument names a state that two groups touch. `graph` is inferred, optimised or not.
 absl::StatusOr<Grouping> FindGroups(const graph::Graph& graph);
 

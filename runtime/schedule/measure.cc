@@ -44,7 +44,9 @@ absl::StatusOr<double> TimeMatMuls(device::Device& device, quant::Type type, int
   {
     // Zeros are numbers in every type, but memory that was never written may not exist.
     const std::vector<std::byte> zeros(static_cast<size_t>(w.SpanBytes()), std::byte{0});
-    BANTAM_RETURN_IF_ERROR(device.LoadWeight(type, w.shape, zeros, {weights.get(), 0}));
+    BANTAM_RETURN_IF_ERROR(device.Repacks(g, weight)
+                               ? device.Repack(type, w.shape, zeros, {weights.get(), 0})
+                               : device.LoadWeight(type, w.shape, zeros, {weights.get(), 0}));
   }
   BANTAM_ASSIGN_OR_RETURN(const auto input,
                           device.Allocate(static_cast<uint64_t>(g.value(x).SpanBytes())));

@@ -161,4 +161,12 @@ absl::StatusOr<Partition> Split(const Graph& graph, const std::vector<int>& devi
   return result;
 }
 
+absl::StatusOr<device::Scratch> SegmentScratch(const Partition& partition, const Segment& segment,
+                                               device::Device& device) {
+  return device.PredictScratch({.graph = partition.graph,
+                                .plan = partition.plans[segment.device],
+                                .first_node = segment.first_node,
+                                .end_node = segment.end_node});
+}
+
 }  // namespace bantam::schedule

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/device/device.h"
 #include "runtime/graph/graph.h"
 #include "runtime/graph/memory_plan.h"
 
@@ -35,6 +36,10 @@ struct Partition {
 absl::StatusOr<Partition> Split(const graph::Graph& graph, const std::vector<int>& device_of_node,
                                 std::span<const uint64_t> alignments,
                                 const std::vector<int>& unit_of_node = {});
+
+// What a segment takes on its device beside what is planned.
+absl::StatusOr<device::Scratch> SegmentScratch(const Partition& partition, const Segment& segment,
+                                               device::Device& device);
 
 // Where weights lie in a buffer, in order of first use.
 struct WeightLayout {

@@ -9,7 +9,9 @@
 #include "absl/status/statusor.h"
 #include "runtime/graph/graph.h"
 #include "runtime/schedule/cost.h"
+#include "runtime/schedule/expert_use.h"
 #include "runtime/schedule/group.h"
+#include "runtime/schedule/hot_experts.h"
 #include "runtime/schedule/partition.h"
 #include "runtime/schedule/stream.h"
 
@@ -27,8 +29,9 @@ struct DeviceMemory {
   uint64_t kv_cache = 0;
   uint64_t inputs = 0;
   uint64_t compute = 0;   // intermediate values of the largest step
+  uint64_t scratch = 0;   // what compiled steps need besides (device::Scratch)
   uint64_t streamed = 0;  // two buffers for weights that come for a step (stream.h)
-  uint64_t total() const { return weights + kv_cache + inputs + compute + streamed; }
+  uint64_t total() const { return weights + kv_cache + inputs + compute + scratch + streamed; }
 };
 
 struct Placement {
@@ -41,6 +44,8 @@ struct Placement {
   double prompt_seconds = 0;
   int64_t prompt_rows = 0;  // its tokens
   Streaming streaming;      // of weights that `device` says are on the last device
+  // Layers whose experts are on two devices; `groups` are those of SplitExperts' graphs.
+  std::vector<HotExperts> hot;
 
   int DeviceOf(const Group& group) const;  // -1: no such group
 };
@@ -57,6 +62,10 @@ struct PlacementRequest {
   bool may_stream = false;
   // By group of the steps (FindGroups) and device: whether it may go there. Empty: anywhere.
   std::vector<std::vector<bool>> allowed;
+  // Where not null, experts that are used most may be on a card while the others of their layer are
+  // on the last device, if that is a processor. Without knowing the use nothing is gained by it
+  // that whole layers would not gain.
+  const ExpertUse* expert_use = nullptr;
 };
 
 // Where the weights of one device lie in its buffer.
@@ -64,7 +73,8 @@ struct PlacementRequest {
 WeightLayout LayOutWeights(const graph::Graph& graph, const std::vector<int>& device_of_node,
                            int device, const DeviceProfile& profile);
 
-// The devices that hold what a graph's nodes read. kInternal when the graph has a group that the
+// The devices that hold what a graph's nodes read; the graph is split as the placement says
+// (SplitExperts), here and below. kInternal when the graph has a group that the
 // placement lacks.
 absl::StatusOr<std::vector<int>> DevicesOfNodes(const graph::Graph& graph,
                                                 const Placement& placement);
@@ -85,5 +95,11 @@ absl::StatusOr<Placement> Evaluate(const PlacementRequest& request,
                                    std::span<const DeviceProfile> devices,
                                    std::vector<int> device_of_group,
                                    const Streaming& streaming = {});
+// The same with these experts apart, which needs `expert_use`. What is said of the experts of their
+// layers as a whole does not matter.
+absl::StatusOr<Placement> EvaluateSplit(const PlacementRequest& request,
+                                        std::span<const DeviceProfile> devices,
+                                        const std::vector<int>& device_of_group,
+                                        std::span<const HotExperts> hot);
 
 }  // namespace bantam::schedule

@@ -21,6 +21,23 @@ struct Arc {
   uint64_t bytes = 0;  // on `device`
 };
 
+int RoomOf(const Problem& problem, int device) {
+  return problem.room_of.empty() ? device : problem.room_of[device];
+}
+
+// `device` by item.
+double CrossingSeconds(const Problem::Crossing& crossing, const std::vector<int>& device) {
+  const int from = device[crossing.from];
+  double seconds = 0;
+  for (size_t i = 0; i < crossing.to.size(); ++i) {
+    const int to = device[crossing.to[i]];
+    const bool is_repeated = std::any_of(crossing.to.begin(), crossing.to.begin() + i,
+                                         [&](int other) { return device[other] == to; });
+    if (to != from && !is_repeated) seconds += crossing.seconds[from][to];
+  }
+  return seconds;
+}
+
 struct Label {
   double seconds = 0;
   std::vector<uint64_t> bytes;  // by limited device
@@ -34,6 +51,11 @@ class Solver {
   explicit Solver(const Problem& problem)
       : p_(problem), devices_(static_cast<int>(problem.capacity.size())) {
     for (int d = 0; d < devices_; ++d) {
+      const int room = RoomOf(p_, d);
+      if (room != d) {  // comes after the one whose room it takes
+        slot_.push_back(slot_[room]);
+        continue;
+      }
       slot_.push_back(p_.capacity[d] == kUnlimited ? -1 : static_cast<int>(limits_.size()));
       if (p_.capacity[d] != kUnlimited) limits_.push_back(p_.capacity[d]);
     }
@@ -113,18 +135,6 @@ class Solver {
       for (const auto& [state, index] : next) states[index] = state;
     }
     final_states_ = states.size();
-  }
-
-  static double CrossingSeconds(const Problem::Crossing& crossing, const std::vector<int>& device) {
-    const int from = device[crossing.from];
-    double seconds = 0;
-    for (size_t i = 0; i < crossing.to.size(); ++i) {
-      const int to = device[crossing.to[i]];
-      const bool is_repeated = std::any_of(crossing.to.begin(), crossing.to.begin() + i,
-                                           [&](int other) { return device[other] == to; });
-      if (to != from && !is_repeated) seconds += crossing.seconds[from][to];
-    }
-    return seconds;
   }
 
   // The least of time + price of bytes from each state of each layer to the end, for given prices;
@@ -216,7 +226,9 @@ class Solver {
   // make of that.
   void FillInTurn() {
     std::vector<int> order, unlimited;
-    for (int d = 0; d < devices_; ++d) (slot_[d] >= 0 ? order : unlimited).push_back(d);
+    for (int d = 0; d < devices_; ++d) {
+      if (RoomOf(p_, d) == d) (slot_[d] >= 0 ? order : unlimited).push_back(d);
+    }
     if (unlimited.empty() || order.size() > 4) return;
     const auto possible = [&](size_t i, int d) { return p_.items[i].seconds[d] != kImpossible; };
     do {
@@ -242,7 +254,7 @@ class Solver {
   bool IsWithinLimits(const std::vector<int>& device) const {
     const std::vector<uint64_t> bytes = BytesOf(p_, device);
     for (int d = 0; d < devices_; ++d) {
-      if (bytes[d] > p_.capacity[d]) return false;
+      if (RoomOf(p_, d) == d && bytes[d] > p_.capacity[d]) return false;
     }
     return true;
   }
@@ -397,25 +409,22 @@ double SecondsOf(const Problem& problem, const std::vector<int>& device) {
   double seconds = 0;
   for (size_t i = 0; i < device.size(); ++i) seconds += problem.items[i].seconds[device[i]];
   for (const Problem::Crossing& crossing : problem.crossings) {
-    const int from = device[crossing.from];
-    for (int d = 0; d < static_cast<int>(problem.capacity.size()); ++d) {
-      const bool is_read = std::any_of(crossing.to.begin(), crossing.to.end(),
-                                       [&](int item) { return device[item] == d; });
-      if (is_read && d != from) seconds += crossing.seconds[from][d];
-    }
+    seconds += CrossingSeconds(crossing, device);
   }
   return seconds;
 }
 
 std::vector<uint64_t> BytesOf(const Problem& problem, const std::vector<int>& device) {
   std::vector<uint64_t> bytes(problem.capacity.size(), 0);
-  for (size_t i = 0; i < device.size(); ++i) bytes[device[i]] += problem.items[i].bytes[device[i]];
+  for (size_t i = 0; i < device.size(); ++i) {
+    bytes[RoomOf(problem, device[i])] += problem.items[i].bytes[device[i]];
+  }
   for (const Problem::Shared& shared : problem.shared) {
     for (size_t d = 0; d < bytes.size(); ++d) {
       const bool is_there = std::any_of(shared.items.begin(), shared.items.end(), [&](int item) {
         return device[item] == static_cast<int>(d);
       });
-      if (is_there) bytes[d] += shared.bytes[d];
+      if (is_there) bytes[RoomOf(problem, static_cast<int>(d))] += shared.bytes[d];
     }
   }
   return bytes;

@@ -30,7 +30,10 @@ struct Problem {
   };
 
   std::vector<uint64_t> capacity;  // by device; bytes
-  std::vector<Item> items;         // in such an order that what crosses spans few of them
+  // By device the one whose capacity it takes; empty: each its own. (Of a device that stands for a
+  // part here and a part there.)
+  std::vector<int> room_of;
+  std::vector<Item> items;  // in such an order that what crosses spans few of them
   std::vector<Crossing> crossings;
   std::vector<Shared> shared;
 };
@@ -42,7 +45,7 @@ struct Solution {
       0;  // no placement takes less: equal to `seconds` where this one is proven the best
 };
 
-// What a placement costs and holds, by the definitions above.
+// What a placement costs and holds, by the definitions above; bytes by whose room they take.
 double SecondsOf(const Problem& problem, const std::vector<int>& device);
 std::vector<uint64_t> BytesOf(const Problem& problem, const std::vector<int>& device);
 

@@ -22,7 +22,8 @@ namespace bantam::bench {
 // The instruction sets of this machine.
 inline std::vector<std::string> InstructionSets() {
   std::vector<std::string> names;
-  for (const char* name : {"portable", "avx2", "avxvnni", "avx512vnni", "neon", "neoni8mm"}) {
+  for (const char* name :
+       {"portable", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neoni8mm"}) {
     if (device::OpenDevice("cpu", {.threads = 1, .cpu_isa = name}).ok()) names.push_back(name);
   }
   return names;

@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 // Programs are compiled against these layouts: a field may only be added at the end.
-static_assert(sizeof(void*) != 8 || sizeof(bantam_model_options) == 40);
+static_assert(sizeof(void*) != 8 || sizeof(bantam_model_options) == 48);
 static_assert(sizeof(void*) != 8 || sizeof(bantam_model_info) == 128);
 static_assert(sizeof(void*) != 8 || sizeof(bantam_session_options) == 48);
 static_assert(sizeof(void*) != 8 || sizeof(bantam_memory_use) == 32);

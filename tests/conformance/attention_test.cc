@@ -102,6 +102,52 @@ TEST_P(AttentionOps, LongCacheForOneQuery) {
   CheckAttention(GetParam(), {.heads = 8, .context = 5000, .kv_length = 4777, .type = Type::kF16});
 }
 
+// Decoding: the sizes of heads and the groups of query heads that models have, and odd ones, over
+// more cells than are worked on at once.
+TEST_P(AttentionOps, FewQueriesOfManyCells) {
+  constexpr int64_t kGroups[] = {1, 4, 2, 3, 5, 7, 8, 9};
+  int turn = 0;
+  for (int64_t head_dim : {64, 80, 96, 100, 128, 256}) {
+    for (Type type : {Type::kF16, Type::kF32, Type::kQ8_0, Type::kQ4_0}) {
+      if (head_dim % quant::Traits(type).block_size != 0) continue;
+      // Every size with every type, every size of group with most of them.
+      for (int i = 0; i < 3; ++i, ++turn) {
+        const int64_t group = kGroups[turn % 8];
+        CheckAttention(GetParam(), {.head_dim = head_dim,
+                                    .v_dim = head_dim,
+                                    .heads = 3 * group,
+                                    .kv_heads = 3,
+                                    .n = group % 3 == 0 ? 2 : 1,
+                                    .context = 340,
+                                    .kv_length = static_cast<int32_t>(300 + 2 * group),
+                                    .type = type});
+        if (IsSkipped() || HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionOps, MasksAndCapsOfFewQueries) {
+  for (int32_t window : {0, 30, 290}) {
+    for (float softcap : {0.0f, 2.0f, 50.0f}) {
+      for (bool sinks : {false, true}) {
+        for (int32_t sequences : {1, 2}) {
+          SCOPED_TRACE(absl::StrCat("window ", window, " cap ", softcap, " sinks ", sinks));
+          CheckAttention(GetParam(), {.heads = 8,
+                                      .n = sequences,
+                                      .context = 600,
+                                      .kv_length = 590,
+                                      .type = Type::kF16,
+                                      .attrs = {0.2f, true, window, softcap},
+                                      .sinks = sinks,
+                                      .sequences = sequences});
+          if (IsSkipped() || HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttentionOps, CacheLengths) {
   for (int32_t length : {0, 1, 63, 64, 65, 130, 1000, -5}) {
     CheckAttention(GetParam(), {.n = 6, .context = 130, .kv_length = length, .first_query = 130});

@@ -87,6 +87,12 @@ TEST_P(ActivationOps, GatherElements) {
       c.Output(Op::kGatherElements, {x, c.Ints({m, n, 1, 1}, ids)});
       Check(GetParam(), c, kExact);
       if (IsSkipped() || HasFatalFailure()) return;
+      // Of whole numbers, whose bits are those of no usual float.
+      Case whole;
+      const ValueId numbers = whole.Weight(Type::kI32, {k, n, 1, 1});
+      whole.Output(Op::kGatherElements, {numbers, whole.Ints({m, n, 1, 1}, ids)});
+      Check(GetParam(), whole, kExact);
+      if (IsSkipped() || HasFatalFailure()) return;
     }
   }
 }

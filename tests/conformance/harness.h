@@ -89,7 +89,7 @@ inline std::vector<std::string> DevicesAndSets() {
   std::vector<std::string> names = DeviceNames();
   const auto fastest = OpenByName("cpu");
   for (const char* name :
-       {"cpu:avx2", "cpu:avxvnni", "cpu:avx512vnni", "cpu:neon", "cpu:neoni8mm"}) {
+       {"cpu:avx2", "cpu:avxvnni", "cpu:avx512vnni", "cpu:amx", "cpu:neon", "cpu:neoni8mm"}) {
     const auto device = OpenByName(name);
     if (device.ok() && (*device)->description() != (*fastest)->description()) names.push_back(name);
   }
@@ -247,19 +247,23 @@ class Runner {
     }
     auto expected = testing::Evaluate(case_.graph, inputs);
     ASSERT_TRUE(expected.ok()) << expected.status();
-    const absl::Status ran = Run();
-    ASSERT_TRUE(ran.ok()) << ran;
     const double limit = is_reference_ ? tolerance.reference : tolerance.other;
-    for (ValueId id : case_.graph.outputs()) {
-      Compare(id, expected->at(id), limit, leniency.typical_square);
-    }
-    for (const auto& [id, bytes] : case_.data) {
-      if (case_.graph.value(id).storage == Storage::kState) Compare(id, expected->at(id), 0, 0);
+    for (const bool repack : {false, true}) {
+      if (repack && !RepacksAny()) continue;
+      const absl::Status ran = Run(repack);
+      ASSERT_TRUE(ran.ok()) << ran;
+      for (ValueId id : case_.graph.outputs()) {
+        Compare(id, expected->at(id), limit, leniency.typical_square);
+      }
+      for (const auto& [id, bytes] : case_.data) {
+        if (case_.graph.value(id).storage == Storage::kState) Compare(id, expected->at(id), 0, 0);
+      }
     }
   }
 
-  // Allocates, loads, compiles and runs once.
-  absl::Status Run() {
+  // Allocates, loads, compiles and runs once; with `repack` the weights that the device repacks
+  // are.
+  absl::Status Run(bool repack = false) {
     const graph::Graph& g = case_.graph;
     const auto alignment = device_.limits().alignment;
     const graph::MemoryPlan plan = graph::PlanMemory(g, static_cast<int64_t>(alignment));
@@ -273,11 +277,20 @@ class Runner {
                                                 : bytes.size();
     }
     BANTAM_ASSIGN_OR_RETURN(buffer_, device_.Allocate(std::max<uint64_t>(size, 1)));
-    BANTAM_ASSIGN_OR_RETURN(temp_, device_.Allocate(std::max<int64_t>(plan.size, 1)));
+    // What the kernels need besides is beside the intermediate values, and no more than predicted.
+    BANTAM_ASSIGN_OR_RETURN(scratch_, device_.PredictScratch({g, plan}));
+    const uint64_t planned =
+        (static_cast<uint64_t>(plan.size) + alignment - 1) / alignment * alignment;
+    BANTAM_ASSIGN_OR_RETURN(temp_,
+                            device_.Allocate(std::max<uint64_t>(planned + scratch_.shared, 1)));
     for (const auto& [id, bytes] : case_.data) {
       const graph::Value& value = g.value(id);
       device::Binding& binding = bindings_[id];
       binding.buffer = buffer_.get();
+      if (repack && Repacks(id)) {
+        BANTAM_RETURN_IF_ERROR(device_.Repack(value.type, value.shape, bytes, binding));
+        continue;
+      }
       BANTAM_RETURN_IF_ERROR(value.storage == Storage::kWeight
                                  ? device_.LoadWeight(value.type, value.shape, bytes, binding)
                                  : buffer_->Upload(binding.offset, bytes));
@@ -288,7 +301,14 @@ class Runner {
       }
     }
     BANTAM_ASSIGN_OR_RETURN(auto stream, device_.NewStream());
-    BANTAM_ASSIGN_OR_RETURN(executable_, device_.Compile({g, plan, bindings_, {temp_.get(), 0}}));
+    device::CompileArgs args{g, plan, bindings_, {temp_.get(), 0}};
+    if (has_own_scratch_) {
+      BANTAM_ASSIGN_OR_RETURN(const auto other, device_.Compile(args));
+      own_scratch_bytes_ = other->scratch_bytes();
+    }
+    args.scratch = {temp_.get(), planned};
+    args.scratch_bytes = scratch_.shared;
+    BANTAM_ASSIGN_OR_RETURN(executable_, device_.Compile(args));
     BANTAM_RETURN_IF_ERROR(executable_->Run(*stream));
     return stream->Synchronize();
   }
@@ -315,7 +335,22 @@ class Runner {
 
   device::Executable& executable() { return *executable_; }
 
+  // Has Check compile another executable, which brings its own scratch.
+  void CompileWithOwnScratch() { has_own_scratch_ = true; }
+  // Bytes that it has more than the one that was given scratch, and what was given.
+  std::pair<uint64_t, uint64_t> ScratchFoundAndPredicted() const {
+    return {own_scratch_bytes_ - executable_->scratch_bytes(), scratch_.shared};
+  }
+
  private:
+  bool Repacks(ValueId id) const {
+    return case_.graph.value(id).storage == Storage::kWeight && device_.Repacks(case_.graph, id);
+  }
+  bool RepacksAny() const {
+    return std::any_of(case_.data.begin(), case_.data.end(),
+                       [this](const auto& data) { return Repacks(data.first); });
+  }
+
   // Through double, not f32, which does not hold every i32.
   static Tensor Decode(const graph::Value& value, const std::vector<std::byte>& bytes) {
     if (value.type != Type::kI32) return testing::DecodeTensor(value.type, value.shape, bytes);
@@ -342,6 +377,9 @@ class Runner {
         << "normalised error " << error / norm << " of '" << case_.graph.value(id).name << "'";
   }
 
+  device::Scratch scratch_;
+  bool has_own_scratch_ = false;
+  uint64_t own_scratch_bytes_ = 0;
   device::Device& device_;
   const bool is_reference_;
   Case& case_;

@@ -51,7 +51,7 @@ TEST_P(EveryType, MatMulOfGappedBatches) {
 TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
   const int64_t k = RowLengths(type())[1];
   for (bool has_bias : {false, true}) {
-    for (int64_t n : {1, 6}) {
+    for (int64_t n : {1, 6, 20}) {
       SCOPED_TRACE(absl::StrCat("bias ", has_bias, " n ", n));
       Case c;
       std::vector<ValueId> inputs = {c.Weight(type(), kRows(k, 12)), c.Weight(type(), kRows(k, 5)),
@@ -68,7 +68,7 @@ TEST_P(EveryType, MatMulOfPartsWithBiasAndActivation) {
 
 TEST_P(EveryType, MatMulExpert) {
   const int64_t k = RowLengths(type())[1], m = 21, experts = 5, top_k = 3;
-  for (int64_t n : {0, 1, 4}) {
+  for (int64_t n : {0, 1, 4, 15}) {
     for (int64_t rows_per_token : {int64_t{1}, top_k}) {
       for (bool gapped : {false, true}) {
         SCOPED_TRACE(absl::StrCat("n ", n, " rows ", rows_per_token, " gapped ", gapped));
@@ -156,11 +156,42 @@ TEST_P(MatMulShapes, ManyTokensOfExperts) {
 }
 
 TEST_P(MatMulShapes, NoTermsMakeZeros) {
-  Case c;
-  const ValueId w = c.Weight(Type::kF32, kRows(0, 5));
-  c.Output(Op::kMatMul, {w, c.Input(kRows(0, 3)), c.Weight(Type::kF32, kRows(5, 1))},
-           graph::MatMulAttrs{1, true});
-  Check(GetParam(), c, kExact);
+  for (int64_t n : {3, 20}) {
+    Case c;
+    const ValueId w = c.Weight(Type::kF32, kRows(0, 5));
+    c.Output(Op::kMatMul, {w, c.Input(kRows(0, n)), c.Weight(Type::kF32, kRows(5, 1))},
+             graph::MatMulAttrs{1, true});
+    Check(GetParam(), c, kExact);
+  }
+}
+
+// What a device says it will need before there is anything is what it then takes.
+TEST_P(MatMulShapes, ScratchIsPredicted) {
+  for (const Type type : {Type::kF16, Type::kQ4_K}) {
+    for (const int64_t n : {1, 70}) {
+      SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", n));
+      Case c;
+      const int64_t k = 512, m = 256, experts = 6, used = 2;
+      const ValueId x = c.Input({k, n, 1, 1});
+      const ValueId y =
+          c.graph.Add(Op::kMatMul, {c.Weight(type, kRows(k, m)), x}, "y", graph::MatMulAttrs{});
+      std::vector<int32_t> ids(used * n);
+      for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 5) % experts;
+      const ValueId row = c.graph.Add(Op::kReshape, {x}, "row", graph::ReshapeAttrs{{k, 1, n, 1}});
+      c.Output(Op::kMatMulExpert,
+               {c.Weight(type, {k, m, experts, 1}), row, c.Ints({used, n, 1, 1}, ids)});
+      c.graph.AddOutput(y);
+      Runner runner(GetParam(), c);
+      runner.CompileWithOwnScratch();
+      runner.Check(kQuantizedMatMul);
+      if (IsSkipped() || HasFatalFailure()) return;
+      const auto [found, predicted] = runner.ScratchFoundAndPredicted();
+      // Memory is handed out in units.
+      constexpr double kUnit = 4096;
+      EXPECT_NEAR(static_cast<double>(found), static_cast<double>(predicted),
+                  0.02 * static_cast<double>(predicted) + kUnit);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, MatMulShapes, ::testing::ValuesIn(DevicesAndSets()),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/device/registry.h"
 #include "runtime/engine/engine.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/tiny_model.h"
@@ -202,6 +203,33 @@ TEST_F(SessionTest, MemoryIsStatedExactly) {
   EXPECT_EQ(model->mapped_bytes(), tensors);  // the CPU reads weights where they lie
   EXPECT_GT(use.compute, 0);
   EXPECT_FALSE(session->Describe().empty());
+}
+
+// What the CPU rearranges is copied to memory of its own, and gives what it gives in the file; the
+// embedding is rows for tokens and the output head both.
+TEST_F(SessionTest, RepackedWeightsChangeNoBit) {
+  WriteTinyLlama(dir_.File("model.gguf"),
+                 {.embedding = 256, .weight_type = quant::Type::kQ8_0, .tied = true});
+  std::vector<float> logits[2];
+  uint64_t mapped[2], bytes[2];
+  for (const bool repack : {false, true}) {
+    auto model = Model::Load(dir_.File("model.gguf"), {.device = "cpu", .repack = repack});
+    ASSERT_TRUE(model.ok()) << model.status();
+    mapped[repack] = (*model)->mapped_bytes();
+    bytes[repack] = (*model)->weight_bytes();
+    auto session = Open(*model);
+    ASSERT_TRUE(session->Decode(Tokens(77)).ok());
+    for (int32_t token : Tokens(5)) ASSERT_TRUE(session->Decode({&token, 1}).ok());
+    logits[repack] = Copy(session->Logits());
+  }
+  EXPECT_EQ(logits[true], logits[false]);
+  EXPECT_EQ(mapped[false], bytes[false]);
+  auto cpu = device::OpenDevice("cpu", {});
+  ASSERT_TRUE(cpu.ok());
+  graph::Graph g;
+  const graph::ValueId w = g.AddWeight("w", quant::Type::kQ8_0, {256, 256, 1, 1});
+  if (!(*cpu)->Repacks(g, w)) GTEST_SKIP() << (*cpu)->description() << " does not repack";
+  EXPECT_LT(mapped[true], bytes[true] / 10);  // norms
 }
 
 TEST_F(SessionTest, ChatTemplateOfTheFile) {

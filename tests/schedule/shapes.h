@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -113,6 +114,9 @@ inline graph::Graph BuildShape(const ModelShape& m, int64_t rows, int64_t contex
                 "probabilities", graph::SoftmaxAttrs{});
       const ValueId ids =
           g.Add(Op::kTopK, {probabilities}, "ids", graph::TopKAttrs{static_cast<int32_t>(k)});
+      // As large as the weighted sum is, though of the wrong probabilities.
+      const ValueId shares =
+          view(probabilities, {1, k, rows, 1}, {4, 4, m.experts * 4, m.experts * 4 * rows}, 0);
       const auto experts = [&](ValueId in, const char* name, int64_t from, int64_t to, Type type) {
         const ValueId w =
             g.AddWeight(absl::StrCat(p, name, ".weight"), type, {from, to, m.experts, 1});
@@ -123,9 +127,6 @@ inline graph::Graph BuildShape(const ModelShape& m, int64_t rows, int64_t contex
       const ValueId up = experts(h, "ffn_up_exps", d, ff, m.type);
       h = g.Add(Op::kGated, {gate, up}, "hidden", graph::ActivationAttrs{});
       h = experts(h, "ffn_down_exps", ff, d, mixed);
-      // As large as the weighted sum is, though of the wrong probabilities.
-      const ValueId shares =
-          view(probabilities, {1, k, rows, 1}, {4, 4, m.experts * 4, m.experts * 4 * rows}, 0);
       h = g.Add(Op::kBinary, {h, shares}, "weighted", graph::BinaryAttrs{graph::BinaryOp::kMul});
       const auto expert = [&](int64_t e) {
         const int64_t row = k * d * 4;

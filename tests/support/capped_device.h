@@ -84,9 +84,13 @@ class CappedDevice : public device::Device {
     std::vector<device::Binding> bindings;
     for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
     auto inner = inner_->Compile(
-        {args.graph, args.plan, bindings, Inner(args.temp), args.first_node, args.end_node});
+        {args.graph, args.plan, bindings, Inner(args.temp), args.first_node, args.end_node,
+         args.scratch.buffer == nullptr ? args.scratch : Inner(args.scratch), args.scratch_bytes});
     if (!inner.ok()) return inner.status();
     return std::make_unique<Executable>(*std::move(inner));
+  }
+  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
+    return inner_->PredictScratch(args);
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     return inner_->NewStream();

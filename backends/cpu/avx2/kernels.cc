@@ -16,6 +16,7 @@ bool RunsHere() {
 
 KernelSet MakeKernels() {
   KernelSet set = {"avx2", "AVX2+FMA", reference::kKernels.prepare, &RunsHere, &Int8Dots};
+  set.interleaves = [](quant::Type type) { return Isa::InterleavedKernelsOf(type) != nullptr; };
   const auto use = [&set](graph::Op op, Prepare prepare) {
     set.prepare[static_cast<size_t>(op)] = prepare;
   };

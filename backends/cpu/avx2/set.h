@@ -3,18 +3,21 @@
 
 #include "absl/strings/string_view.h"
 #include "backends/cpu/avx2/vector_ops.h"
+#include "backends/cpu/simd/cells.h"
 #include "backends/cpu/simd/dot.h"
 #include "backends/cpu/simd/matmul_int8.h"
 
 namespace bantam::cpu::avx2 {
 
-inline constexpr int kDotRows = 4, kDotColumns = 3, kMostOutputs = 2;
+inline constexpr int kDotRows = 4, kDotColumns = 3;
+// Attention (simd/attend.inc): what fits the registers, 16 of eight lanes.
+inline constexpr int kMostQueries = 4, kBestQueries = 3, kMostOutputs = 4;
+inline constexpr bool kReadsBlocks = false;
+constexpr int kTileCells(int queries) { return queries < 4 ? 4 : 2; }
+constexpr int kMostWidth(int outputs) { return outputs == 1 ? 6 : outputs == 2 ? 4 : 3; }
 
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const float* const* rows, int64_t count);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const uint16_t* const* rows, int64_t count);
+#include "backends/cpu/simd/attend_declared.inc"
 void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x);
 
 struct Isa {
@@ -26,6 +29,7 @@ struct Isa {
   static constexpr int64_t kPanelElements = 1024;
   // Null for the types that are not quantized.
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
   // Row r of `rows` from k floats.
   static constexpr auto Quantize = &avx2::Quantize;
 
@@ -34,24 +38,21 @@ struct Isa {
   static constexpr int kDotRows = avx2::kDotRows, kDotColumns = avx2::kDotColumns;
   static constexpr auto DotOf = &avx2::DotOf;
 
-  // out[o][i] = out[o][i] * keep[o] + sum over c < count of p[o][c] * rows[c][i], for i < n and up
-  // to kMostOutputs outputs. Rows are f32 or f16.
+  // Attention: so many queries and outputs at once at most; the number of queries that is best
+  // where there are many (simd/attend_declared.inc).
+  static constexpr int kMostQueries = avx2::kMostQueries, kBestQueries = avx2::kBestQueries;
   static constexpr int kMostOutputs = avx2::kMostOutputs;
-  template <typename T>
-  static void Accumulate(float* const* out, int outputs, int64_t n, const float* keep,
-                         const float* const* p, const T* const* rows, int64_t count) {
-    avx2::Accumulate(out, outputs, n, keep, p, rows, count);
-  }
-
+  static constexpr bool kReadsBlocks = avx2::kReadsBlocks;
+  static constexpr auto Scores = &avx2::Scores;
+  static constexpr auto Accumulate = &avx2::Accumulate;
+  static constexpr auto DecodeCells = &avx2::DecodeCells;
+  static constexpr auto Weigh = &avx2::Weigh;
   // The rest of vector_ops.h.
   static constexpr auto ActivationOf = &avx2::ActivationOf;
   static constexpr auto Multiply = &avx2::Multiply;
   static constexpr auto SumOfSquares = &avx2::SumOfSquares;
   static constexpr auto ScaleBy = &avx2::ScaleBy;
   static constexpr auto FloatsToHalves = &avx2::FloatsToHalves;
-  static constexpr auto DecodeCacheRow = &avx2::DecodeCacheRow;
-  static constexpr auto Exponentials = &avx2::Exponentials;
-  static constexpr auto ScaleAndMax = &avx2::ScaleAndMax;
   static constexpr auto Angles = &avx2::Angles;
   static constexpr auto RotateHalves = &avx2::RotateHalves;
   static constexpr auto RotateNeighbours = &avx2::RotateNeighbours;

@@ -139,9 +139,11 @@ inline __m256i Shifted4(__m256i bytes) { return _mm256_slli_epi16(bytes, 4); }
 inline __m256i SwapMiddle(__m256i bytes) { return _mm256_permute4x64_epi64(bytes, 0xD8); }
 
 using From = const uint8_t*;
+using Rows = const uint8_t* const*;
 using Quants = __m256i;
 using Words = __m256i;
 using Floats = __m256;
+#include "backends/cpu/simd/plain_rows.inc"
 #include "backends/cpu/simd/runs.inc"
 #include "backends/cpu/simd/unpack.inc"
 

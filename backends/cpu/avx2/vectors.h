@@ -16,6 +16,7 @@ struct V {
   using Type = __m256;
   using Mask = __m256;
   using Four = __m128;
+  using Quad = __m256;
   static constexpr int kWidth = 8;
   static Type Zero() { return _mm256_setzero_ps(); }
   static Type Set1(float x) { return _mm256_set1_ps(x); }
@@ -70,9 +71,17 @@ struct V {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
-  // The sums over the lanes of four registers.
+  // The sums over the lanes of four registers, in two parts each: a half of the register.
+  static Quad Quads(Type a, Type b, Type c, Type d) {
+    return _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  }
+  // Those of eight registers.
+  static Type Join(const Quad* quads) {
+    return _mm256_add_ps(_mm256_permute2f128_ps(quads[0], quads[1], 0x20),
+                         _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
+  }
   static Four Totals(Type a, Type b, Type c, Type d) {
-    const __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    const __m256 s = Quads(a, b, c, d);
     return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   }
   static void StoreFour(float* p, Four x) { _mm_storeu_ps(p, x); }

@@ -1,10 +1,10 @@
 // Integer products with VNNI: four products of an unsigned and a signed byte are added to a lane of
 // 32 bits at once. Rows of weights are lanes: 16 in a register.
 
+#include "backends/cpu/avx512/matmul_int8.h"
+
 #include <array>
 
-#include "backends/cpu/avx512/isa.h"
-#include "backends/cpu/avx512/set.h"
 #include "backends/cpu/avx512/unpack.h"
 #include "backends/cpu/avx512/unpack_codebook.h"
 
@@ -16,11 +16,9 @@ namespace {
 using simd::ActivationRow;
 using simd::kRun;
 using simd::RunOfActivations;
-using Panel = simd::Panel<Isa>;
 using Int8Kernels = simd::Int8Kernels<Isa>;
 
-constexpr int kNarrow = kRows / 2;                // of one call of Scales
-constexpr int kGroups = Isa::kPanelRows / kRows;  // registers across a panel
+constexpr int kNarrow = kRows / 2;  // of one call of Scales
 
 inline __m512 Join(const float* low, const float* high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(low)), _mm256_load_ps(high), 1);
@@ -37,15 +35,6 @@ inline __m512i JoinFour(const __m512i* s) {
 // Quarters 0 and 2, or 1 and 3, of both.
 inline __m512i EvenQuarters(__m512i a, __m512i b) { return _mm512_shuffle_i64x2(a, b, 0x88); }
 inline __m512i OddQuarters(__m512i a, __m512i b) { return _mm512_shuffle_i64x2(a, b, 0xDD); }
-
-// One step of the outer sum. The bias has been taken off the products.
-template <bool kHasMin>
-inline __m512 AddGroup(__m512 sum, __m512i products, __m512 scale, __m512 min, float d,
-                       float total) {
-  sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), _mm512_mul_ps(scale, _mm512_set1_ps(d)), sum);
-  if constexpr (kHasMin) sum = _mm512_fmadd_ps(min, _mm512_set1_ps(total), sum);
-  return sum;
-}
 
 template <typename Block, int kColumns>
 void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns, float* const* out,

@@ -5,13 +5,15 @@
 
 namespace bantam::cpu::avx512 {
 
-inline constexpr int kDotRows = 4, kDotColumns = 6, kMostOutputs = 4;
+inline constexpr int kDotRows = 4, kDotColumns = 6;
+// Attention (simd/attend.inc): what fits the registers, 32 of sixteen lanes.
+inline constexpr int kMostQueries = 6, kBestQueries = 6, kMostOutputs = 4;
+inline constexpr bool kReadsBlocks = true;
+constexpr int kTileCells(int) { return 4; }
+constexpr int kMostWidth(int outputs) { return outputs <= 2 ? 8 : outputs == 3 ? 7 : 6; }
 
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const float* const* rows, int64_t count);
-void Accumulate(float* const* out, int outputs, int64_t n, const float* keep, const float* const* p,
-                const uint16_t* const* rows, int64_t count);
+#include "backends/cpu/simd/attend_declared.inc"
 
 // What is not here is AVX2's: it is short beside the products.
 struct Isa : avx2::Isa {
@@ -22,16 +24,18 @@ struct Isa : avx2::Isa {
   static constexpr int kPanelRows = 32, kPanelColumns = 4;
   static constexpr int64_t kPanelElements = 512;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
 
   static constexpr int kDotRows = avx512::kDotRows, kDotColumns = avx512::kDotColumns;
   static constexpr auto DotOf = &avx512::DotOf;
 
+  static constexpr int kMostQueries = avx512::kMostQueries, kBestQueries = avx512::kBestQueries;
   static constexpr int kMostOutputs = avx512::kMostOutputs;
-  template <typename T>
-  static void Accumulate(float* const* out, int outputs, int64_t n, const float* keep,
-                         const float* const* p, const T* const* rows, int64_t count) {
-    avx512::Accumulate(out, outputs, n, keep, p, rows, count);
-  }
+  static constexpr bool kReadsBlocks = avx512::kReadsBlocks;
+  static constexpr auto Scores = &avx512::Scores;
+  static constexpr auto Accumulate = &avx512::Accumulate;
+  static constexpr auto DecodeCells = &avx512::DecodeCells;
+  static constexpr auto Weigh = &avx512::Weigh;
 };
 
 }  // namespace bantam::cpu::avx512

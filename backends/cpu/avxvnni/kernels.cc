@@ -15,6 +15,7 @@ KernelSet MakeKernels() {
   set.isa = "AVX-VNNI";
   set.runs_here = &RunsHere;
   set.int8_dots = &Int8Dots;
+  set.interleaves = [](quant::Type type) { return Isa::InterleavedKernelsOf(type) != nullptr; };
   const auto use = [&set](graph::Op op, Prepare prepare) {
     set.prepare[static_cast<size_t>(op)] = prepare;
   };

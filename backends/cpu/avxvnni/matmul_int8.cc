@@ -4,6 +4,7 @@
 
 #include "backends/cpu/avx2/unpack.h"
 #include "backends/cpu/avx2/unpack_codebook.h"
+#include "backends/cpu/avxvnni/dots.h"
 #include "backends/cpu/avxvnni/isa.h"
 #include "backends/cpu/avxvnni/set.h"
 
@@ -11,14 +12,6 @@ BANTAM_AVXVNNI_BEGIN
 
 namespace bantam::cpu::avxvnni {
 using namespace avx2;
-namespace {
-
-constexpr bool kVnni = true;
-inline __m256i AddDots(__m256i sum, __m256i weights, __m256i x) {
-  return _mm256_dpbusd_avx_epi32(sum, weights, x);
-}
-
-}  // namespace
 
 #include "backends/cpu/avx2/matmul_int8.inc"
 

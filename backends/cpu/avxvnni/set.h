@@ -10,6 +10,7 @@ struct Isa : avx2::Isa {
   static constexpr absl::string_view kName = "avxvnni";
   static constexpr int kPanelColumns = 3;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
+  static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
 };
 
 }  // namespace bantam::cpu::avxvnni

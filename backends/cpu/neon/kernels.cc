@@ -37,6 +37,7 @@ bool HasBoth() { return HasDotProducts() && HasMatrixProducts(); }
 template <typename Isa>
 KernelSet MakeKernels(absl::string_view isa, bool (*runs_here)(), int64_t (*int8_dots)(int64_t)) {
   KernelSet set = {Isa::kName, isa, reference::kKernels.prepare, runs_here, int8_dots};
+  set.interleaves = [](quant::Type type) { return Isa::InterleavedKernelsOf(type) != nullptr; };
   const auto use = [&set](graph::Op op, Prepare prepare) {
     set.prepare[static_cast<size_t>(op)] = prepare;
   };

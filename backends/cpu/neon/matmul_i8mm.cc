@@ -35,6 +35,20 @@ struct Order {
     }
   }
 
+  static void StoreInterleaved(const interleaved::Quants& quants, int8_t* to) {
+    const auto words = [](uint8x16_t bytes) { return vreinterpretq_u32_u8(bytes); };
+    const auto store = [](int8_t* at, uint32x4_t two_rows) {
+      vst1q_s8(at, vreinterpretq_s8_u32(two_rows));
+    };
+    for (int i = 0; i < 4; ++i) {  // eight elements of each row
+      const neon::Quants &a = quants.v[2 * i], &b = quants.v[2 * i + 1];
+      store(to + i * 64, vzip1q_u32(words(a.low), words(b.low)));
+      store(to + i * 64 + 16, vzip2q_u32(words(a.low), words(b.low)));
+      store(to + i * 64 + 32, vzip1q_u32(words(a.high), words(b.high)));
+      store(to + i * 64 + 48, vzip2q_u32(words(a.high), words(b.high)));
+    }
+  }
+
   // A pair of columns: lanes are (row, column) = (0, 0), (0, 1), (1, 0), (1, 1) of a pair of rows.
   template <typename T, int kColumns>
   static void Multiply(const int8_t* quants, const int8_t* const* x,
@@ -92,25 +106,35 @@ Int8Kernels KernelsOf() {
   return kernels;
 }
 
-using Table = std::array<const Int8Kernels*, quant::kTypeIdLimit>;
-
+using InterleavedKernels = simd::InterleavedKernels<IsaI8mm>;
 template <typename Block>
-const Int8Kernels* Find() {
-  static const Int8Kernels kKernels = KernelsOf<Block>();
-  return &kKernels;
+InterleavedKernels InterleavedOf() {
+  return {Isa::InterleavedKernelsOf(Block::kType)->vector, &PackInterleaved<Block>};
 }
 
-template <typename... Blocks>
-Table MakeTable(quant::BlockList<Blocks...>) {
-  Table table{};
-  ((table[static_cast<size_t>(Blocks::kType)] = Find<Blocks>()), ...);
+template <typename Kernels>
+using Table = std::array<const Kernels*, quant::kTypeIdLimit>;
+
+// Of each block what make<Block>() makes, which lives on.
+template <typename Kernels, typename Make, typename... Blocks>
+Table<Kernels> MakeTable(quant::BlockList<Blocks...>, const Make& make) {
+  Table<Kernels> table{};
+  ((table[static_cast<size_t>(Blocks::kType)] = new Kernels(make.template operator()<Blocks>())),
+   ...);
   return table;
 }
 
 }  // namespace
 
 const Int8Kernels* IsaI8mm::Int8KernelsOf(quant::Type type) {
-  static const Table kTable = MakeTable(quant::AllBlocks{});
+  static const auto kTable = MakeTable<Int8Kernels>(
+      quant::AllBlocks{}, []<typename Block>() { return KernelsOf<Block>(); });
+  return kTable[static_cast<size_t>(type)];
+}
+
+const InterleavedKernels* IsaI8mm::InterleavedKernelsOf(quant::Type type) {
+  static const auto kTable = MakeTable<InterleavedKernels>(
+      InterleavedBlocks{}, []<typename Block>() { return InterleavedOf<Block>(); });
   return kTable[static_cast<size_t>(type)];
 }
 

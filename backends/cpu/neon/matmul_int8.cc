@@ -1,5 +1,6 @@
 // Integer products by dot products of bytes: four products to a lane at once.
 
+#include <algorithm>
 #include <array>
 
 #include "backends/cpu/neon/isa.h"
@@ -72,6 +73,21 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
   for (int c = 0; c < kColumns; ++c) V::Store(out[c], sum[c]);
 }
 
+inline Floats ZeroFloats() { return V::Zero(); }
+template <typename T, int kSteps>
+[[gnu::always_inline]] inline Products Dots(const interleaved::Quants& weights, const int8_t* x,
+                                            int begin) {
+  Products sum = {vdupq_n_s32(0), vdupq_n_s32(0)};
+#pragma GCC unroll 8
+  for (int j = begin; j < begin + kSteps; ++j) {
+    const int8x16_t four = vreinterpretq_s8_s32(
+        vdupq_n_s32(LoadAs<int32_t>(reinterpret_cast<const uint8_t*>(x + 4 * j))));
+    sum.low = vdotq_s32(sum.low, Signed(weights.v[j].low), four);
+    sum.high = vdotq_s32(sum.high, Signed(weights.v[j].high), four);
+  }
+  return sum;
+}
+
 using Set = Isa;
 
 // Four elements of each row in turn.
@@ -89,6 +105,13 @@ struct Order {
           vst1q_s8(to + (part * 4 + j) * 32 + four * 4, Signed(vreinterpretq_u8_u32(words[j])));
         }
       }
+    }
+  }
+
+  static void StoreInterleaved(const interleaved::Quants& quants, int8_t* to) {
+    for (int j = 0; j < 8; ++j) {
+      vst1q_s8(to + j * 32, Signed(quants.v[j].low));
+      vst1q_s8(to + j * 32 + 16, Signed(quants.v[j].high));
     }
   }
 
@@ -122,8 +145,15 @@ struct Order {
 }  // namespace
 
 #include "backends/cpu/neon/panels.inc"
+#include "backends/cpu/simd/interleaved_vector.inc"
 
 namespace {
+
+template <typename Block>
+constexpr InterleavedKernels kInterleavedKernelsOf = {
+    {&InterleavedVector<Block, 1>, &InterleavedVector<Block, 2>, &InterleavedVector<Block, 3>,
+     &InterleavedVector<Block, 4>},
+    &PackInterleaved<Block>};
 
 template <typename Block>
 constexpr Int8Kernels KernelsOf() {
@@ -136,6 +166,7 @@ constexpr Int8Kernels KernelsOf() {
 }  // namespace
 
 #include "backends/cpu/simd/int8_table.inc"
+#include "backends/cpu/simd/interleaved_table.inc"
 
 }  // namespace bantam::cpu::neon
 

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "backends/cpu/neon/interleaved.h"
 #include "backends/cpu/neon/set.h"
 #include "backends/cpu/neon/unpack.h"
 
@@ -31,6 +32,13 @@ inline Floats AddGroup(Floats sum, Products products, int32_t x_sum, const float
 }
 
 inline int8x16_t Signed(uint8x16_t bytes) { return vreinterpretq_s8_u8(bytes); }
+
+// A run of one half of a group of interleaved weights, whose block begins at `block`.
+template <typename Block>
+[[gnu::always_inline]] inline interleaved::Quants RunOf(const uint8_t* block, int half, int run) {
+  constexpr int kHalf = 4 * kLanes;  // bytes of a word of eight rows
+  return interleaved::Unpack<Block>::Run(interleaved::From{block + half * kHalf}, run);
+}
 
 // What a product with a panel depends on; types that agree share the code.
 template <int kBiasOf, int kGroupOf, bool kHasMinOf>

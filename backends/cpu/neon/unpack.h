@@ -24,6 +24,7 @@ struct Words {
   uint32x4_t low, high;
 };
 using From = const uint8_t*;
+using Rows = const uint8_t* const*;
 
 template <typename T>
 inline T LoadAs(const uint8_t* p) {
@@ -267,6 +268,7 @@ inline Quants TernaryRun(const uint8_t* p, int run) {
   return {digit(vmulq_u8(bytes.low, power.low)), digit(vmulq_u8(bytes.high, power.high))};
 }
 
+#include "backends/cpu/simd/plain_rows.inc"
 #include "backends/cpu/simd/runs.inc"
 #include "backends/cpu/simd/unpack.inc"
 #include "backends/cpu/simd/unpack_codebook.inc"

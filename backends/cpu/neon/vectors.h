@@ -18,6 +18,7 @@ struct V {
     uint32x4_t low, high;
   };
   using Four = float32x4_t;
+  using Quad = float32x4_t;
   static constexpr int kWidth = 8;
   static Type Zero() { return Set1(0.0f); }
   static Type Set1(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
@@ -76,10 +77,13 @@ struct V {
   static float Total(Type x) { return vaddvq_f32(vaddq_f32(x.low, x.high)); }
   static float Largest(Type x) { return vmaxnmvq_f32(vmaxnmq_f32(x.low, x.high)); }
   // The sums over the lanes of four registers.
-  static Four Totals(Type a, Type b, Type c, Type d) {
+  static Quad Quads(Type a, Type b, Type c, Type d) {
     return vpaddq_f32(vpaddq_f32(vaddq_f32(a.low, a.high), vaddq_f32(b.low, b.high)),
                       vpaddq_f32(vaddq_f32(c.low, c.high), vaddq_f32(d.low, d.high)));
   }
+  // Those of eight registers.
+  static Type Join(const Quad* quads) { return {quads[0], quads[1]}; }
+  static Four Totals(Type a, Type b, Type c, Type d) { return Quads(a, b, c, d); }
   static void StoreFour(float* p, Four x) { vst1q_f32(p, x); }
   static void AddFour(float* p, Four x) { vst1q_f32(p, vaddq_f32(vld1q_f32(p), x)); }
 

@@ -52,6 +52,7 @@ class AttentionView {
   const Tensor& v() const { return step_.inputs[2]; }
   const graph::AttentionAttrs& attrs() const { return attrs_; }
   const AttentionTask& task() const { return task_; }
+  int64_t group() const { return group_; }
   int64_t Query(int64_t pair) const { return pair / group_; }
   int64_t Head(int64_t pair) const { return task_.kv_head * group_ + pair % group_; }
   const float* Q(int64_t pair) const {

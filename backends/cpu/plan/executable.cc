@@ -30,15 +30,21 @@ uint64_t AlignmentOf(quant::Type type) {
 // Resolves the values of a graph to host memory.
 class Resolver {
  public:
-  Resolver(const Graph& graph, const device::CompileArgs& args) : graph_(graph), args_(args) {}
+  // Not bound: only shapes and alignments will be looked at.
+  Resolver(const Graph& graph, const device::CompileArgs& args, bool is_bound = true)
+      : graph_(graph), args_(args), is_bound_(is_bound) {}
 
   absl::StatusOr<Tensor> Resolve(ValueId id, bool write) const {
     const Value& value = graph_.value(id);
     const ValueId root_id = graph_.RootOf(id);
     Tensor tensor{nullptr, value.type, value.shape, value.strides};
-    if (graph::ElementCount(value.shape) == 0) return tensor;
+    if (graph::ElementCount(value.shape) == 0 || !is_bound_) return tensor;
     BANTAM_ASSIGN_OR_RETURN(std::byte* const root, ResolveRoot(root_id, write));
     tensor.data = root + value.byte_offset;
+    tensor.interleaved = IsInterleaved(root_id);
+    if (tensor.interleaved && id != root_id) {
+      return Error(root_id, "was repacked, but a part of it is used");
+    }
     // A graph is inferred, so a view lies within its root, in whole elements of its root's type.
     if (reinterpret_cast<uintptr_t>(tensor.data) % AlignmentOf(value.type) != 0) {
       return Error(root_id,
@@ -52,6 +58,13 @@ class Resolver {
   absl::Status Error(ValueId id, absl::string_view message) const {
     return absl::InvalidArgumentError(
         absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  }
+
+  bool IsInterleaved(ValueId root) const {
+    if (graph_.value(root).storage != Storage::kWeight) return false;
+    const device::Binding& binding = args_.bindings[root];
+    const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
+    return host != nullptr && host->IsInterleaved(binding.offset);
   }
 
   absl::StatusOr<std::byte*> ResolveRoot(ValueId id, bool write) const {
@@ -87,7 +100,14 @@ class Resolver {
 
   const Graph& graph_;
   const device::CompileArgs& args_;
+  const bool is_bound_;
 };
+
+// Workers must not share cache lines.
+int64_t WholeLines(int64_t bytes) {
+  constexpr int64_t kLine = 64;
+  return (bytes + kLine - 1) / kLine * kLine;
+}
 
 // Of the matrices a product reads; of experts, those chosen.
 uint64_t WeightBytes(const Step& step) {
@@ -119,9 +139,21 @@ absl::Status CheckSupported(const Graph& graph, const Node& node) {
       type == quant::Type::kQ4_0) {
     return absl::OkStatus();
   }
-  return absl::UnimplementedError(
-      absl::StrCat("kv_write '", graph.value(node.output).name, "': a cache of type ",
-                   quant::Name(type), " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
+  return absl::UnimplementedError(absl::StrCat(
+      "kv_write '", graph.value(node.output).name, "': a cache of type ", quant::Name(type),
+      " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
+}
+
+bool TakesInterleaved(const Node& node, size_t input) {
+  switch (node.op) {
+    case Op::kMatMul:
+      return input < static_cast<size_t>(std::get<graph::MatMulAttrs>(node.attrs).parts);
+    case Op::kMatMulExpert:
+    case Op::kGatherRows:
+      return input == 0;
+    default:
+      return false;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::CompileArgs& args,
@@ -129,13 +161,40 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
                                                                 std::shared_ptr<Workers> workers) {
   Graph graph = args.graph;
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
-  const Resolver resolver(graph, args);
   std::unique_ptr<Executable> executable(new Executable(std::move(workers)));
-  auto& steps = executable->steps_;
-  steps.reserve(args.nodes().size());
+  BANTAM_RETURN_IF_ERROR(executable->Prepare(graph, args, kernels, /*is_bound=*/true));
+  executable->scratch_bytes_ = sizeof(Executable) + executable->steps_.capacity() * sizeof(Step);
+  for (const Step& step : executable->steps_) executable->scratch_bytes_ += HeapBytes(step);
+  const int64_t scratch = executable->ScratchBytes();
+  if (args.scratch.buffer != nullptr && static_cast<uint64_t>(scratch) <= args.scratch_bytes) {
+    const std::span<std::byte> memory = args.scratch.buffer->host();
+    if (memory.size() < args.scratch.offset + args.scratch_bytes) {
+      return absl::InvalidArgumentError("the scratch memory is less than what is said of it");
+    }
+    executable->scratch_ = memory.data() + args.scratch.offset;
+    return executable;
+  }
+  BANTAM_ASSIGN_OR_RETURN(executable->own_scratch_, HostBuffer::Allocate(scratch));
+  executable->scratch_ = executable->own_scratch_->host().data();
+  executable->scratch_bytes_ += static_cast<uint64_t>(scratch);
+  return executable;
+}
+
+absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& args,
+                                                    const KernelSet& kernels,
+                                                    std::shared_ptr<Workers> workers) {
+  Executable executable(std::move(workers));
+  BANTAM_RETURN_IF_ERROR(executable.Prepare(args.graph, args, kernels, /*is_bound=*/false));
+  return device::Scratch{.shared = static_cast<uint64_t>(executable.ScratchBytes())};
+}
+
+absl::Status Executable::Prepare(const Graph& graph, const device::CompileArgs& args,
+                                 const KernelSet& kernels, bool is_bound) {
+  const Resolver resolver(graph, args, is_bound);
+  steps_.reserve(args.nodes().size());
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
-    const Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
+    const cpu::Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
     // An empty output needs no work; a KV write's is the cache.
     if (prepare == nullptr || graph::ElementCount(graph.value(node.output).shape) == 0) continue;
     Step step;
@@ -144,26 +203,28 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
     step.inputs.reserve(node.inputs.size());
     for (ValueId id : node.inputs) {
       BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id, /*write=*/false));
+      if (input.interleaved &&
+          (kernels.interleaves == nullptr || !TakesInterleaved(node, step.inputs.size()))) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name,
+                         "' cannot use '", graph.value(id).name, "', which was repacked"));
+      }
       step.inputs.push_back(input);
     }
     BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output, /*write=*/true));
     prepare(step);
-    executable->worker_scratch_ = std::max(executable->worker_scratch_, step.worker_scratch);
-    executable->shared_scratch_ = std::max(executable->shared_scratch_, step.shared_scratch);
-    steps.push_back(std::move(step));
+    worker_scratch_ = std::max(worker_scratch_, step.worker_scratch);
+    shared_scratch_ = std::max(shared_scratch_, step.shared_scratch);
+    steps_.push_back(std::move(step));
   }
-  steps.shrink_to_fit();
-  // Workers must not share cache lines.
-  constexpr int64_t kLine = 64;
-  auto lines = [](int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; };
-  executable->worker_scratch_ = lines(executable->worker_scratch_);
-  executable->shared_scratch_ = lines(executable->shared_scratch_);
-  const int64_t scratch =
-      executable->shared_scratch_ + executable->worker_scratch_ * executable->workers_->pool.size();
-  BANTAM_ASSIGN_OR_RETURN(executable->scratch_, HostBuffer::Allocate(scratch));
-  executable->scratch_bytes_ = sizeof(Executable) + steps.capacity() * sizeof(Step) + scratch;
-  for (const Step& step : steps) executable->scratch_bytes_ += HeapBytes(step);
-  return executable;
+  steps_.shrink_to_fit();
+  worker_scratch_ = WholeLines(worker_scratch_);
+  shared_scratch_ = WholeLines(shared_scratch_);
+  return absl::OkStatus();
+}
+
+int64_t Executable::ScratchBytes() const {
+  return shared_scratch_ + worker_scratch_ * workers_->pool.size();
 }
 
 Executable::~Executable() = default;
@@ -174,8 +235,7 @@ absl::Status Executable::Run(device::Stream&) {
     ++counters.lock_waits;
     lock.lock();
   }
-  std::byte* const shared = scratch_->host().data();
-  const RunContext context{workers_->pool, shared + shared_scratch_, worker_scratch_, shared};
+  const RunContext context{workers_->pool, scratch_ + shared_scratch_, worker_scratch_, scratch_};
   if (seconds_.empty()) {
     for (const Step& step : steps_) step.run(step, context);
     return absl::OkStatus();

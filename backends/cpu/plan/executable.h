@@ -26,6 +26,9 @@ struct Workers {
 // OK when the CPU runs `node`, else kUnimplemented with the reason; the graph is inferred.
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node);
 
+// Whether `node` may take an interleaved weight (interleave.h) as its input of that index.
+bool TakesInterleaved(const graph::Node& node, size_t input);
+
 class Executable : public device::Executable {
  public:
   // Checks everything that Run relies on: the graph (by inferring a copy), that every value used
@@ -33,6 +36,9 @@ class Executable : public device::Executable {
   static absl::StatusOr<std::unique_ptr<Executable>> Compile(const device::CompileArgs& args,
                                                              const KernelSet& kernels,
                                                              std::shared_ptr<Workers> workers);
+  static absl::StatusOr<device::Scratch> Predict(const device::CompileArgs& args,
+                                                 const KernelSet& kernels,
+                                                 std::shared_ptr<Workers> workers);
   ~Executable() override;
 
   absl::Status Run(device::Stream& stream) override;
@@ -44,10 +50,16 @@ class Executable : public device::Executable {
  private:
   explicit Executable(std::shared_ptr<Workers> workers) : workers_(std::move(workers)) {}
 
+  // Makes the steps and says what scratch they need.
+  absl::Status Prepare(const graph::Graph& graph, const device::CompileArgs& args,
+                       const KernelSet& kernels, bool is_bound);
+  int64_t ScratchBytes() const;
+
   std::shared_ptr<Workers> workers_;
   std::vector<Step> steps_;
   // shared_scratch_ bytes, then worker_scratch_ bytes for each worker.
-  std::unique_ptr<device::Buffer> scratch_;
+  std::byte* scratch_ = nullptr;
+  std::unique_ptr<device::Buffer> own_scratch_;  // null where `scratch_` is somebody else's
   int64_t shared_scratch_ = 0;
   int64_t worker_scratch_ = 0;
   uint64_t scratch_bytes_ = 0;

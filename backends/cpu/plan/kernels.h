@@ -20,6 +20,12 @@ struct KernelSet {
   // A loop of the set's int8 dot products in registers, as fast as the processor can; returns how
   // many additions and multiplications that was. Null: the set has none.
   int64_t (*int8_dots)(int64_t iterations) = nullptr;
+  // Whether products and gather_rows take weights of this type interleaved (plan/interleave.h), and
+  // the products are faster so. Null: never.
+  bool (*interleaves)(quant::Type type) = nullptr;
+  // Tokens of a prompt that are best processed in one step: the fewer, the sooner between steps
+  // Ctrl-C is noticed; more only pay where unpacking weights takes longer than using them.
+  int64_t ubatch = 128;
 };
 
 }  // namespace bantam::cpu

@@ -13,6 +13,7 @@ struct Tensor {
   quant::Type type = quant::Type::kF32;
   graph::Shape shape = {0, 1, 1, 1};
   graph::Strides strides = {};
+  bool interleaved = false;  // a weight laid out as plan/interleave.h says
 
   int64_t rows() const { return graph::RowCount(shape); }
   std::byte* Row(int64_t i1, int64_t i2, int64_t i3) const {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/plan/interleave.h"
 #include "backends/cpu/reference/kernels.h"
 #include "runtime/quant/decode.h"
 #include "runtime/quant/encode_blocks.h"
@@ -20,17 +21,23 @@ void RunGatherRows(const Step& step, const RunContext& context) {
   const auto* ids = reinterpret_cast<const int32_t*>(step.inputs[1].data);
   const int64_t k = table.shape[0];
   const quant::DecodeFn decode = quant::Decoder(table.type);
-  context.pool.ParallelFor(step.output.rows(), Grain(k * kDecodeCost),
-                           [&](int64_t begin, int64_t end, int) {
-                             for (int64_t r = begin; r < end; ++r) {
-                               float* out = step.output.RowAs<float>(r);
-                               if (ids[r] >= 0 && ids[r] < table.shape[1]) {
-                                 decode(table.Row(ids[r], 0, 0), out, k);
-                               } else {
-                                 std::memset(out, 0, k * sizeof(float));
-                               }
-                             }
-                           });
+  const int64_t interleaved = table.interleaved ? InterleavedRows(table.shape[1]) : 0;
+  context.pool.ParallelFor(
+      step.output.rows(), Grain(k * kDecodeCost), [&](int64_t begin, int64_t end, int worker) {
+        for (int64_t r = begin; r < end; ++r) {
+          float* out = step.output.RowAs<float>(r);
+          if (ids[r] < 0 || ids[r] >= table.shape[1]) {
+            std::memset(out, 0, k * sizeof(float));
+          } else if (ids[r] < interleaved) {
+            const int64_t in_group = ids[r] % kInterleaved;
+            auto* row = reinterpret_cast<std::byte*>(context.Scratch(worker));
+            ExtractRow(table.type, k, table.Row(ids[r] - in_group, 0, 0), in_group, row);
+            decode(row, out, k);
+          } else {
+            decode(table.Row(ids[r], 0, 0), out, k);
+          }
+        }
+      });
 }
 
 void RunGatherElements(const Step& step, const RunContext& context) {
@@ -39,10 +46,10 @@ void RunGatherElements(const Step& step, const RunContext& context) {
   const int64_t k = x.shape[0], m = ids.shape[0];
   context.pool.ParallelFor(ids.rows(), Grain(m), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const auto* from = x.RowAs<const float>(r);
+      const auto* from = x.RowAs<const uint32_t>(r);  // f32 or i32
       const auto* id = ids.RowAs<const int32_t>(r);
-      auto* out = step.output.RowAs<float>(r);
-      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0.0f;
+      auto* out = step.output.RowAs<uint32_t>(r);
+      for (int64_t i = 0; i < m; ++i) out[i] = id[i] >= 0 && id[i] < k ? from[id[i]] : 0;
     }
   });
 }
@@ -113,7 +120,13 @@ void RunTransfer(const Step& step, const RunContext& context) {
 
 void PrepareGatherRows(Step& step) {
   step.run = &RunGatherRows;
-  step.kernel = absl::StrCat("gather_rows ", quant::Name(step.inputs[0].type));
+  const Tensor& table = step.inputs[0];
+  step.kernel = absl::StrCat("gather_rows ", quant::Name(table.type),
+                             table.interleaved ? " interleaved" : "");
+  // Needed where the table is interleaved, and stated before that is known.
+  if (CanInterleave(table.type)) {
+    step.worker_scratch = quant::RowBytes(table.type, table.shape[0]);
+  }
 }
 
 void PrepareGatherElements(Step& step) {

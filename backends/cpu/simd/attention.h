@@ -21,7 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/plan/attention.h"
-#include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/cells.h"
 
 namespace bantam::cpu::simd {
 
@@ -30,11 +30,6 @@ inline constexpr int64_t kRange = 256;
 inline constexpr int64_t kSplitQueries = 8;
 
 inline int64_t RangeCount(int64_t cells) { return (cells + kRange - 1) / kRange; }
-
-struct SoftmaxState {
-  float highest = -INFINITY;  // score so far
-  float sum = 0;              // of exp(score - highest)
-};
 
 // For each of several pairs a state, followed by the weighted sum of V so far.
 struct PairSums {
@@ -50,54 +45,31 @@ struct PairSums {
   PairSums From(int64_t i) const { return {data + i * Floats(v_dim), v_dim}; }
 };
 
-// Has rows of cells brought into the cache, as they lie in memory and a few lines at a time: the
-// processor waits for a few dozen at once, and computes meanwhile only if it is not made to.
-class Fetcher {
- public:
-  Fetcher() = default;
-  // K and V of `heads` heads from `head` on, of cells `begin` to `end`.
-  Fetcher(const Step& step, int64_t head, int64_t heads, int64_t begin, int64_t end) {
-    for (int i = 0; i < 2; ++i) {
-      const Tensor& t = step.inputs[1 + i];
-      if (begin >= end) continue;
-      const int64_t bytes = (heads - 1) * t.strides[1] + quant::RowBytes(t.type, t.shape[0]);
-      parts_[i] = {t.Row(head, begin, 0), bytes, t.strides[2], end - begin};
-    }
-  }
-  void Fetch(int lines) {
-    for (Part& part : parts_) {
-      for (; lines > 0 && part.cells > 0; --lines) {
-        __builtin_prefetch(part.row + part.at, 0, 2);
-        part.at += 64;
-        if (part.at < part.bytes) continue;
-        part.row += part.stride;
-        part.at = 0;
-        --part.cells;
-      }
-    }
-  }
-
- private:
-  struct Part {
-    const std::byte* row = nullptr;
-    int64_t bytes = 0;  // of a row
-    int64_t stride = 0;
-    int64_t cells = 0;  // left
-    int64_t at = 0;     // in the row
-  };
-  Part parts_[2];
+// KV heads.
+struct HeadRange {
+  int64_t begin, end;
+  int64_t count() const { return end - begin; }
 };
 
 // `Isa` is a set's description (avx2/set.h).
 template <typename Isa>
 class Attention : public AttentionView {
  public:
-  Attention(const Step& step, const AttentionTask& task, float* scratch, const PairSums& sums)
+  // For pairs of a task; its KV head is said block by block.
+  Attention(const Step& step, const AttentionTask& task, float* scratch)
       : AttentionView(step, task),
-        sums_(sums),
-        k_block_(scratch),
-        v_block_(k_block_ + kCells * k().shape[0]),
-        scores_(v_block_ + kCells * v().shape[0]) {}
+        keys_(k(), scratch, pairs()),
+        values_(v(), scratch + kCells * k().shape[0], pairs()),
+        scores_(scratch + kCells * (k().shape[0] + v().shape[0])),
+        packed_(scores_ + kCells * kMaxPairs),
+        head_bytes_(group() * q().strides[1]) {
+    const int64_t first = Query(task.begin);
+    for (int64_t i = 0; i < pairs(); ++i) {
+      const int64_t query = Query(task.begin + i), member = task.begin + i - query * group();
+      queries_[i] = static_cast<uint8_t>(query - first);
+      q_[i] = q().Row(member, query, 0);
+    }
+  }
 
   static void Prepare(Step& step) {
     const Tensor& q = step.inputs[0];
@@ -115,9 +87,79 @@ class Attention : public AttentionView {
   }
 
  private:
-  // Of a worker's scratch: K, V and scores of one block.
+  // Of a worker's scratch: K, V and scores of one block, and queries.
   static int64_t BlockFloats(const Step& step) {
-    return kCells * (step.inputs[1].shape[0] + step.inputs[2].shape[0] + kMaxPairs);
+    const int64_t k_dim = step.inputs[1].shape[0], v_dim = step.inputs[2].shape[0];
+    return kCells * (k_dim + v_dim + kMaxPairs) + Isa::kMostQueries * ((k_dim + 15) / 16 * 16);
+  }
+
+  static uintptr_t Address(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+
+  // K or V of a block of cells.
+  class Cache {
+   public:
+    // `block` has room for the block, decoded.
+    Cache(const Tensor& t, float* block, int64_t pairs)
+        : t_(t), row_bytes_(quant::RowBytes(t.type, t.shape[0])), block_(block) {
+      // Cells are used where they lie if few pairs would not pay for decoding them.
+      constexpr int64_t kFewPairs = 8;
+      const bool is_block = t.type == quant::Type::kQ8_0 || t.type == quant::Type::kQ4_0;
+      const bool is_read = t.type == quant::Type::kF16 || (Isa::kReadsBlocks && is_block);
+      is_direct_ = t.type == quant::Type::kF32 || (is_read && pairs <= kFewPairs);
+      for (int64_t c = 0; c < kCells; ++c) {
+        decoded_[c] = reinterpret_cast<const uint8_t*>(block + c * t.shape[0]);
+      }
+    }
+
+    // Goes to the block of `count` cells from `first`, which `next` cells follow that are to be
+    // fetched.
+    void Find(int64_t first, int64_t count, int64_t next) {
+      const auto* row = reinterpret_cast<const uint8_t*>(t_.Row(0, first, 0));
+      for (int64_t c = 0; c < count; ++c) rows_[c] = row + c * t_.strides[2];
+      std::fill(rows_ + count, rows_ + kCells, row);
+      count_ = count;
+      next_ = next;
+    }
+
+    // One of the heads that take turns, decoded where need be.
+    CellRows OfHead(int64_t head, const HeadRange& heads) const {
+      CellRows cells = {t_.type, rows_, head * t_.strides[1], count_};
+      const uintptr_t ahead = Address(rows_[0]) + kCells * t_.strides[2];
+      if (t_.strides[1] == row_bytes_ && t_.strides[2] == heads.count() * row_bytes_ && next_ > 0) {
+        // Heads and cells without gaps: one stretch, from end to end.
+        cells.step = row_bytes_ * next_ / kCells;
+        cells.ahead = ahead + (head - heads.begin) * kCells * cells.step;
+      } else if (next_ == kCells) {
+        cells.step = t_.strides[2];
+        cells.ahead = ahead + cells.offset;
+      } else {
+        FetchNoMore(cells);
+      }
+      if (is_direct_) return cells;
+      Isa::DecodeCells(cells, t_.shape[0], block_);
+      cells = {quant::Type::kF32, decoded_, 0, count_};
+      FetchNoMore(cells);
+      return cells;
+    }
+    static void FetchNoMore(CellRows& cells) {
+      cells.ahead = Address(cells.rows[0] + cells.offset);
+      cells.step = 0;
+    }
+
+   private:
+    const Tensor& t_;
+    const int64_t row_bytes_;  // of one head
+    float* const block_;
+    bool is_direct_;
+    int64_t count_ = 0, next_ = 0;
+    const uint8_t* rows_[kCells];  // of KV head 0
+    const uint8_t* decoded_[kCells];
+  };
+
+  // What a state's sums are to be multiplied by when `highest`, no lower than its own, takes over.
+  static float Keep(const SoftmaxState& state, float highest) {
+    if (state.sum == 0.0f) return 0.0f;
+    return state.highest == highest ? 1.0f : std::exp(state.highest - highest);
   }
 
   // Adds `part`, of other cells, to `whole`: first states, then weighted sums.
@@ -125,10 +167,11 @@ class Attention : public AttentionView {
                    const float* part_out, int64_t n) {
     if (part.sum == 0.0f) return;
     const float highest = std::max(whole.highest, part.highest);
-    const float keep = whole.sum == 0.0f ? 0.0f : std::exp(whole.highest - highest);
-    const float take = std::exp(part.highest - highest);
+    const float keep = Keep(whole, highest), take = Keep(part, highest);
     const float* factor = &take;
-    Isa::Accumulate(&whole_out, 1, n, &keep, &factor, &part_out, 1);
+    const auto* row = reinterpret_cast<const uint8_t*>(part_out);
+    Isa::Accumulate({quant::Type::kF32, &row, 0, 1, Address(row), 0}, n, &keep, &factor, &whole_out,
+                    1);
     whole = {highest, whole.sum * keep + part.sum * take};
   }
   static void Finish(const SoftmaxState& state, float* out, int64_t n) {
@@ -155,7 +198,7 @@ class Attention : public AttentionView {
           for (int64_t t = begin; t < end; ++t) {
             float* const scratch = context.Scratch(worker);
             const PairSums sums = {scratch + BlockFloats(step), step.inputs[2].shape[0]};
-            Attention(step, tasks[t], scratch, sums).RunAll();
+            Attention(step, tasks[t], scratch).RunAll(tasks[t].kv_head, sums);
           }
         });
   }
@@ -173,11 +216,11 @@ class Attention : public AttentionView {
     context.pool.ParallelFor(
         ranges * parts, std::max<int64_t>(1, ranges * parts / wanted),
         [&](int64_t begin, int64_t end, int worker) {
-          // Part after part, so that a worker's ranges follow each other.
+          // Part after part, so that a worker's ranges follow each other, from loop to loop too.
           for (int64_t t = begin; t < end; ++t) {
             const int64_t range = t % ranges, first = t / ranges * width;
             const HeadRange heads_of_task = {first, std::min(first + width, kv_heads)};
-            RunRange(step, context.Scratch(worker), range, heads_of_task, t + 1 < end,
+            RunRange(step, context.Scratch(worker), range, heads_of_task,
                      sums.From((range * kv_heads + first) * pairs));
           }
         });
@@ -198,197 +241,136 @@ class Attention : public AttentionView {
         });
   }
 
-  struct HeadRange {
-    int64_t begin, end;
-    int64_t count() const { return end - begin; }
-  };
-
-  // One range of some heads, to `sums`, head after head. `goes_on`: the next range is next.
+  // One range of some heads, to `sums`, head after head.
   static void RunRange(const Step& step, float* scratch, int64_t range, const HeadRange& heads,
-                       bool goes_on, const PairSums& sums) {
-    const int64_t length = KvLength(step);
-    const int64_t end = std::min((range + 1) * kRange, length);
-    const int64_t fetched_end = goes_on ? length : end;
+                       const PairSums& sums) {
+    const int64_t end = std::min((range + 1) * kRange, KvLength(step));
     const int64_t pairs =
         step.inputs[0].shape[1] / step.inputs[1].shape[1] * step.inputs[0].shape[2];
     for (int64_t i = 0; i < heads.count() * pairs; ++i) {
       sums.State(i) = {};
       std::fill_n(sums.Out(i), sums.v_dim, 0.0f);
     }
-    for (int64_t cell = range * kRange; cell < end; cell += kCells) {
-      const int64_t next = cell + kCells;
-      Fetcher fetcher(step, heads.begin, heads.count(), next, std::min(next + kCells, fetched_end));
-      for (int64_t head = heads.begin; head < heads.end; ++head) {
-        for (int64_t p = 0; p < pairs; p += kMaxPairs) {
-          const AttentionTask task = {head, p, std::min(p + kMaxPairs, pairs)};
-          Attention(step, task, scratch, sums.From((head - heads.begin) * pairs + p))
-              .RunBlock(cell, std::min(kCells, end - cell), fetcher);
-        }
+    for (int64_t p = 0; p < pairs; p += kMaxPairs) {
+      Attention part(step, {heads.begin, p, std::min(p + kMaxPairs, pairs)}, scratch);
+      for (int64_t cell = range * kRange; cell < end; cell += kCells) {
+        part.RunBlock(cell, std::min(kCells, end - cell), heads, sums.From(p), pairs);
       }
     }
   }
 
-  // All ranges, to the output.
-  void RunAll() {
-    const int64_t count = task().end - task().begin, n = v().shape[0], length = KvLength(step());
+  // All ranges of one head, to the output.
+  void RunAll(int64_t kv_head, const PairSums& sums) {
+    const int64_t n = v().shape[0], length = KvLength(step());
     std::array<SoftmaxState, kMaxPairs> whole;
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < pairs(); ++i) {
       whole[i] = First(step(), Head(task().begin + i));
       std::fill_n(Out(task().begin + i), n, 0.0f);
     }
     for (int64_t first = 0; first < length; first += kRange) {
-      for (int64_t i = 0; i < count; ++i) {
-        sums_.State(i) = {};
-        std::fill_n(sums_.Out(i), n, 0.0f);
+      for (int64_t i = 0; i < pairs(); ++i) {
+        sums.State(i) = {};
+        std::fill_n(sums.Out(i), n, 0.0f);
       }
       const int64_t end = std::min(first + kRange, length);
       for (int64_t cell = first; cell < end; cell += kCells) {
-        Fetcher none;
-        RunBlock(cell, std::min(kCells, end - cell), none);
+        RunBlock(cell, std::min(kCells, end - cell), {kv_head, kv_head + 1}, sums, 0);
       }
-      for (int64_t i = 0; i < count; ++i) {
-        Join(whole[i], Out(task().begin + i), sums_.State(i), sums_.Out(i), n);
-      }
-    }
-    for (int64_t i = 0; i < count; ++i) Finish(whole[i], Out(task().begin + i), n);
-  }
-
-  // Whether the cells are used where they lie: few pairs would not pay for decoding them.
-  bool IsDirect(const Tensor& t) const {
-    constexpr int64_t kFewPairs = 8;
-    return t.type == quant::Type::kF32 ||
-           (t.type == quant::Type::kF16 && task().end - task().begin <= kFewPairs);
-  }
-
-  // The block's rows of K or V: in the cache, or decoded to f32.
-  void FindRows(const Tensor& t, int64_t first, int64_t count, float* decoded,
-                const uint8_t** rows) const {
-    const int64_t n = t.shape[0];
-    for (int64_t c = 0; c < count; ++c) {
-      const std::byte* row = t.Row(task().kv_head, first + c, 0);
-      rows[c] = reinterpret_cast<const uint8_t*>(row);
-      if (IsDirect(t)) continue;
-      float* to = decoded + c * n;
-      Isa::DecodeCacheRow(t.type, rows[c], to, n);
-      rows[c] = reinterpret_cast<const uint8_t*>(to);
-    }
-  }
-  quant::Type TypeOfRows(const Tensor& t) const { return IsDirect(t) ? t.type : quant::Type::kF32; }
-
-  // scores_ of every pair and every cell of the block.
-  void Score(int64_t count, Fetcher& fetcher) {
-    const int64_t head_dim = k().shape[0];
-    const quant::Type type = TypeOfRows(k());
-    // As many as the keys have that are scored: about half of what there is.
-    const int lines =
-        static_cast<int>(Isa::kDotRows * ((quant::RowBytes(k().type, head_dim) + 63) / 64));
-    for (int64_t p = task().begin; p < task().end; p += Isa::kDotColumns) {
-      const int width = static_cast<int>(std::min<int64_t>(Isa::kDotColumns, task().end - p));
-      const float* queries[Isa::kDotColumns];
-      for (int j = 0; j < width; ++j) {
-        queries[j] = Q(p + j);
-        std::fill_n(ScoresOf(p + j), count, 0.0f);
-      }
-      for (int64_t c = 0; c < count; c += Isa::kDotRows) {
-        const int height = static_cast<int>(std::min<int64_t>(Isa::kDotRows, count - c));
-        float* to[Isa::kDotColumns];
-        for (int j = 0; j < width; ++j) to[j] = ScoresOf(p + j) + c;
-        Isa::DotOf(type, height, width)(k_rows_ + c, queries, to, head_dim, k_rows_[c]);
-        fetcher.Fetch(lines);
+      for (int64_t i = 0; i < pairs(); ++i) {
+        Join(whole[i], Out(task().begin + i), sums.State(i), sums.Out(i), n);
       }
     }
+    for (int64_t i = 0; i < pairs(); ++i) Finish(whole[i], Out(task().begin + i), n);
   }
-  float* ScoresOf(int64_t pair) const { return scores_ + (pair - task().begin) * kCells; }
-  const SeenCells& SeenBy(int64_t pair) const { return seen_[Query(pair) - Query(task().begin)]; }
 
-  // Folds a block of cells into the sums.
-  void RunBlock(int64_t first, int64_t count, Fetcher& fetcher) {
+  int64_t pairs() const { return task().end - task().begin; }
+
+  // Folds a block of cells into the sums of some heads, which lie `per_head` pairs apart.
+  void RunBlock(int64_t first, int64_t count, const HeadRange& heads, const PairSums& sums,
+                int64_t per_head) {
     if (!FindSeen(first, count, seen_)) return;
-    FindRows(k(), first, count, k_block_, k_rows_);
-    FindRows(v(), first, count, v_block_, v_rows_);
-    Score(count, fetcher);
-    for (int64_t p = task().begin; p < task().end;) {
-      const SeenCells& seen = SeenBy(p);
-      // Pairs that see the same cells go through V together.
-      int pairs = 1;
-      while (pairs < Isa::kMostOutputs && p + pairs < task().end &&
-             SeenBy(p + pairs).count == seen.count &&
-             (seen.count == count || Query(p) == Query(p + pairs))) {
-        ++pairs;
+    const int64_t next = std::min(KvLength(step()) - first - kCells, kCells);
+    keys_.Find(first, count, next);
+    values_.Find(first, count, next);
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
+      const PairSums sums_of_head = sums.From((head - heads.begin) * per_head);
+      Score(head, keys_.OfHead(head, heads));
+      const CellRows values = values_.OfHead(head, heads);
+      for (int64_t p = 0, same; p < pairs(); p += same) {
+        // Pairs that see the same cells go through V together.
+        const SeenCells& seen = seen_[queries_[p]];
+        auto sees_the_same = [&](int64_t other) {
+          return queries_[other] == queries_[p] ||
+                 (seen.count == count && seen_[queries_[other]].count == count);
+        };
+        same = 1;
+        while (p + same < pairs() && sees_the_same(p + same)) ++same;
+        if (seen.count != 0) FoldAll(p, same, seen, values, sums_of_head);
       }
-      Fold(p, pairs, seen, count, fetcher);
-      p += pairs;
     }
   }
 
-  // Turns a pair's scores into weights, in place for the cells that it sees; what is to be kept of
-  // the sums so far.
-  float Weigh(int64_t pair, const SeenCells& seen, int64_t count) {
-    SoftmaxState& state = sums_.State(pair - task().begin);
-    float* p = ScoresOf(pair);
-    if (seen.count != count) {
-      for (int64_t c = 0; c < seen.count; ++c) p[c] = p[seen.cells[c]];
-    }
-    float highest;
-    if (attrs().softcap == 0) {
-      highest = Isa::ScaleAndMax(p, seen.count, attrs().scale, state.highest);
-    } else {
-      highest = state.highest;
-      for (int64_t c = 0; c < seen.count; ++c) {
-        p[c] = attrs().softcap * std::tanh(p[c] * attrs().scale / attrs().softcap);
-        highest = std::max(highest, p[c]);
+  float* ScoresOf(int64_t pair) const { return scores_ + pair * kCells; }
+
+  // Scores of every pair and every cell of the block.
+  void Score(int64_t head, CellRows cells) {
+    for (int64_t p = 0; p < pairs();) {
+      const float* queries[Isa::kMostQueries];
+      float* out[Isa::kMostQueries];
+      const int64_t left = pairs() - p;
+      const int64_t columns = left <= Isa::kMostQueries       ? left
+                              : left <= 2 * Isa::kBestQueries ? (left + 1) / 2
+                                                              : Isa::kBestQueries;
+      for (int64_t j = 0; j < columns; ++j) {
+        queries[j] = reinterpret_cast<const float*>(q_[p + j] + head * head_bytes_);
+        out[j] = ScoresOf(p + j);
       }
+      Isa::Scores(cells, k().shape[0], queries, static_cast<int>(columns), packed_, out);
+      Cache::FetchNoMore(cells);
+      p += columns;
     }
-    const float keep = state.sum == 0.0f ? 0.0f : std::exp(state.highest - highest);
-    const float sum = Isa::Exponentials(p, seen.count, highest);
-    state = {highest, state.sum * keep + sum};
-    return keep;
   }
 
-  // Adds the block's cells to the sums of some pairs.
-  void Fold(int64_t pair, int pairs, const SeenCells& seen, int64_t count, Fetcher& fetcher) {
-    if (seen.count == 0) return;
+  // Adds the block's cells to the sums of `same` pairs that see the same of them.
+  void FoldAll(int64_t pair, int64_t same, const SeenCells& seen, CellRows cells,
+               const PairSums& sums) const {
+    const int64_t count = cells.count;
     const uint8_t* seen_rows[kCells];
-    const uint8_t* const* rows = v_rows_;
     if (seen.count != count) {
-      for (int64_t c = 0; c < seen.count; ++c) seen_rows[c] = v_rows_[seen.cells[c]];
-      rows = seen_rows;
+      for (int64_t c = 0; c < seen.count; ++c) seen_rows[c] = cells.rows[seen.cells[c]];
+      cells.rows = seen_rows;
+      cells.count = seen.count;
     }
-    float keep[Isa::kMostOutputs];
-    const float* p[Isa::kMostOutputs];
-    float* out[Isa::kMostOutputs];
-    for (int i = 0; i < pairs; ++i) {
-      keep[i] = Weigh(pair + i, seen, count);
-      p[i] = ScoresOf(pair + i);
-      out[i] = sums_.Out(pair + i - task().begin);
-    }
-    constexpr int64_t kPart = 16;  // cells
-    const int lines =
-        static_cast<int>(kPart * ((quant::RowBytes(v().type, v().shape[0]) + 63) / 64));
-    for (int64_t c = 0; c < seen.count; c += kPart) {
-      const int64_t part = std::min(kPart, seen.count - c);
-      if (TypeOfRows(v()) == quant::Type::kF16) {
-        Isa::Accumulate(out, pairs, v().shape[0], keep, p,
-                        reinterpret_cast<const uint16_t* const*>(rows + c), part);
-      } else {
-        Isa::Accumulate(out, pairs, v().shape[0], keep, p,
-                        reinterpret_cast<const float* const*>(rows + c), part);
+    for (int64_t parts = (same + Isa::kMostOutputs - 1) / Isa::kMostOutputs; parts > 0; --parts) {
+      float keep[Isa::kMostOutputs];
+      float* p[Isa::kMostOutputs];
+      float* out[Isa::kMostOutputs];
+      SoftmaxState* states[Isa::kMostOutputs];
+      const int64_t outputs = (same + parts - 1) / parts;
+      for (int64_t i = 0; i < outputs; ++i) {
+        p[i] = ScoresOf(pair + i);
+        if (seen.count != count) {
+          for (int64_t c = 0; c < seen.count; ++c) p[i][c] = p[i][seen.cells[c]];
+        }
+        out[i] = sums.Out(pair + i);
+        states[i] = &sums.State(pair + i);
       }
-      fetcher.Fetch(lines);
-      for (int i = 0; i < pairs; ++i) {
-        keep[i] = 1.0f;
-        p[i] += part;
-      }
+      Isa::Weigh(p, seen.count, attrs().scale, attrs().softcap, static_cast<int>(outputs), states,
+                 keep);
+      Isa::Accumulate(cells, v().shape[0], keep, p, out, static_cast<int>(outputs));
+      Cache::FetchNoMore(cells);
+      pair += outputs;
+      same -= outputs;
     }
   }
 
-  const PairSums sums_;  // of the task's pairs
-  float* const k_block_;
-  float* const v_block_;
-  float* const scores_;
-  std::array<SeenCells, kMaxPairs> seen_;  // by query
-  const uint8_t* k_rows_[kCells];          // of the block
-  const uint8_t* v_rows_[kCells];
+  Cache keys_, values_;
+  float* const scores_;                        // [pairs][kCells]
+  float* const packed_;                        // queries, for Isa::Scores
+  const int64_t head_bytes_;                   // from a KV head's queries to the next one's
+  std::array<uint8_t, kMaxPairs> queries_;     // by pair, counted from the task's first
+  std::array<const std::byte*, kMaxPairs> q_;  // by pair, of KV head 0
+  std::array<SeenCells, kMaxPairs> seen_;      // by query
 };
 
 }  // namespace bantam::cpu::simd

@@ -5,7 +5,8 @@
 // x, or a part of them where there are too few tiles for the workers. Weights by type:
 //
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
-//                    unpacked in registers, more through a panel unpacked once
+//                    unpacked in registers, more through a panel unpacked once; the weights as they
+//                    lie in a file, or interleaved (interleave.h)
 //   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
 //   F64, integers    the same after decoding to f32, in blocks
 //
@@ -17,6 +18,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/plan/interleave.h"
 #include "backends/cpu/plan/step.h"
 #include "backends/cpu/reference/activation.h"
 #include "backends/cpu/simd/dot.h"
@@ -103,7 +105,7 @@ class MatMul {
     step.kernel = "matmul";
     bool any_int8 = false;
     for (int32_t p = 0; p < attrs.parts; ++p) {
-      absl::StrAppend(&step.kernel, p == 0 ? " " : "+", TypeName(step.inputs[p].type));
+      absl::StrAppend(&step.kernel, p == 0 ? " " : "+", TypeName(step.inputs[p]));
       any_int8 |= IsInt8(step.inputs[p]);
     }
     if (attrs.has_bias) absl::StrAppend(&step.kernel, " bias");
@@ -119,7 +121,7 @@ class MatMul {
     const Tensor& ids = step.inputs[2];
     step.origin = Isa::kName;
     step.run = &RunMatMulExpert;
-    step.kernel = absl::StrCat("matmul_expert ", TypeName(step.inputs[0].type));
+    step.kernel = absl::StrCat("matmul_expert ", TypeName(step.inputs[0]));
     step.worker_scratch = static_cast<int64_t>(sizeof(Scratch)) +
                           ids.shape[0] * ids.shape[1] * static_cast<int64_t>(sizeof(int32_t));
     if (IsInt8(step.inputs[0])) {
@@ -129,17 +131,20 @@ class MatMul {
 
  private:
   static constexpr int64_t kTileRows = Isa::kPanelRows;
+  static constexpr bool kInterleaves = requires { &Isa::InterleavedKernelsOf; };
 
   // A part of one weight matrix.
   struct Tile {
     quant::Type type;
+    bool interleaved;                // all of its rows
     int64_t count;                   // rows, at most kTileRows
     int64_t stride;                  // bytes from row to row
     const uint8_t* rows[kTileRows];  // past `count` the last one again
   };
 
   static Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
-    Tile tile = {w.type, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
+    const bool interleaved = w.interleaved && first + kTileRows <= InterleavedRows(w.shape[1]);
+    Tile tile = {w.type, interleaved, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
     for (int64_t r = 0; r < kTileRows; ++r) {
       tile.rows[r] =
           reinterpret_cast<const uint8_t*>(w.Row(first + std::min(r, tile.count - 1), matrix, 0));
@@ -158,32 +163,61 @@ class MatMul {
     std::copy_n(results, count, out);
   }
 
-  static void MultiplyFew(const Int8Kernels<Isa>& kernels, const Tile& tile, int64_t k,
-                          const Columns& columns, int64_t begin, int64_t end) {
-    for (int64_t r = 0; r < tile.count; r += Isa::kVectorRows) {
-      const int64_t count = std::min<int64_t>(Isa::kVectorRows, tile.count - r);
+  static void MultiplyFew(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
+                          int64_t end) {
+    if constexpr (kInterleaves) {
+      if (tile.interleaved) {
+        const auto& vector = Isa::InterleavedKernelsOf(tile.type)->vector;
+        return ByRows<kInterleaved>(tile, columns, begin, end, [&](int64_t r, const auto& x) {
+          vector[x.width - 1](tile.rows[r], k, x.columns, x.out);
+        });
+      }
+    }
+    const auto& vector = Isa::Int8KernelsOf(tile.type)->vector;
+    ByRows<Isa::kVectorRows>(tile, columns, begin, end, [&](int64_t r, const auto& x) {
+      vector[x.width - 1](tile.rows + r, k, x.columns, x.out,
+                          tile.rows[r] + Isa::kVectorRows * tile.stride);
+    });
+  }
+
+  // Up to Isa::kVectorColumns columns, and where kRows results of each go.
+  template <int64_t kRows>
+  struct FewColumns {
+    int64_t width;
+    ActivationRow columns[Isa::kVectorColumns];
+    float* out[Isa::kVectorColumns];
+    alignas(64) float results[Isa::kVectorColumns][kRows];
+  };
+
+  // Calls multiply(r, FewColumns) for each kRows rows of a tile, from row r on, and few columns.
+  template <int64_t kRows, typename F>
+  static void ByRows(const Tile& tile, const Columns& columns, int64_t begin, int64_t end,
+                     const F& multiply) {
+    for (int64_t r = 0; r < tile.count; r += kRows) {
+      const int64_t count = std::min(kRows, tile.count - r);
       for (int64_t c = begin; c < end; c += Isa::kVectorColumns) {
-        const int64_t width = std::min<int64_t>(Isa::kVectorColumns, end - c);
-        ActivationRow x[Isa::kVectorColumns];
-        alignas(64) float results[Isa::kVectorColumns][Isa::kVectorRows];
-        float* out[Isa::kVectorColumns];
-        for (int64_t j = 0; j < width; ++j) {
-          x[j] = columns.Quantized(c + j);
-          out[j] = results[j];
+        FewColumns<kRows> x;
+        x.width = std::min<int64_t>(Isa::kVectorColumns, end - c);
+        for (int64_t j = 0; j < x.width; ++j) {
+          x.columns[j] = columns.Quantized(c + j);
+          x.out[j] = x.results[j];
         }
-        kernels.vector[width - 1](tile.rows + r, k, x, out,
-                                  tile.rows[r] + Isa::kVectorRows * tile.stride);
-        for (int64_t j = 0; j < width; ++j) Deliver(results[j], count, columns.Out(c + j) + r);
+        multiply(r, x);
+        for (int64_t j = 0; j < x.width; ++j) Deliver(x.results[j], count, columns.Out(c + j) + r);
       }
     }
   }
 
   static void MultiplyMany(const Int8Kernels<Isa>& kernels, const Tile& tile, int64_t k,
                            const Columns& columns, int64_t begin, int64_t end, Panel<Isa>& panel) {
+    auto pack = kernels.pack;
+    if constexpr (kInterleaves) {
+      if (tile.interleaved) pack = Isa::InterleavedKernelsOf(tile.type)->pack;
+    }
     int64_t first = 0;
     do {  // once even for k = 0, whose sums are 0
       const int64_t length = std::min(Isa::kPanelElements, k - first);
-      kernels.pack(tile.rows, first, length, panel);
+      pack(tile.rows, first, length, panel);
       for (int64_t c = begin; c < end; c += Isa::kPanelColumns) {
         const int64_t width = std::min<int64_t>(Isa::kPanelColumns, end - c);
         ActivationRow x[Isa::kPanelColumns];
@@ -277,7 +311,7 @@ class MatMul {
     if (kernels == nullptr) {
       MultiplyFloat(tile, k, columns, begin, end, scratch.decoded);
     } else if (few) {
-      MultiplyFew(*kernels, tile, k, columns, begin, end);
+      MultiplyFew(tile, k, columns, begin, end);
     } else {
       MultiplyMany(*kernels, tile, k, columns, begin, end, scratch.panel);
     }
@@ -390,9 +424,10 @@ class MatMul {
   }
 
   // "Q4_K", or how a type without integers or dot products of its own is computed.
-  static std::string TypeName(quant::Type type) {
-    const bool direct = Isa::Int8KernelsOf(type) != nullptr || HasDot(type);
-    return absl::StrCat(quant::Name(type), direct ? "" : " decoded to F32");
+  static std::string TypeName(const Tensor& w) {
+    const bool direct = IsInt8(w) || HasDot(w.type);
+    return absl::StrCat(quant::Name(w.type), w.interleaved ? " interleaved" : "",
+                        direct ? "" : " decoded to F32");
   }
 };
 

@@ -47,4 +47,15 @@ struct Int8Kernels {
   std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
 };
 
+// The same of interleaved weights (interleave.h): the results too, to the bit.
+template <typename Isa>
+struct InterleavedKernels {
+  // out[c][r] for r < kInterleaved is the product of row r of the group and columns[c].
+  using Vector = void (*)(const uint8_t* group, int64_t k, const ActivationRow* columns,
+                          float* const* out);
+  std::array<Vector, Isa::kVectorColumns> vector;
+  // Reads of `rows` those where a group begins.
+  typename Int8Kernels<Isa>::Pack pack;
+};
+
 }  // namespace bantam::cpu::simd

@@ -36,7 +36,8 @@ BANTAM_KERNEL(kThreads, 1) ElementwiseKernel(ElementwiseParams p, int count) {
   if (p.op == ElementOp::kGather) {
     const int id = Load<int32_t>(p.b, index);
     index.i[0] = id;
-    *out = id >= 0 && id < p.a.shape[0] ? Load<float>(p.a, index) : 0.0f;
+    // Words: f32 or i32.
+    *reinterpret_cast<int32_t*>(out) = id >= 0 && id < p.a.shape[0] ? Load<int32_t>(p.a, index) : 0;
     return;
   }
   float x = Load<float>(p.a, index);

@@ -93,9 +93,12 @@ typedef struct bantam_model_options {
   /* Called now and then while loading with the share done, 0 to 1. May be NULL. */
   void (*progress)(double share, void* user_data);
   void* user_data;
+  /* Not 0: the CPU uses weights where they lie in the mapped file, which other processes share and
+   * the system can drop, though it reads them faster rearranged in memory of its own. */
+  int32_t no_repack;
 } bantam_model_options;
 /* clang-format off */
-#define BANTAM_MODEL_OPTIONS_INIT {sizeof(bantam_model_options), NULL, 0, NULL, NULL}
+#define BANTAM_MODEL_OPTIONS_INIT {sizeof(bantam_model_options), NULL, 0, NULL, NULL, 0}
 /* clang-format on */
 
 /* Opens a GGUF file; of a split model, any part. `options` may be NULL. */

@@ -156,6 +156,7 @@ struct LoadOptions {
   std::string device = "auto";           // "cpu", "vulkan:0", ...
   int32_t threads = 0;                   // 0: one for each core the process may use
   std::function<void(double)> progress;  // the share done, 0 to 1
+  bool no_repack = false;                // the CPU leaves weights in the mapped file
 };
 
 struct TokenizeOptions {
@@ -176,6 +177,7 @@ class Model {
     bantam_model_options c = BANTAM_MODEL_OPTIONS_INIT;
     c.device = options.device.c_str();
     c.threads = options.threads;
+    c.no_repack = options.no_repack ? 1 : 0;
     Progress progress{options.progress, nullptr};
     if (options.progress) {
       c.progress = &Progress::Call;

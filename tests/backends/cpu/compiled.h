@@ -17,7 +17,9 @@ struct Compiled {
   std::unique_ptr<device::Stream> stream;
 };
 
-inline absl::StatusOr<Compiled> Compile(device::Device& device, conformance::Case& c) {
+// `repack`: the weights that the device repacks are.
+inline absl::StatusOr<Compiled> Compile(device::Device& device, conformance::Case& c,
+                                        bool repack = false) {
   Compiled compiled;
   BANTAM_RETURN_IF_ERROR(graph::Infer(c.graph));
   compiled.plan = graph::PlanMemory(c.graph);
@@ -31,7 +33,11 @@ inline absl::StatusOr<Compiled> Compile(device::Device& device, conformance::Cas
   BANTAM_ASSIGN_OR_RETURN(compiled.temp, device.Allocate(compiled.plan.size));
   for (const auto& [id, bytes] : c.data) {
     compiled.bindings[id].buffer = compiled.memory.get();
-    BANTAM_RETURN_IF_ERROR(compiled.memory->Upload(compiled.bindings[id].offset, bytes));
+    const graph::Value& value = c.graph.value(id);
+    BANTAM_RETURN_IF_ERROR(
+        repack && value.storage == graph::Storage::kWeight && device.Repacks(c.graph, id)
+            ? device.Repack(value.type, value.shape, bytes, compiled.bindings[id])
+            : compiled.memory->Upload(compiled.bindings[id].offset, bytes));
   }
   BANTAM_ASSIGN_OR_RETURN(compiled.stream, device.NewStream());
   BANTAM_ASSIGN_OR_RETURN(
@@ -41,8 +47,9 @@ inline absl::StatusOr<Compiled> Compile(device::Device& device, conformance::Cas
 }
 
 // The first output of one run.
-inline std::vector<float> RunAndRead(device::Device& device, conformance::Case& c) {
-  auto compiled = Compile(device, c);
+inline std::vector<float> RunAndRead(device::Device& device, conformance::Case& c,
+                                     bool repack = false) {
+  auto compiled = Compile(device, c, repack);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   if (!compiled.ok()) return {};
   EXPECT_TRUE(compiled->executable->Run(*compiled->stream).ok());

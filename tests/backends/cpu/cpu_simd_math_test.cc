@@ -9,10 +9,10 @@
 #include <vector>
 
 #if defined(__x86_64__)
-#include "backends/cpu/avx2/vector_ops.h"
+#include "backends/cpu/avx2/set.h"
 namespace set = bantam::cpu::avx2;
 #elif defined(__aarch64__)
-#include "backends/cpu/neon/vector_ops.h"
+#include "backends/cpu/neon/set.h"
 namespace set = bantam::cpu::neon;
 #endif
 

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
 #include <string>
 
 #include "tests/backends/cpu/compiled.h"
@@ -25,11 +27,9 @@ struct Set {
   const char* isa;
 };
 // Of each processor's, the slowest first.
-constexpr Set kVectorSets[] = {{"avx2", "AVX2+FMA"},
-                               {"avxvnni", "AVX-VNNI"},
-                               {"avx512vnni", "AVX-512 VNNI"},
-                               {"neon", "NEON dotprod"},
-                               {"neoni8mm", "NEON i8mm"}};
+constexpr Set kVectorSets[] = {{"avx2", "AVX2+FMA"},           {"avxvnni", "AVX-VNNI"},
+                               {"avx512vnni", "AVX-512 VNNI"}, {"amx", "AVX-512 AMX"},
+                               {"neon", "NEON dotprod"},       {"neoni8mm", "NEON i8mm"}};
 
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> names = {"portable"};
@@ -82,13 +82,103 @@ TEST_P(EverySet, ProductsDependOnTheirTwoRowsAlone) {
     const std::vector<float> expected = RunAndRead(*one, whole);
     ASSERT_EQ(expected.size(), 40 * m);
     EXPECT_EQ(RunAndRead(*three, whole), expected);
-    for (const auto& [first, n] : {std::pair{7, 1}, {39, 1}, {3, 2}, {11, 7}, {0, 8}, {20, 19}}) {
+    // Up to 8 rows are computed in another way, with the same bits but for AMX.
+    std::vector<float> few;
+    for (int64_t first = 0; first < 40; first += 8) {
+      Case part = MatMul(type, k, m, first, 8);
+      const std::vector<float> found = RunAndRead(*one, part);
+      few.insert(few.end(), found.begin(), found.end());
+    }
+    if (GetParam() != "amx") {
+      EXPECT_EQ(few, expected);
+    }
+    for (const auto& [first, n] :
+         {std::pair{7, 1}, {39, 1}, {3, 2}, {11, 7}, {5, 8}, {20, 19}, {3, 9}}) {
       Case part = MatMul(type, k, m, first, n);
       const std::vector<float> found = RunAndRead(*three, part);
-      EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin() + first * m))
+      EXPECT_TRUE(
+          std::equal(found.begin(), found.end(), (n <= 8 ? few : expected).begin() + first * m))
           << n << " rows from " << first;
     }
   }
+}
+
+// Products by experts of `n` tokens.
+Case Experts(Type type, int64_t k, int64_t m, int32_t n) {
+  constexpr int32_t kExperts = 3;
+  Case c;
+  const ValueId w = c.Weight(type, {k, m, kExperts, 1});
+  const ValueId x = c.Input({k, 1, n, 1});
+  AddOutliers(c, x);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < n; ++i) ids.insert(ids.end(), {i % kExperts, (i / 2 + 1) % kExperts});
+  c.Output(Op::kMatMulExpert, {w, x, c.Ints({2, n, 1, 1}, ids)});
+  return c;
+}
+
+Case Gather(Type type, int64_t k, int64_t m) {
+  Case c;
+  const auto last = static_cast<int32_t>(m - 1);
+  c.Output(Op::kGatherRows,
+           {c.Weight(type, {k, m, 1, 1}), c.Ints({5, 1, 1, 1}, {0, 17, -1, 31, last})});
+  return c;
+}
+
+TEST_P(EverySet, RepackedWeightsGiveTheSameBits) {
+  auto device = Open(GetParam(), 3);
+  int repacked = 0;
+  for (Type type : conformance::kAllTypes) {
+    SCOPED_TRACE(quant::Name(type));
+    const int64_t block = quant::Traits(type).block_size;
+    const int64_t k = block == 1 ? 64 : (1024 / block + 1) * block;
+    // Whole tiles of every set, and rows that are left over.
+    for (const int64_t m : {32, 109}) {
+      std::vector<Case> cases;
+      for (const int64_t n : {1, 2, 3, 8, 40}) cases.push_back(MatMul(type, k, m, 0, n));
+      for (const int32_t n : {1, 30}) cases.push_back(Experts(type, k, m, n));
+      cases.push_back(Gather(type, k, m));
+      for (Case& c : cases) {
+        ASSERT_TRUE(graph::Infer(c.graph).ok());
+        if (!device->Repacks(c.graph, c.data[0].first)) continue;
+        ++repacked;
+        const std::vector<float> found = RunAndRead(*device, c, /*repack=*/true);
+        EXPECT_TRUE(std::any_of(found.begin(), found.end(), [](float v) { return v != 0; }));
+        EXPECT_EQ(found, RunAndRead(*device, c)) << m;
+      }
+    }
+  }
+  const std::set<std::string> repacking = {"avx2", "avxvnni", "avx512vnni", "amx", "neon", "neoni8mm"};
+  EXPECT_EQ(repacked, repacking.contains(GetParam()) ? 15 * 2 * 8 : 0);
+}
+
+// What reads a weight in another way than products and gather_rows keeps it from being repacked.
+TEST_P(EverySet, OtherUsesOfAWeightKeepItAsItIs) {
+  auto device = Open(GetParam(), 1);
+  Case c = MatMul(Type::kQ8_0, 64, 64, 0, 1);
+  const ValueId w = c.data[0].first;
+  c.Output(Op::kDequantize, {w});
+  ASSERT_TRUE(graph::Infer(c.graph).ok());
+  EXPECT_FALSE(device->Repacks(c.graph, w));
+  Case part = MatMul(Type::kQ8_0, 64, 64, 0, 1);
+  const graph::Strides strides = graph::ContiguousStrides(Type::kQ8_0, {64, 64, 1, 1});
+  const ValueId view = part.graph.Add(Op::kView, {part.data[0].first}, "half",
+                                      graph::ViewAttrs{{64, 32, 1, 1}, strides, 32 * strides[1]});
+  part.Output(Op::kMatMul, {view, part.data[1].first}, graph::MatMulAttrs{});
+  ASSERT_TRUE(graph::Infer(part.graph).ok());
+  EXPECT_FALSE(device->Repacks(part.graph, part.data[0].first));
+  // Were it repacked all the same, no program would read it wrongly.
+  auto compiled = Compile(*device, part);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  const graph::Value& value = part.graph.value(part.data[0].first);
+  if (!device
+           ->Repack(value.type, value.shape, part.data[0].second,
+                    compiled->bindings[part.data[0].first])
+           .ok()) {
+    GTEST_SKIP() << GetParam() << " does not repack";
+  }
+  EXPECT_FALSE(
+      device->Compile({part.graph, compiled->plan, compiled->bindings, {compiled->temp.get(), 0}})
+          .ok());
 }
 
 // Attention of queries `first` .. `first + n - 1` of a text whose keys and values are in the cache.
@@ -278,10 +368,16 @@ TEST_P(VectorSet, SaysWhatItRuns) {
   const std::pair<Type, const char*> kernels[] = {
       {Type::kQ4_K, "Q4_K"}, {Type::kF64, "F64 decoded to F32"}, {Type::kTQ1_0, "TQ1_0"}};
   for (const auto& [type, text] : kernels) {
-    Case one = MatMul(type, 256, 3, 0, 1);
-    auto compiled = Compile(*Open(name, 1), one);
-    ASSERT_TRUE(compiled.ok());
-    EXPECT_EQ(compiled->executable->Describe(), absl::StrCat(name, " matmul ", text, ": 1 node\n"));
+    // A row by itself waits for memory: tiles would gain nothing.
+    const std::pair<int64_t, std::string> rows[] = {{1, name == "amx" ? "avx512vnni" : name},
+                                                    {9, name}};
+    for (const auto& [n, origin] : rows) {
+      Case c = MatMul(type, 256, 3, 0, n);
+      auto compiled = Compile(*Open(name, 1), c);
+      ASSERT_TRUE(compiled.ok());
+      EXPECT_EQ(compiled->executable->Describe(),
+                absl::StrCat(origin, " matmul ", text, ": 1 node\n"));
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-// The Vulkan backend beyond the contract: decoding to the bit, integer products, a lost device, the
-// cache of pipelines.
+// The Vulkan backend beyond the contract: decoding to the bit, a lost device, the cache of
+// pipelines.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,14 +10,11 @@
 #include <fstream>
 #include <random>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
 #include "backends/vulkan/hazards.h"
 #include "runtime/engine/engine.h"
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/decode.h"
-#include "runtime/quant/encode.h"
 #include "tests/backends/vulkan/support.h"
 #include "tests/support/golden.h"
 #include "tests/support/tiny_model.h"
@@ -49,9 +46,9 @@ TEST_F(Vulkan, DecodesTheGoldenBlocksToTheBit) {
     for (size_t i = 0; i < found.size(); ++i) {
       if (std::isnan(expected[i])) {
         ASSERT_TRUE(std::isnan(found[i])) << i << " is " << found[i];
-      } else if (std::abs(expected[i]) < 1.2e-38f) {
-        // Shaders may flush subnormal results to zero.
-        ASSERT_LE(std::abs(found[i] - expected[i]), 1.2e-38f) << i;
+      } else if (std::abs(expected[i]) < 12 * 1.2e-38f) {
+        // Shaders may flush what is subnormal to zero: results, and scales, of which MXFP4 has 12.
+        ASSERT_TRUE(found[i] == 0 || std::abs(found[i] - expected[i]) <= 1.2e-38f) << i;
       } else {
         ASSERT_EQ(std::bit_cast<uint32_t>(found[i]), std::bit_cast<uint32_t>(expected[i]))
             << i << " is " << found[i] << ", expected " << expected[i];
@@ -59,74 +56,6 @@ TEST_F(Vulkan, DecodesTheGoldenBlocksToTheBit) {
     }
   }
   EXPECT_EQ(types, 33);
-}
-
-// A product of every type of operand with 40 columns; its dispatches, too.
-struct Product {
-  std::vector<float> values;
-  std::string kernels;
-};
-
-Product Multiply(const char* settings, Type type, const std::vector<std::byte>& weight,
-                 const std::vector<float>& x, int64_t k, int64_t m) {
-  auto device = OpenWith(settings);
-  EXPECT_TRUE(device.ok()) << device.status();
-  const auto n = static_cast<int64_t>(x.size()) / k;
-  graph::Graph graph;
-  const ValueId w = graph.AddWeight("w", type, {k, m, 1, 1});
-  const ValueId input = graph.AddInput("x", Type::kF32, {k, n, 1, 1});
-  const ValueId out = graph.Add(Op::kMatMul, {w, input}, "out", graph::MatMulAttrs{});
-  graph.AddOutput(out);
-  Compiled compiled;
-  const absl::Status status = compiled.Make(**device, graph);
-  EXPECT_TRUE(status.ok()) << status;
-  EXPECT_TRUE(compiled.Set(w, weight).ok() && compiled.Set(input, x).ok() && compiled.Run().ok());
-  return {compiled.Get(out, m * n), compiled.kernels()};
-}
-
-// Two planes of int8 keep activations nearly whole, those beside large ones too.
-TEST_F(Vulkan, IntegerDotProductsAreAsGoodAsF32) {
-  constexpr int64_t kWidth = 512, kRows = 70, kColumns = 40;
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(kWidth * kColumns), w(kWidth * kRows);
-  for (float& v : w) v = 0.02f * normal(random);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = normal(random) * (i % 509 == 0 ? 100.0f : 1.0f);
-  for (Type type : {Type::kQ4_1, Type::kQ4_K, Type::kQ6_K, Type::kQ8_0}) {
-    SCOPED_TRACE(quant::Name(type));
-    const auto row_bytes = static_cast<size_t>(quant::RowBytes(type, kWidth));
-    std::vector<std::byte> weight(row_bytes * kRows);
-    for (int64_t row = 0; row < kRows; ++row) {
-      ASSERT_TRUE(quant::EncodeRow(type, &w[row * kWidth], &weight[row * row_bytes], kWidth).ok());
-    }
-    const Product exact = Multiply("dot=0", type, weight, x, kWidth, kRows);
-    const Product found = Multiply("dot=1", type, weight, x, kWidth, kRows);
-    EXPECT_THAT(exact.kernels, ::testing::Not(HasSubstr("int8")));
-    EXPECT_THAT(found.kernels, HasSubstr(absl::StrCat("matmul int8 ", quant::Name(type))));
-    EXPECT_THAT(found.kernels, HasSubstr("quantize: 1 dispatch\n"));
-    double difference = 0, square = 0;
-    for (size_t i = 0; i < found.values.size(); ++i) {
-      difference += std::pow(double{found.values[i]} - exact.values[i], 2);
-      square += std::pow(double{exact.values[i]}, 2);
-    }
-    std::printf("%s: %.1e of the result\n", std::string(quant::Name(type)).c_str(),
-                std::sqrt(difference / square));
-    // With one plane it would be 1e-2: activations as large as 300 beside those of 1.
-    EXPECT_LT(std::sqrt(difference / square), 1e-4);
-    EXPECT_GT(difference, 0);
-    // What is no number stays none, in its column alone.
-    std::vector<float> broken = x;
-    broken[3 * kWidth + 100] = NAN;
-    broken[5 * kWidth + 7] = INFINITY;
-    const Product nan = Multiply("dot=1", type, weight, broken, kWidth, kRows);
-    for (size_t i = 0; i < nan.values.size(); ++i) {
-      const bool is_broken = i / kRows == 3 || i / kRows == 5;
-      ASSERT_EQ(std::isfinite(nan.values[i]), !is_broken) << i;
-      if (!is_broken) {
-        ASSERT_EQ(nan.values[i], found.values[i]) << i;
-      }
-    }
-  }
 }
 
 // What is written to a quantized cache is within half a step of each block.
@@ -230,32 +159,6 @@ TEST_F(Vulkan, ThePipelineCacheOnDiskMayBeAnything) {
     EXPECT_EQ(std::string((std::istreambuf_iterator<char>(again)), {}).size(), whole.size());
   }
   unsetenv("XDG_CACHE_HOME");
-}
-
-// What `bantam devices -v` says is what is used.
-TEST_F(Vulkan, EveryAbilityHasALine) {
-  auto instance = Instance::Get();
-  ASSERT_TRUE(instance.ok());
-  auto lines = [&](const Settings& settings) {
-    const auto traits = QueryTraits(**instance, (*instance)->gpus()[0], settings);
-    EXPECT_TRUE(traits.ok()) << traits.status();
-    return absl::StrJoin(Features(*traits), "\n");
-  };
-  Settings settings;
-  const std::string usual = lines(settings);
-  for (const char* ability :
-       {"subgroup operations", "integer dot product", "8-bit and 16-bit storage", "f16 arithmetic",
-        "int8 arithmetic", "timeline semaphores", "memory budget", "buffer device address",
-        "cooperative matrix", "limits: "}) {
-    EXPECT_THAT(usual, HasSubstr(ability));
-  }
-  settings.small_storage = settings.subgroups = false;
-  settings.integer_dot = settings.transfer_queue = settings.staging = true;
-  const std::string others = lines(settings);
-  EXPECT_THAT(others, HasSubstr("subgroup operations: not used"));
-  EXPECT_THAT(others, HasSubstr("8-bit and 16-bit storage: not used"));
-  EXPECT_THAT(others, HasSubstr("integer dot product: used"));
-  EXPECT_THAT(others, HasSubstr("transfer queue: used"));
 }
 
 TEST(VulkanHazards, OnlyWhatTouchesTheSameBytesWaits) {

@@ -1,0 +1,20 @@
+// Four products of bytes added to each lane, as AVX2 can: what avx2/products.inc needs.
+#pragma once
+
+#include <immintrin.h>
+
+#include "backends/cpu/avx2/isa.h"
+
+BANTAM_AVX2_BEGIN
+
+namespace bantam::cpu::avx2 {
+
+inline constexpr bool kVnni = false;
+inline __m256i AddDots(__m256i sum, __m256i weights, __m256i x) {
+  return _mm256_add_epi32(
+      sum, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1)));
+}
+
+}  // namespace bantam::cpu::avx2
+
+BANTAM_AVX2_END

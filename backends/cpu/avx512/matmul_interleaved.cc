@@ -1,0 +1,133 @@
+// Integer products with interleaved weights (plan/interleave.h): no sums across a register are
+// left, and memory is read from end to end.
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "backends/cpu/avx512/interleaved.h"
+#include "backends/cpu/avx512/matmul_int8.h"
+
+BANTAM_AVX512_BEGIN
+
+namespace bantam::cpu::avx512 {
+namespace {
+
+using interleaved::Quants;
+using simd::ActivationRow;
+using simd::kRun;
+using simd::RunOfActivations;
+using InterleavedKernels = simd::InterleavedKernels<Isa>;
+
+// As avx512/unpack.h says of rows as they lie in a file.
+template <typename Block>
+struct Unpack : interleaved::Unpack<Block> {
+  using interleaved::Unpack<Block>::kBias;
+  static constexpr int kUnsignedBias = kBias + (interleaved::Unpack<Block>::kMost == 0 ? 128 : 0);
+};
+
+// Products of four elements each, from word `begin` of a run on, less the bias. Two sums at a time:
+// the instruction takes longer than it blocks its unit.
+template <int kSteps>
+[[gnu::always_inline]] inline __m512i Dots(const Quants& weights, const int8_t* x, int begin,
+                                           int32_t less) {
+  __m512i even = _mm512_set1_epi32(-less), odd = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int j = 0; j < kSteps; j += 2) {
+    int32_t four[2];
+    std::memcpy(four, x + 4 * (begin + j), sizeof(four));
+    even = _mm512_dpbusd_epi32(even, weights.v[begin + j], _mm512_set1_epi32(four[0]));
+    odd = _mm512_dpbusd_epi32(odd, weights.v[begin + j + 1], _mm512_set1_epi32(four[1]));
+  }
+  return _mm512_add_epi32(even, odd);
+}
+
+template <typename Block, int kColumns>
+void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float* const* out) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup * 16;
+  constexpr int64_t kBytes = kInterleaved * sizeof(Block);
+  __m512 sum[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = _mm512_setzero_ps();
+  alignas(64) float scales[kScales], mins[kScales];
+  const int64_t blocks = k / Block::kElements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    T::Scales(group, b * static_cast<int64_t>(sizeof(Block)), scales, mins);
+    const uint8_t* const block = group + b * kBytes;
+#pragma GCC unroll 8
+    for (int run = 0; run < kRuns; ++run) {
+      // Fields of a block are read by turns, which the processor does not foresee. Far enough ahead
+      // that those at its end, read first, have come too; it can wait for a few dozen lines at
+      // once.
+      constexpr int64_t kShare = kBytes / kRuns, kAhead = std::max<int64_t>(8192, 4 * kBytes);
+      for (int64_t line = 0; line < kShare; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(block + run * kShare + line + kAhead),
+                     _MM_HINT_T0);
+      }
+      const Quants weights = interleaved::RunOf<Block>(block, run);
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        // The run, then its rest.
+        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+          const int8_t* x = columns[c].quants + i * kRun;
+          const RunOfActivations& info = columns[c].runs[i];
+          i = info.rest;
+          if constexpr (T::kGroup == 32) {
+            const int at = run * 16;
+            sum[c] = AddGroup<T::kHasMin>(
+                sum[c], Dots<8>(weights, x, 0, T::kUnsignedBias * info.sum),
+                _mm512_load_ps(scales + at), T::kHasMin ? _mm512_load_ps(mins + at) : sum[c],
+                info.d, info.total);
+          } else {
+            for (int half = 0; half < 2; ++half) {
+              const int at = (2 * run + half) * 16;
+              sum[c] = AddGroup<T::kHasMin>(
+                  sum[c], Dots<4>(weights, x, 4 * half, T::kUnsignedBias * info.half[half]),
+                  _mm512_load_ps(scales + at), T::kHasMin ? _mm512_load_ps(mins + at) : sum[c],
+                  info.d, info.d * static_cast<float>(info.half[half]));
+            }
+          }
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], sum[c]);
+}
+
+template <typename Block>
+void Pack(const uint8_t* const* rows, int64_t first, int64_t count, Panel& panel) {
+  using T = Unpack<Block>;
+  constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup;
+  const int64_t begin = first / Block::kElements, blocks = count / Block::kElements;
+  for (int group = 0; group < kGroups; ++group) {
+    const uint8_t* const from = rows[group * kInterleaved];
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = (begin + b) * static_cast<int64_t>(sizeof(Block));
+      alignas(64) float scales[kScales * 16], mins[kScales * 16];
+      T::Scales(from, at, scales, mins);
+      for (int g = 0; g < kScales; ++g) {
+        const int64_t to = (b * kScales + g) * Isa::kPanelRows + group * kInterleaved;
+        _mm512_store_ps(panel.scales + to, _mm512_load_ps(scales + g * 16));
+        if constexpr (T::kHasMin) _mm512_store_ps(panel.mins + to, _mm512_load_ps(mins + g * 16));
+      }
+#pragma GCC unroll 8
+      for (int run = 0; run < kRuns; ++run) {
+        const Quants quants = interleaved::RunOf<Block>(from + at * kInterleaved, run);
+        int8_t* to = panel.quants + ((b * kRuns + run) * 8 * kGroups + group) * 64;
+        for (int j = 0; j < 8; ++j) _mm512_store_si512(to + j * kGroups * 64, quants.v[j]);
+      }
+    }
+  }
+}
+
+template <typename Block>
+constexpr InterleavedKernels kInterleavedKernelsOf = {
+    {&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>}, &Pack<Block>};
+
+}  // namespace
+
+#include "backends/cpu/simd/interleaved_table.inc"
+
+}  // namespace bantam::cpu::avx512
+
+BANTAM_AVX512_END

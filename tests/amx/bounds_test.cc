@@ -1,0 +1,145 @@
+// That products on tiles stay within their memory: weights, activations, results and both scratches
+// each end where a page begins that cannot be touched, and begin behind bytes that must not change.
+
+#include <gtest/gtest.h>
+
+#if defined(__x86_64__)
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/amx/kernels.h"
+#include "backends/cpu/amx/matmul.h"
+#include "tests/amx/emulator.h"
+#include "tests/conformance/harness.h"
+
+namespace bantam::cpu::amx {
+namespace {
+
+class Fenced {
+ public:
+  explicit Fenced(int64_t bytes) : bytes_(bytes) {
+    size_ = (bytes + kFence + kPage - 1) / kPage * kPage + kPage;
+    void* memory = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(memory, MAP_FAILED);
+    memory_ = static_cast<std::byte*>(memory);
+    std::memset(memory_, kMark, size_ - kPage);
+    EXPECT_EQ(mprotect(memory_ + size_ - kPage, kPage, PROT_NONE), 0);
+  }
+  ~Fenced() {
+    const std::byte* const from = memory_;
+    EXPECT_TRUE(std::all_of(from, static_cast<const std::byte*>(data()),
+                            [](std::byte b) { return b == std::byte{kMark}; }));
+    munmap(memory_, size_);
+  }
+  Fenced(const Fenced&) = delete;
+  Fenced& operator=(const Fenced&) = delete;
+
+  std::byte* data() const { return memory_ + size_ - kPage - bytes_; }
+  int64_t size() const { return bytes_; }
+
+ private:
+  static constexpr int64_t kPage = 4096, kFence = 256;
+  static constexpr uint8_t kMark = 0xA5;
+  int64_t bytes_, size_;
+  std::byte* memory_;
+};
+
+Tensor TensorAt(const Fenced& memory, quant::Type type, const graph::Shape& shape) {
+  return {memory.data(), type, shape, graph::ContiguousStrides(type, shape)};
+}
+int64_t BytesOf(quant::Type type, const graph::Shape& shape) {
+  return static_cast<int64_t>(quant::RowBytes(type, shape[0])) * graph::RowCount(shape);
+}
+void Fill(const Fenced& memory, const std::vector<std::byte>& bytes) {
+  ASSERT_EQ(memory.size(), static_cast<int64_t>(bytes.size()));
+  std::copy(bytes.begin(), bytes.end(), memory.data());
+}
+
+class AmxBounds : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    amx_emulator::Executed();  // so that the library is linked
+    if (!Kernels().runs_here()) GTEST_SKIP() << "this processor lacks the AVX-512 of the set amx";
+  }
+
+  // Runs a step on two threads, whose results are all written.
+  void Run(Step& step) {
+    ThreadPool pool(2);
+    Kernels().prepare[static_cast<size_t>(step.op)](step);
+    ASSERT_EQ(step.origin, "amx");
+    auto lines = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+    const int64_t worker_scratch = lines(step.worker_scratch);
+    const Fenced scratch(worker_scratch * pool.size()), shared(lines(step.shared_scratch));
+    const RunContext context = {pool, scratch.data(), worker_scratch, shared.data()};
+    step.run(step, context);
+    const int64_t count = step.output.shape[0] * step.output.rows();
+    const auto* results = reinterpret_cast<const float*>(step.output.data);
+    float mark;
+    std::memset(&mark, 0xA5, sizeof(mark));
+    EXPECT_EQ(std::count(results, results + count, mark), 0);
+  }
+  std::mt19937 random_{7};
+};
+
+TEST_F(AmxBounds, Products) {
+  using quant::Type;
+  for (Type type : conformance::kAllTypes) {
+    const int64_t block = quant::Traits(type).block_size;
+    for (const int64_t blocks : {1, 3, 9}) {
+      const int64_t k = block == 1 ? 37 * blocks : block * blocks;
+      for (const auto& [m, n] : {std::pair{1, 9}, {33, 16}, {64, 17}, {95, 40}, {2, 515}}) {
+        if (n > 100 && type != Type::kQ8_0 && type != Type::kF16) continue;
+        SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", k, " x ", m, " x ", n));
+        const graph::Shape weights = {k, m, 1, 1}, columns = {k, n, 1, 1}, results = {m, n, 1, 1};
+        const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
+            out(BytesOf(Type::kF32, results));
+        Fill(w, conformance::RandomBytes(type, weights, random_, -1, 1));
+        Fill(x, conformance::RandomBytes(Type::kF32, columns, random_, -1, 1));
+        Step step;
+        step.op = graph::Op::kMatMul;
+        step.attrs = graph::MatMulAttrs{};
+        step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns)};
+        step.output = TensorAt(out, Type::kF32, results);
+        Run(step);
+      }
+    }
+  }
+}
+
+TEST_F(AmxBounds, ProductsOfExperts) {
+  using quant::Type;
+  for (Type type : {Type::kQ4_K, Type::kQ8_0, Type::kF16}) {
+    for (const auto& [experts, n] : {std::pair{3, 20}, {1, 9}, {4, 300}, {2, 700}}) {
+      SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", experts, " experts, ", n));
+      const int64_t k = 256, m = 41, top_k = 2;
+      const graph::Shape weights = {k, m, experts, 1}, columns = {k, 1, n, 1};
+      const graph::Shape chosen = {top_k, n, 1, 1}, results = {m, top_k, n, 1};
+      const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
+          ids(BytesOf(Type::kI32, chosen)), out(BytesOf(Type::kF32, results));
+      Fill(w, conformance::RandomBytes(type, weights, random_, -1, 1));
+      Fill(x, conformance::RandomBytes(Type::kF32, columns, random_, -1, 1));
+      auto* id = reinterpret_cast<int32_t*>(ids.data());
+      // Most choose the first; some none.
+      for (int64_t i = 0; i < top_k * n; ++i) {
+        id[i] = i % 11 == 0 ? -1 : static_cast<int32_t>(i % 5 == 0 ? i / 5 % experts : 0);
+      }
+      Step step;
+      step.op = graph::Op::kMatMulExpert;
+      step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns),
+                     TensorAt(ids, Type::kI32, chosen)};
+      step.output = TensorAt(out, Type::kF32, results);
+      Run(step);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bantam::cpu::amx
+
+#endif
