@@ -134,12 +134,15 @@ absl::Status Blas::Multiply(const BlasProduct& p, std::byte* workspace, Stream s
   BANTAM_RETURN_IF_ERROR(ToStatus(
       functions_.set_workspace(handle, workspace, workspace_bytes_ - kAlignment), "a workspace"));
   // Rows of w lie in memory as columns of a matrix of cuBLAS's.
-  return ToStatus(
+  const absl::Status status = ToStatus(
       functions_.gemm(handle, cublas::kTranspose, cublas::kNone, p.m, p.columns, p.k, &alpha, p.w,
                       type, static_cast<int>(p.w_stride), p.x, type, static_cast<int>(p.x_stride),
                       &beta, p.out, cublas::kF32, static_cast<int>(p.out_stride),
                       cublas::kCompute32F, cublas::kDefaultAlgorithm),
       "a product");
+  // Of the caller's, the handle keeps nothing: it may be gone by the next time.
+  functions_.set_stream(handle, nullptr);
+  return status;
 }
 
 }  // namespace bantam::cuda

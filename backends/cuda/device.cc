@@ -1,13 +1,11 @@
 #include "backends/cuda/device.h"
 
-#include <mutex>
-
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/buffer.h"
 #include "backends/cuda/executable.h"
 #include "backends/cuda/lowering.h"
 #include "runtime/base/status.h"
-#include "runtime/device/plain_weights.h"
+#include "runtime/device/gpu_device.h"
 
 namespace bantam::cuda {
 namespace {
@@ -23,7 +21,13 @@ class Registration : public device::HostRegistration {
   const std::span<const std::byte> data_;
 };
 
-class Device : public device::Device {
+struct Own {
+  using Buffer = cuda::Buffer;
+  using Executable = cuda::Executable;
+  using Stream = CudaStream;
+};
+
+class Device : public device::GpuDevice<Gpu, Own> {
  public:
   Device(std::string name, int number, driver::DeviceInfo info)
       : name_(std::move(name)), number_(number), info_(std::move(info)) {}
@@ -49,56 +53,20 @@ class Device : public device::Device {
     return CheckSupported(graph, node).ok();
   }
 
-  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Buffer::Allocate(std::move(gpu), bytes);
-  }
-  absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
-    return absl::UnimplementedError("CUDA kernels read GPU memory only");
-  }
   absl::StatusOr<std::unique_ptr<device::HostRegistration>> RegisterHost(
       std::span<const std::byte> data) override {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     BANTAM_RETURN_IF_ERROR(gpu->Register(data));
     return std::make_unique<Registration>(std::move(gpu), data);
   }
-  uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
-    return device::PlainWeightBytes(type, shape);
-  }
-  absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
-                          std::span<const std::byte> data, const device::Binding& where) override {
-    return device::LoadPlainWeight(type, shape, data, where);
-  }
-  absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
-      const device::CompileArgs& args) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Executable::Compile(args, std::move(gpu));
-  }
-  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Executable::Predict(args, *gpu);
-  }
-  absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return CudaStream::Make(std::move(gpu));
-  }
 
  private:
-  // Opened with the first use: naming devices starts none.
-  absl::StatusOr<std::shared_ptr<Gpu>> Opened() const {
-    std::lock_guard lock(mutex_);
-    if (gpu_ != nullptr && gpu_->lost()) gpu_.reset();
-    if (gpu_ == nullptr) {
-      BANTAM_ASSIGN_OR_RETURN(gpu_, Gpu::Open(number_, info_));
-    }
-    return gpu_;
-  }
+  absl::StatusOr<std::shared_ptr<Gpu>> Open() const override { return Gpu::Open(number_, info_); }
+  bool IsOver(const Gpu& gpu) const override { return gpu.lost(); }
 
   const std::string name_;
   const int number_;
   const driver::DeviceInfo info_;
-  mutable std::mutex mutex_;
-  mutable std::shared_ptr<Gpu> gpu_;
 };
 
 class Backend : public device::Backend {

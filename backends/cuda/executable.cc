@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
+#include "runtime/device/compile.h"
 #include "runtime/graph/infer.h"
 
 namespace bantam::cuda {
@@ -12,7 +13,6 @@ namespace {
 
 using graph::Graph;
 using graph::Node;
-using graph::Op;
 using graph::Storage;
 using graph::Value;
 using graph::ValueId;
@@ -34,111 +34,54 @@ class CudaEvent : public device::Event {
   driver::Event event_;
 };
 
-// What kernels need: the natural alignment of plain types; of blocks, words where a block is whole
-// words, else half words, and bytes where it has an odd size.
-uint64_t AlignmentOf(quant::Type type) {
-  const quant::TypeTraits& traits = quant::Traits(type);
-  const auto bytes = static_cast<uint64_t>(traits.block_bytes);
-  if (!traits.is_quantized) return bytes;
-  return bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1;
-}
-
-// Resolves the values of a graph to memory of one GPU.
-class Resolver {
- public:
-  // Not bound: what is lowered will not run, only sizes matter.
-  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu, bool is_bound)
-      : graph_(graph), args_(args), gpu_(gpu), is_bound_(is_bound) {}
-
-  absl::StatusOr<Tensor> Resolve(ValueId id) const {
-    const Value& value = graph_.value(id);
-    Tensor tensor;
-    tensor.type = value.type;
-    tensor.shape = value.shape;
-    tensor.strides = value.strides;
-    if (tensor.empty()) return tensor;
-    const ValueId root = graph_.RootOf(id);
-    if (!is_bound_) {
-      // As aligned as memory is, and apart from other intermediate values.
-      constexpr uint64_t kNowhere = 4096;
-      const int64_t at =
-          static_cast<size_t>(root) < args_.plan.offsets.size() ? args_.plan.offsets[root] : 0;
-      const uint64_t root_at = graph_.value(root).storage == Storage::kTemp
-                                   ? static_cast<uint64_t>(std::max<int64_t>(at, 0))
-                                   : static_cast<uint64_t>(root + 1) << 40;
-      tensor.data = reinterpret_cast<std::byte*>(kNowhere + root_at +
-                                                 static_cast<uint64_t>(value.byte_offset));
-      return tensor;
-    }
-    BANTAM_ASSIGN_OR_RETURN(std::byte* const memory, ResolveRoot(root));
-    tensor.data = memory + value.byte_offset;
-    const uint64_t alignment = AlignmentOf(value.type);
-    const auto aligned = [&](int64_t bytes) {
-      return static_cast<uint64_t>(bytes) % alignment == 0;
-    };
-    if (reinterpret_cast<uintptr_t>(tensor.data) % alignment != 0 ||
-        !std::all_of(value.strides.begin(), value.strides.end(), aligned)) {
-      return Error(root, absl::StrCat("is bound to an address that is not aligned to the ",
-                                      alignment, " bytes of ", quant::Name(value.type)));
-    }
+// In memory of one GPU; or, where what is lowered will not run and only sizes matter, nowhere.
+absl::StatusOr<Tensor> Resolve(const Graph& graph, const device::Places& places, const Gpu& gpu,
+                               bool is_bound, ValueId id) {
+  const Value& value = graph.value(id);
+  Tensor tensor;
+  tensor.type = value.type;
+  tensor.shape = value.shape;
+  tensor.strides = value.strides;
+  if (tensor.empty()) return tensor;
+  if (!is_bound) {
+    // As aligned as memory is, and apart from other intermediate values.
+    constexpr uint64_t kNowhere = 4096;
+    const ValueId root = graph.RootOf(id);
+    const bool is_temp = graph.value(root).storage == Storage::kTemp;
+    const uint64_t own = is_temp ? 0 : static_cast<uint64_t>(root + 1) << 40;
+    tensor.data = reinterpret_cast<std::byte*>(kNowhere + own + places.Planned(id));
     return tensor;
   }
-
- private:
-  absl::Status Error(ValueId id, absl::string_view message) const {
-    return absl::InvalidArgumentError(
-        absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, places.Find(id));
+  const auto* buffer = dynamic_cast<const Buffer*>(binding.buffer);
+  if (buffer == nullptr || &buffer->gpu() != &gpu) {
+    return places.Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu.info().name));
   }
-
-  absl::StatusOr<std::byte*> ResolveRoot(ValueId id) const {
-    const Value& value = graph_.value(id);
-    const auto needed = static_cast<uint64_t>(value.SpanBytes());
-    device::Binding binding;
-    if (value.storage == Storage::kTemp) {
-      const int64_t offset =
-          static_cast<size_t>(id) < args_.plan.offsets.size() ? args_.plan.offsets[id] : -1;
-      if (offset < 0 || offset > args_.plan.size - value.SpanBytes()) {
-        return Error(id, absl::StrCat("has no place in the memory plan of ", args_.plan.size,
-                                      " bytes (offset ", offset, ", ", needed, " bytes)"));
-      }
-      binding = {args_.temp.buffer, args_.temp.offset + static_cast<uint64_t>(offset)};
-    } else if (static_cast<size_t>(id) < args_.bindings.size()) {
-      binding = args_.bindings[id];
-    }
-    if (binding.buffer == nullptr) return Error(id, "is bound to no buffer");
-    const auto* buffer = dynamic_cast<const Buffer*>(binding.buffer);
-    if (buffer == nullptr || &buffer->gpu() != &gpu_) {
-      return Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu_.info().name));
-    }
-    if (binding.offset > buffer->size() || needed > buffer->size() - binding.offset) {
-      return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,
-                                    "; its buffer has ", buffer->size()));
-    }
-    return buffer->memory() + binding.offset;
-  }
-
-  const Graph& graph_;
-  const device::CompileArgs& args_;
-  const Gpu& gpu_;
-  const bool is_bound_;
-};
+  tensor.data = buffer->memory() + binding.offset;
+  BANTAM_RETURN_IF_ERROR(places.CheckAlignment(id, reinterpret_cast<uintptr_t>(tensor.data),
+                                               device::GpuAlignment(value.type)));
+  return tensor;
+}
 
 absl::StatusOr<std::vector<Step>> StepsOf(const Graph& graph, const device::CompileArgs& args,
                                           const Gpu& gpu, bool is_bound) {
-  const Resolver resolver(graph, args, gpu, is_bound);
+  const device::Places places(graph, args);
+  std::vector<int> readers(graph.values().size());
+  for (const Node& node : graph.nodes()) {
+    for (ValueId id : node.inputs) ++readers[graph.RootOf(id)];
+  }
+  for (ValueId id : graph.outputs()) ++readers[graph.RootOf(id)];
   std::vector<Step> steps;
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
-    if (node.op == Op::kReshape || node.op == Op::kView) continue;
-    // An empty output needs no work; a KV write's is the cache, and its work is x.
-    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
-    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
+    if (!device::NeedsWork(graph, node)) continue;
     Step step{&node};
     for (ValueId id : node.inputs) {
-      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, Resolve(graph, places, gpu, is_bound, id));
       step.inputs.push_back(input);
     }
-    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output));
+    BANTAM_ASSIGN_OR_RETURN(step.output, Resolve(graph, places, gpu, is_bound, node.output));
+    step.is_read_once = readers[graph.RootOf(node.output)] == 1;
     steps.push_back(std::move(step));
   }
   return steps;

@@ -27,6 +27,13 @@ bool Overlap(const Tensor& a, const Tensor& b) {
   return a.data < b.data + b.SpanBytes() && b.data < a.data + a.SpanBytes();
 }
 
+bool AreApart(const std::vector<Tensor>& some, const std::vector<Tensor>& others) {
+  return std::none_of(some.begin(), some.end(), [&](const Tensor& one) {
+    return std::any_of(others.begin(), others.end(),
+                       [&](const Tensor& other) { return Overlap(one, other); });
+  });
+}
+
 bool SameMemory(const Tensor& a, const Tensor& b) {
   return a.data == b.data && a.shape == b.shape && a.strides == b.strides;
 }
@@ -131,42 +138,56 @@ struct Turn {
   const Step* norm() const { return steps.size() > 1 ? &steps.front() : nullptr; }
 };
 
+// Norms that only the rotation after them reads stay within the kernel.
+bool StaysInside(const Step& norm) { return norm.is_read_once; }
+
 // The one that `rest` begins with, if it does.
 Turn TurnAt(std::span<const Step> rest) {
   if (rest.empty()) return {};
   if (rest[0].node->op == Op::kRope) return {rest.first(1)};
   if (rest.size() < 2 || rest[0].node->op != Op::kNorm || rest[1].node->op != Op::kRope) return {};
   const Step &norm = rest[0], &rope = rest[1];
-  const Tensor &x = norm.inputs[0], &normed = norm.output;
+  const Tensor& x = norm.inputs[0];
   if (std::get<graph::NormAttrs>(norm.node->attrs).kind != graph::NormKind::kRms ||
-      norm.inputs.size() > 2 || !SameMemory(normed, rope.inputs[0])) {
+      norm.inputs.size() > 2 || !SameMemory(norm.output, rope.inputs[0]) || x.shape[3] != 1 ||
+      x.shape[0] > 2 * kMaxHead) {
     return {};
   }
-  // A block writes both results of its heads when others may not have read theirs.
+  // A block writes results of its heads when others may not have read theirs.
   const auto apart_or_same = [](const Tensor& a, const Tensor& b) {
     return SameMemory(a, b) || !Overlap(a, b);
   };
-  if (!apart_or_same(normed, x) || !apart_or_same(rope.output, x) ||
-      !apart_or_same(rope.output, normed)) {
-    return {};
-  }
-  for (const Tensor& input : std::span(rope.inputs).subspan(1)) {
-    if (Overlap(normed, input)) return {};
+  if (!apart_or_same(rope.output, x)) return {};
+  if (!StaysInside(norm)) {
+    if (!apart_or_same(norm.output, x) || Overlap(norm.output, rope.output)) return {};
+    for (const Tensor& input : std::span(rope.inputs).subspan(1)) {
+      if (Overlap(norm.output, input)) return {};
+    }
   }
   return {rest.first(2)};
 }
 
+// What steps in a row that one kernel does read and write.
+struct Touched {
+  std::vector<Tensor> reads, writes;
+};
+Touched TouchedBy(std::span<const Step> steps) {
+  Touched touched;
+  bool inside = false;  // the first input
+  for (const Step& step : steps) {
+    touched.reads.insert(touched.reads.end(), step.inputs.begin() + (inside ? 1 : 0),
+                         step.inputs.end());
+    inside = step.node->op == Op::kNorm && StaysInside(step);
+    if (!inside) touched.writes.push_back(step.output);
+  }
+  return touched;
+}
+
 // Whether the steps of `a` and those of `b` may be done in any order.
 bool AreIndependent(std::span<const Step> a, std::span<const Step> b) {
-  const auto keeps = [](const Step& writer, const Step& other) {
-    return !Overlap(writer.output, other.output) &&
-           std::none_of(other.inputs.begin(), other.inputs.end(),
-                        [&](const Tensor& input) { return Overlap(writer.output, input); });
-  };
-  return std::all_of(a.begin(), a.end(), [&](const Step& one) {
-    return std::all_of(b.begin(), b.end(),
-                       [&](const Step& other) { return keeps(one, other) && keeps(other, one); });
-  });
+  const Touched by_a = TouchedBy(a), by_b = TouchedBy(b);
+  return AreApart(by_a.writes, by_b.writes) && AreApart(by_a.writes, by_b.reads) &&
+         AreApart(by_a.reads, by_b.writes);
 }
 
 }  // namespace
@@ -193,9 +214,17 @@ size_t Lowering::Cache(std::span<const Step> rest) {
     write_v = rest.subspan(used++, 1);
   }
   if (used == 0) return 0;
-  // They run side by side, each as if the others had not.
+  // They run side by side, each as if the others had not, and a block to a token.
   const auto with_k = rest.subspan(q.size(), k.empty() ? 0 : k.size() + 1);
-  if (!AreIndependent(q.steps, with_k) || !AreIndependent(q.steps, write_v) ||
+  int64_t tokens = -1;
+  const auto are_as_many = [&](int64_t others) {
+    if (tokens < 0) tokens = others;
+    return tokens == others;
+  };
+  if ((!q.empty() && !are_as_many(q.rope().output.shape[2])) ||
+      (!k.empty() && !are_as_many(k.rope().output.shape[2])) ||
+      (!write_v.empty() && !are_as_many(write_v[0].inputs[1].shape[2])) ||
+      !AreIndependent(q.steps, with_k) || !AreIndependent(q.steps, write_v) ||
       !AreIndependent(with_k, write_v)) {
     // One at a time: the first alone, or with its write.
     return Cache(rest.first(q.empty() ? with_k.size() : q.size()));
@@ -209,15 +238,16 @@ size_t Lowering::Cache(std::span<const Step> rest) {
     to = RopeOf(turn.rope(), turns);
     kernel = to.neox ? "rope neox" : "rope interleaved";
     if (const Step* norm = turn.norm()) {
-      kernel = absl::StrCat("norm, ", kernel);
       to.x = norm->inputs[0].view();
-      to.normed = Floats(norm->output);
+      to.norms = true;
+      to.normed = StaysInside(*norm) ? nullptr : Floats(norm->output);
       to.norm_weight = norm->inputs.size() > 1 ? Floats(norm->inputs[1]) : nullptr;
       to.epsilon = std::get<graph::NormAttrs>(norm->node->attrs).epsilon;
     }
   };
   lower(k, p.k, k_turns);
   lower(q, p.q, q_turns);
+  if (p.q.norms || p.k.norms) kernel = absl::StrCat("norm, ", kernel);
   const Step* const step_v = write_v.empty() ? nullptr : &write_v.front();
   for (const auto& [step, to] : {std::pair{write_k, &p.write_k}, {step_v, &p.write_v}}) {
     if (step == nullptr) continue;

@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<Gpu>> Gpu::Open(int device, const driver::DeviceI
 Gpu::~Gpu() {
   if (lost_) {
     // A handle must not be used on the context to come, and cannot be on this one.
-    for (auto& [library, blas] : blas_) static_cast<void>(blas.release());
+    for (auto& [names, known] : blas_) static_cast<void>(known.blas.release());
     driver::Reset(device_);  // and with it all that there was
     return;
   }
@@ -67,20 +67,25 @@ absl::StatusOr<BlasUse> Gpu::UseBlas(const std::string& library) {
   if (library == kNoCublas) return BlasUse{nullptr, "own kernels, as BANTAM_CUDA_CUBLAS is 0"};
   BANTAM_RETURN_IF_ERROR(Use());
   std::lock_guard lock(blas_mutex_);
-  std::unique_ptr<Blas>& blas = blas_[library];
-  if (blas == nullptr) {
-    const std::vector<std::string> names =
-        library.empty() ? driver::CublasNames() : std::vector{library};
-    auto opened = Blas::Open(names, info_.capability);
-    if (!opened.ok()) {
-      if (library.empty() && absl::IsNotFound(opened.status())) {
-        return BlasUse{nullptr, absl::StrCat("own kernels: ", opened.status().message())};
-      }
-      return Note(Annotate(opened.status(), "BANTAM_CUDA_CUBLAS"));
-    }
-    blas = *std::move(opened);
+  const std::vector<std::string> names =
+      library.empty() ? driver::CublasNames() : std::vector{library};
+  // What was found stays so, as memory was predicted by it.
+  const auto known = blas_.find(names);
+  if (known != blas_.end() && (library.empty() || known->second.blas != nullptr))
+    return BlasUse{known->second.blas.get(), known->second.what};
+  auto opened = Blas::Open(names, info_.capability);
+  KnownBlas found;
+  if (opened.ok()) {
+    found = {*std::move(opened), ""};
+    found.what = found.blas->name();
+  } else if (library.empty() && absl::IsNotFound(opened.status())) {
+    found.what = absl::StrCat("own kernels: ", opened.status().message());
+  } else {
+    return Note(library.empty() ? opened.status()
+                                : Annotate(opened.status(), "BANTAM_CUDA_CUBLAS"));
   }
-  return BlasUse{blas.get(), blas->name()};
+  const KnownBlas& made = blas_.insert_or_assign(names, std::move(found)).first->second;
+  return BlasUse{made.blas.get(), made.what};
 }
 
 absl::StatusOr<void*> Gpu::Allocate(uint64_t bytes) {

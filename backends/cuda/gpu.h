@@ -10,6 +10,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -69,8 +70,12 @@ class Gpu {
   const driver::DeviceInfo info_;
   mutable std::atomic<bool> lost_{false};
   std::mutex blas_mutex_;
-  std::map<std::string, std::unique_ptr<Blas>> blas_;  // by what it was asked for as
-  std::mutex copy_mutex_;                              // of what follows
+  struct KnownBlas {
+    std::unique_ptr<Blas> blas;
+    std::string what;
+  };
+  std::map<std::vector<std::string>, KnownBlas> blas_;  // by the files it may be
+  std::mutex copy_mutex_;                               // of what follows
   Stream copies_ = nullptr;
   Piece pieces_[kPieces];
   std::map<const std::byte*, const std::byte*> registered_;  // from begin to end

@@ -45,7 +45,8 @@ void TopK(const RowParams& rows, int k, Stream stream);
 struct RopeParams {
   View x;  // {head_dim, heads, tokens}; no data: nothing to turn
   float* out;
-  float* normed;  // heads are divided by their root mean square first, into there; or null
+  bool norms;                // heads are divided by their root mean square first
+  float* normed;             // where these are written, too; or null
   const float* norm_weight;  // or null
   float epsilon;
   const int32_t* positions;

@@ -4,19 +4,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/rope_table.h"
+#include "runtime/base/status.h"
+#include "runtime/device/compile.h"
 
 namespace bantam::cuda {
 
 using graph::Op;
 using quant::Type;
-
-namespace {
-
-bool IsKvType(Type type) {
-  return type == Type::kF32 || type == Type::kF16 || type == Type::kQ8_0 || type == Type::kQ4_0;
-}
-
-}  // namespace
 
 View Tensor::view() const {
   View view;
@@ -36,10 +30,7 @@ uint64_t Tensor::SpanBytes() const {
 }
 
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node) {
-  auto refuse = [&](absl::string_view why) {
-    return absl::UnimplementedError(
-        absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "': ", why));
-  };
+  auto refuse = [&](absl::string_view why) { return device::Unsupported(graph, node, why); };
   auto value = [&](size_t input) -> const graph::Value& { return graph.value(node.inputs[input]); };
   // Kernels count elements of activations, and rows of anything, in 32 bits.
   constexpr int64_t kMost = INT32_MAX / 2;
@@ -55,17 +46,10 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node) 
   }
   switch (node.op) {
     case Op::kKvWrite:
-      if (!IsKvType(value(0).type)) {
-        return refuse(absl::StrCat("a cache of type ", quant::Name(value(0).type),
-                                   " is not supported by CUDA; supported: F32, F16, Q8_0, Q4_0"));
-      }
-      return absl::OkStatus();
+      return device::CheckCacheType(graph, node, 0, "CUDA");
     case Op::kAttention:
       for (size_t i : {1, 2}) {
-        if (!IsKvType(value(i).type)) {
-          return refuse(absl::StrCat("a cache of type ", quant::Name(value(i).type),
-                                     " is not supported by CUDA"));
-        }
+        BANTAM_RETURN_IF_ERROR(device::CheckCacheType(graph, node, i, "CUDA"));
       }
       if (!value(3).IsContiguous() || !value(4).IsContiguous()) return refuse("cells with gaps");
       if (value(2).shape[0] > kMaxHead || value(0).shape[0] > 2 * kMaxHead) {
@@ -110,14 +94,8 @@ bool MayRunBeside(const KernelLaunch& earlier, const KernelLaunch& later) {
     return false;
   }
   if (earlier.product != 0 && earlier.product == later.product) return true;
-  const auto apart = [](const std::vector<Tensor>& some, const std::vector<Tensor>& others) {
-    return std::none_of(some.begin(), some.end(), [&](const Tensor& a) {
-      return std::any_of(others.begin(), others.end(),
-                         [&](const Tensor& b) { return Overlap(a, b); });
-    });
-  };
-  return apart(earlier.writes, later.writes) && apart(earlier.writes, later.reads) &&
-         apart(earlier.reads, later.writes);
+  return AreApart(earlier.writes, later.writes) && AreApart(earlier.writes, later.reads) &&
+         AreApart(earlier.reads, later.writes);
 }
 
 void Lowering::Lower(std::span<const Step> steps) {

@@ -35,6 +35,8 @@ struct Tensor {
 inline uint64_t Aligned(int64_t bytes) { return (static_cast<uint64_t>(bytes) + 255) / 256 * 256; }
 bool SameMemory(const Tensor& a, const Tensor& b);
 bool Overlap(const Tensor& a, const Tensor& b);
+// Whether none of some overlaps any of the others.
+bool AreApart(const std::vector<Tensor>& some, const std::vector<Tensor>& others);
 inline float* Floats(const Tensor& tensor) { return reinterpret_cast<float*>(tensor.data); }
 inline int32_t* Ints(const Tensor& tensor) { return reinterpret_cast<int32_t*>(tensor.data); }
 
@@ -43,6 +45,7 @@ struct Step {
   const graph::Node* node = nullptr;
   std::vector<Tensor> inputs;
   Tensor output;
+  bool is_read_once = false;  // the output: by one node, whose input it is as it is
 };
 
 // A launch, with the executable's own memory given when it is made.

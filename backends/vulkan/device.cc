@@ -1,7 +1,5 @@
 #include "backends/vulkan/device.h"
 
-#include <mutex>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/vulkan/buffer.h"
@@ -9,12 +7,18 @@
 #include "backends/vulkan/lowering.h"
 #include "runtime/base/status.h"
 #include "runtime/device/features.h"
-#include "runtime/device/plain_weights.h"
+#include "runtime/device/gpu_device.h"
 
 namespace bantam::vulkan {
 namespace {
 
-class Device : public device::Device, public device::HasFeatures {
+struct Own {
+  using Buffer = vulkan::Buffer;
+  using Executable = vulkan::Executable;
+  using Stream = vulkan::Stream;
+};
+
+class Device : public device::GpuDevice<Gpu, Own>, public device::HasFeatures {
  public:
   Device(std::string name, Instance& instance, VkPhysicalDevice physical, Traits traits,
          const Settings& settings)
@@ -52,46 +56,14 @@ class Device : public device::Device, public device::HasFeatures {
     return CheckSupported(graph, node, traits_).ok();
   }
 
-  absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Buffer::Allocate(std::move(gpu), bytes);
-  }
   absl::StatusOr<std::unique_ptr<device::Buffer>> AllocateWeights(uint64_t bytes) override {
     BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
     return Buffer::Allocate(std::move(gpu), bytes, /*in_pieces=*/true);
   }
-  absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(std::span<const std::byte>) override {
-    return absl::UnimplementedError("Vulkan shaders read GPU memory only");
-  }
-  uint64_t PackedBytes(quant::Type type, const graph::Shape& shape) const override {
-    return device::PlainWeightBytes(type, shape);
-  }
-  absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
-                          std::span<const std::byte> data, const device::Binding& where) override {
-    return device::LoadPlainWeight(type, shape, data, where);
-  }
-  absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
-      const device::CompileArgs& args) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Executable::Compile(args, std::move(gpu));
-  }
-  absl::StatusOr<device::Scratch> PredictScratch(const device::CompileArgs& args) override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return Executable::Predict(args, *gpu);
-  }
-  absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
-    BANTAM_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Opened());
-    return std::make_unique<Stream>(std::move(gpu));
-  }
 
  private:
-  // Opened with the first use: listing devices starts none.
-  absl::StatusOr<std::shared_ptr<Gpu>> Opened() {
-    std::lock_guard lock(mutex_);
-    if (gpu_ == nullptr) {
-      BANTAM_ASSIGN_OR_RETURN(gpu_, Gpu::Open(instance_, physical_, settings_));
-    }
-    return gpu_;
+  absl::StatusOr<std::shared_ptr<Gpu>> Open() const override {
+    return Gpu::Open(instance_, physical_, settings_);
   }
 
   const std::string name_;
@@ -99,8 +71,6 @@ class Device : public device::Device, public device::HasFeatures {
   const VkPhysicalDevice physical_;
   const Traits traits_;
   const Settings settings_;
-  std::mutex mutex_;
-  std::shared_ptr<Gpu> gpu_;
 };
 
 class Backend : public device::Backend {

@@ -8,6 +8,7 @@
 #include "backends/vulkan/hazards.h"
 #include "backends/vulkan/lowering.h"
 #include "runtime/base/status.h"
+#include "runtime/device/compile.h"
 #include "runtime/graph/infer.h"
 
 namespace bantam::vulkan {
@@ -15,7 +16,6 @@ namespace {
 
 using graph::Graph;
 using graph::Node;
-using graph::Op;
 using graph::Storage;
 using graph::Value;
 using graph::ValueId;
@@ -31,107 +31,51 @@ class SubmittedEvent : public device::Event {
   uint64_t submitted_;
 };
 
-// What shaders need: whole words where they read words, else half words; bytes only for the types
-// whose blocks have odd sizes.
-uint64_t AlignmentOf(quant::Type type) {
-  const auto bytes = static_cast<uint64_t>(quant::Traits(type).block_bytes);
-  return bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1;
-}
-
-// Resolves the values of a graph to buffers of one GPU.
-class Resolver {
- public:
-  // Not bound: what is lowered will not run, only sizes matter.
-  Resolver(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu, bool is_bound)
-      : graph_(graph), args_(args), gpu_(gpu), is_bound_(is_bound) {}
-
-  absl::StatusOr<Tensor> Resolve(ValueId id) const {
-    const Value& value = graph_.value(id);
-    Tensor tensor;
-    tensor.type = value.type;
-    tensor.shape = value.shape;
-    tensor.strides = value.strides;
-    if (tensor.empty()) return tensor;
-    const ValueId root = graph_.RootOf(id);
-    if (!is_bound_) {
-      const int64_t at =
-          static_cast<size_t>(root) < args_.plan.offsets.size() ? args_.plan.offsets[root] : 0;
-      tensor.offset = static_cast<uint64_t>(std::max<int64_t>(at, 0) + value.byte_offset);
-      return tensor;
-    }
-    BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, ResolveRoot(root));
-    const auto& buffer = static_cast<const Buffer&>(*binding.buffer);
-    tensor.buffer = buffer.handle();
-    if (buffer.in_pieces()) tensor.in_pieces = &buffer;
-    tensor.offset = binding.offset + static_cast<uint64_t>(value.byte_offset);
-    const uint64_t alignment = AlignmentOf(value.type);
-    const auto aligned = [&](uint64_t bytes) { return bytes % alignment == 0; };
-    if (!aligned(tensor.offset) ||
-        !std::all_of(value.strides.begin(), value.strides.end(), aligned)) {
-      return Error(root, absl::StrCat("is bound to an address that is not aligned to the ",
-                                      alignment, " bytes of ", quant::Name(value.type)));
-    }
+// In buffers of one GPU; or, where what is lowered will not run and only sizes matter, in none.
+absl::StatusOr<Tensor> Resolve(const Graph& graph, const device::Places& places, const Gpu& gpu,
+                               bool is_bound, ValueId id) {
+  const Value& value = graph.value(id);
+  Tensor tensor;
+  tensor.type = value.type;
+  tensor.shape = value.shape;
+  tensor.strides = value.strides;
+  if (tensor.empty()) return tensor;
+  if (!is_bound) {
+    tensor.offset = places.Planned(id);
     return tensor;
   }
-
- private:
-  absl::Status Error(ValueId id, absl::string_view message) const {
-    return absl::InvalidArgumentError(
-        absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, places.Find(id));
+  const auto* buffer = dynamic_cast<const Buffer*>(binding.buffer);
+  if (buffer == nullptr || &buffer->gpu() != &gpu) {
+    return places.Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu.traits().name,
+                                         ", or was made before that GPU was lost"));
   }
-
-  absl::StatusOr<device::Binding> ResolveRoot(ValueId id) const {
-    const Value& value = graph_.value(id);
-    const auto needed = static_cast<uint64_t>(value.SpanBytes());
-    device::Binding binding;
-    if (value.storage == Storage::kTemp) {
-      const int64_t offset =
-          static_cast<size_t>(id) < args_.plan.offsets.size() ? args_.plan.offsets[id] : -1;
-      if (offset < 0 || offset > args_.plan.size - value.SpanBytes()) {
-        return Error(id, absl::StrCat("has no place in the memory plan of ", args_.plan.size,
-                                      " bytes (offset ", offset, ", ", needed, " bytes)"));
-      }
-      binding = {args_.temp.buffer, args_.temp.offset + static_cast<uint64_t>(offset)};
-    } else if (static_cast<size_t>(id) < args_.bindings.size()) {
-      binding = args_.bindings[id];
+  if (buffer->in_pieces()) {
+    if (graph.value(graph.RootOf(id)).storage != Storage::kWeight) {
+      return places.Error(id, "is bound to memory for weights, which is in pieces");
     }
-    if (binding.buffer == nullptr) return Error(id, "is bound to no buffer");
-    const auto* buffer = dynamic_cast<const Buffer*>(binding.buffer);
-    if (buffer == nullptr || &buffer->gpu() != &gpu_) {
-      return Error(id, absl::StrCat("is bound to a buffer that is not of ", gpu_.traits().name,
-                                    ", or was made before that GPU was lost"));
-    }
-    if (buffer->in_pieces() && value.storage != Storage::kWeight) {
-      return Error(id, "is bound to memory for weights, which is in pieces");
-    }
-    if (binding.offset > buffer->size() || needed > buffer->size() - binding.offset) {
-      return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,
-                                    "; its buffer has ", buffer->size()));
-    }
-    return binding;
+    tensor.in_pieces = buffer;
   }
-
-  const Graph& graph_;
-  const device::CompileArgs& args_;
-  const Gpu& gpu_;
-  const bool is_bound_;
-};
+  tensor.buffer = buffer->handle();
+  tensor.offset = binding.offset;
+  BANTAM_RETURN_IF_ERROR(
+      places.CheckAlignment(id, tensor.offset, device::GpuAlignment(value.type)));
+  return tensor;
+}
 
 absl::Status LowerNodes(const Graph& graph, const device::CompileArgs& args, const Gpu& gpu,
                         bool is_bound, Lowering& lowering) {
-  const Resolver resolver(graph, args, gpu, is_bound);
+  const device::Places places(graph, args);
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node, gpu.traits()));
-    if (node.op == Op::kReshape || node.op == Op::kView) continue;
-    // An empty output needs no work; a KV write's is the cache, and its work is x.
-    const ValueId work = node.op == Op::kKvWrite ? node.inputs[1] : node.output;
-    if (graph::ElementCount(graph.value(work).shape) == 0) continue;
+    if (!device::NeedsWork(graph, node)) continue;
     std::vector<Tensor> inputs;
     for (ValueId id : node.inputs) {
-      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id));
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, Resolve(graph, places, gpu, is_bound, id));
       inputs.push_back(input);
     }
-    BANTAM_ASSIGN_OR_RETURN(const Tensor output, resolver.Resolve(node.output));
+    BANTAM_ASSIGN_OR_RETURN(const Tensor output,
+                            Resolve(graph, places, gpu, is_bound, node.output));
     BANTAM_RETURN_IF_ERROR(
         Annotate(lowering.Lower(node, inputs, output),
                  absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "'")));

@@ -12,13 +12,16 @@ namespace bantam::vulkan {
 
 class Stream : public device::Stream {
  public:
-  explicit Stream(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  static absl::StatusOr<std::unique_ptr<Stream>> Make(std::shared_ptr<Gpu> gpu) {
+    return std::unique_ptr<Stream>(new Stream(std::move(gpu)));
+  }
   absl::Status Synchronize() override { return gpu_->Wait(submitted_); }
   absl::StatusOr<std::unique_ptr<device::Event>> Record() override;
   absl::Status WaitFor(device::Event& event) override;
   absl::Status Submit(VkCommandBuffer commands);
 
  private:
+  explicit Stream(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
   std::shared_ptr<Gpu> gpu_;
   uint64_t submitted_ = 0;
 };

@@ -9,6 +9,7 @@
 #include "backends/vulkan/rope_table.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
+#include "runtime/device/compile.h"
 
 namespace bantam::vulkan {
 
@@ -22,10 +23,6 @@ constexpr uint32_t kLocal = 128;
 
 // The largest element of a row as long is found by several workgroups.
 constexpr int64_t kLongRow = 4096;
-
-bool IsKvType(Type type) {
-  return type == Type::kF32 || type == Type::kF16 || type == Type::kQ8_0 || type == Type::kQ4_0;
-}
 
 // A vector as a tensor along another dimension, so that it is cut with the others.
 Tensor Along(Tensor vector, int dimension, int64_t elements_each = 1) {
@@ -89,24 +86,14 @@ Lowering::Lowering(const Traits& traits, const Settings& settings, VkBuffer code
 
 absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
                             const Traits& traits) {
-  auto refuse = [&](absl::string_view why) {
-    return absl::UnimplementedError(
-        absl::StrCat(graph::OpName(node.op), " '", graph.value(node.output).name, "': ", why));
-  };
+  auto refuse = [&](absl::string_view why) { return device::Unsupported(graph, node, why); };
   auto value = [&](size_t input) -> const graph::Value& { return graph.value(node.inputs[input]); };
   switch (node.op) {
     case Op::kKvWrite:
-      if (!IsKvType(value(0).type)) {
-        return refuse(absl::StrCat("a cache of type ", quant::Name(value(0).type),
-                                   " is not supported by Vulkan; supported: F32, F16, Q8_0, Q4_0"));
-      }
-      return absl::OkStatus();
+      return device::CheckCacheType(graph, node, 0, "Vulkan");
     case Op::kAttention: {
       for (size_t i : {1, 2}) {
-        if (!IsKvType(value(i).type)) {
-          return refuse(absl::StrCat("a cache of type ", quant::Name(value(i).type),
-                                     " is not supported by Vulkan"));
-        }
+        BANTAM_RETURN_IF_ERROR(device::CheckCacheType(graph, node, i, "Vulkan"));
       }
       constexpr int64_t kOthers = 2048;  // bytes of shared memory for scores
       if (value(0).shape[0] * 4 + kOthers > traits.shared_memory || value(2).shape[0] > 4096) {

@@ -67,7 +67,9 @@ int cublasSetMathMode(cublas::Handle, int mode) {
   return cublas::kSuccess;
 }
 int cublasSetStream_v2(cublas::Handle handle, void* stream) {
-  *Of(handle) = {stream};
+  State& state = *Of(handle);
+  fake.streams += (stream != nullptr) - (state.stream != nullptr);
+  state = {stream};
   return cublas::kSuccess;
 }
 #ifndef BANTAM_FAKE_CUBLAS_LACKS_WORKSPACE

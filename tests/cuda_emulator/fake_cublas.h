@@ -19,6 +19,7 @@ struct FakeCublas {
   std::vector<Product> products;   // asked for, in order
   std::vector<std::string> wrong;  // what was refused, and why
   int handles = 0;                 // there are
+  int streams = 0;                 // that are known to handles
   int math_mode = 0;               // of the one made last
   // Statuses to answer with, once: of the next handle, and of the product that counts down to it.
   int fail_create = 0, fail_product = 0, fail_product_in = 0;

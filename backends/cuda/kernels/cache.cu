@@ -4,6 +4,8 @@
 // and then written, those of V written. Where models want it, heads of Q and K are normalised
 // before they are turned.
 
+#include <algorithm>
+
 #include "backends/cuda/kernels/common.h"
 #include "runtime/quant/blocks_simple.h"
 
@@ -14,18 +16,20 @@ constexpr int kThreads = 128;
 
 constexpr int kHeads = 8;  // of a block
 
-// A warp to a head. What it writes, other threads turn.
+// A warp to a head, into shared memory.
 BANTAM_DEVICE void NormHeads(const RopeParams& p, int token, int first_head, int end_head) {
+  auto* shared = reinterpret_cast<float*>(SharedMemory());
   const int heads = p.x.shape[1], head_dim = p.x.shape[0], lane = ThreadX() % kWarp;
   for (int head = first_head + ThreadX() / kWarp; head < end_head; head += kThreads / kWarp) {
     const auto* x = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
-    float* to = p.normed + (int64_t{token} * heads + head) * head_dim;
     float squares = 0;
     for (int i = lane; i < head_dim; i += kWarp) squares += x[i] * x[i];
     squares = WarpSum(squares);
     const float scale = 1.0f / sqrtf(squares / static_cast<float>(head_dim) + p.epsilon);
     for (int i = lane; i < head_dim; i += kWarp) {
-      to[i] = x[i] * scale * (p.norm_weight != nullptr ? p.norm_weight[i] : 1.0f);
+      const float value = x[i] * scale * (p.norm_weight != nullptr ? p.norm_weight[i] : 1.0f);
+      shared[(head - first_head) * head_dim + i] = value;
+      if (p.normed != nullptr) p.normed[(int64_t{token} * heads + head) * head_dim + i] = value;
     }
   }
   SyncThreads();
@@ -37,11 +41,9 @@ BANTAM_DEVICE void TurnHeads(const RopeParams& p, int token, int first_head, int
   const int heads = p.x.shape[1], head_dim = p.x.shape[0], each = head_dim - p.pairs;
   for (int item = ThreadX(); item < each * (end_head - first_head); item += kThreads) {
     const int head = first_head + item / each, i = item % each;
-    const int64_t packed = (int64_t{token} * heads + head) * head_dim;
-    const float* from = p.normed != nullptr
-                            ? p.normed + packed
-                            : reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
-    float* to = p.out + packed;
+    const float* from = reinterpret_cast<const float*>(p.x.data + At(p.x, head, token, 0));
+    if (p.norms) from = reinterpret_cast<float*>(SharedMemory()) + (head - first_head) * head_dim;
+    float* to = p.out + (int64_t{token} * heads + head) * head_dim;
     if (i >= p.pairs) {
       to[p.pairs + i] = from[p.pairs + i];
       continue;
@@ -138,11 +140,12 @@ CacheKernel(CacheParams p, int q_blocks, int k_blocks) {
   const KvWriteParams& write = is_k ? p.write_k : p.write_v;
   const int heads = is_q || is_k ? rope.x.shape[1] : write.x.shape[1];
   const int first = block * kHeads, end = first + kHeads < heads ? first + kHeads : heads;
-  if ((is_q || is_k) && rope.normed != nullptr) NormHeads(rope, token, first, end);
+  if ((is_q || is_k) && rope.norms) NormHeads(rope, token, first, end);
   if (is_q || is_k) TurnHeads(rope, token, first, end);
   if (!is_q) WriteHeads<Cell>(write, token, first, end);
 }
 
+int NormBytes(const RopeParams& p) { return p.norms ? kHeads * p.x.shape[0] * 4 : 0; }
 unsigned HeadBlocks(const View& x) { return x.data == nullptr ? 0 : Blocks(x.shape[1], kHeads); }
 
 }  // namespace
@@ -151,8 +154,9 @@ void Cache(const CacheParams& p, Stream stream) {
   const unsigned q = HeadBlocks(p.q.x), k = HeadBlocks(p.k.x), v = HeadBlocks(p.write_v.x);
   const View& any = q != 0 ? p.q.x : k != 0 ? p.k.x : p.write_v.x;
   auto launch = [&](auto kernel) {
-    Launch(kernel, {Blocks(any.shape[2], 1), q + k + v}, kThreads, 0, stream, p,
-           static_cast<int>(q), static_cast<int>(k));
+    Launch(kernel, {Blocks(any.shape[2], 1), q + k + v}, kThreads,
+           std::max(NormBytes(p.q), NormBytes(p.k)), stream, p, static_cast<int>(q),
+           static_cast<int>(k));
   };
   switch (p.cache_type) {
     case quant::Type::kF16:

@@ -39,6 +39,7 @@ class CudaBlas : public Cuda {
   }
   void TearDown() override {
     EXPECT_THAT(fake_->wrong, IsEmpty());
+    EXPECT_EQ(fake_->streams, 0);  // none is kept that may be gone
     fake_->fail_create = fake_->fail_product_in = 0;
     TheFaults().cublas_names = {"libcublas-of-the-emulator.so"};
     unsetenv("BANTAM_CUDA_CUBLAS");
@@ -166,35 +167,38 @@ TEST_F(CudaBlas, ColumnsWithGaps) {
   }
 }
 
-// The workspace, which cuBLAS may write as it likes, is nowhere where other launches keep things,
-// and no other executable's.
-TEST_F(CudaBlas, TheWorkspaceIsTheExecutablesOwnAndCounted) {
+// The workspace, which cuBLAS may write as it likes, is nowhere where other launches keep things;
+// it is predicted with the scratch of the whole, and every executable has the one it was given, or
+// one of its own.
+TEST_F(CudaBlas, TheWorkspaceIsScratchAndCounted) {
   for (Type type : {Type::kF32, Type::kBF16}) {
     SCOPED_TRACE(quant::Name(type));
     Case c;
     const ValueId x = c.Input({256, 10, 1, 1});
-    auto product = [&](Type of) {
+    for (Type of : {Type::kQ8_0, type, Type::kQ4_K, type}) {
       c.Output(Op::kMatMul, {c.Weight(of, {256, 16, 1, 1}), x}, graph::MatMulAttrs{});
-    };
-    for (Type of : {Type::kQ8_0, type, Type::kQ4_K, type}) product(of);
-    fake_->products.clear();
-    Runner first(kDevice, c), second(kDevice, c);
-    const uint64_t before = emulator::AllocatedBytes();
-    first.Check(conformance::kQuantizedMatMul);
-    const void* const workspace = fake_->products.at(0).workspace;
-    for (const auto& made : fake_->products) EXPECT_EQ(made.workspace, workspace);
-    if (type == Type::kF32) {  // which needs no columns rounded: those of int8 stay
-      EXPECT_THAT(first.executable().Describe(), HasSubstr("quantize: 1 launch\n"));
     }
-    EXPECT_GE(first.executable().scratch_bytes(), 4u << 20);
-    EXPECT_GE(emulator::AllocatedBytes() - before, first.executable().scratch_bytes());
     fake_->products.clear();
-    second.Check(conformance::kQuantizedMatMul);
-    EXPECT_NE(fake_->products.at(0).workspace, workspace);
+    Runner runner(kDevice, c);
+    runner.CompileWithOwnScratch();
+    runner.Check(conformance::kQuantizedMatMul);
+    const size_t each = fake_->products.size() / 2;
+    ASSERT_EQ(each, type == Type::kF32 ? 4u : 8u);
+    for (size_t i = 0; i < 2 * each; ++i) {
+      EXPECT_EQ(fake_->products[i].workspace, fake_->products[i / each * each].workspace);
+    }
+    EXPECT_NE(fake_->products[0].workspace, fake_->products[each].workspace);
+    if (type == Type::kF32) {  // which needs no columns rounded: those of int8 stay
+      EXPECT_THAT(runner.executable().Describe(), HasSubstr("quantize: 1 launch\n"));
+    }
+    const auto [found, predicted] = runner.ScratchFoundAndPredicted();
+    EXPECT_EQ(found, predicted);
+    EXPECT_GE(predicted, 4u << 20);
     setenv("BANTAM_CUDA_CUBLAS", "0", 1);
     Runner own(kDevice, c);
+    own.CompileWithOwnScratch();
     own.Check(conformance::kQuantizedMatMul);
-    EXPECT_LT(own.executable().scratch_bytes(), 1u << 20);
+    EXPECT_LT(own.ScratchFoundAndPredicted().second, 1u << 20);
     setenv("BANTAM_CUDA_CUBLAS", BANTAM_FAKE_CUBLAS, 1);
   }
 }
@@ -266,6 +270,10 @@ TEST_F(CudaBlas, AHandleThatCannotBeMade) {
                                        "\\(with [0-9.]+ GiB free\\)\n"));
     }
     EXPECT_EQ(fake_->handles, handles);
+    if (!by_name) {  // nor is it tried again: memory was predicted without
+      EXPECT_EQ(*Describe(), *text);
+      LoseTheDevice();
+    }
     EXPECT_THAT(*Describe(), HasSubstr("plain weights: cuBLAS"));
     EXPECT_EQ(fake_->handles, handles + 1);
   }

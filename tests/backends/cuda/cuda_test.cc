@@ -295,25 +295,8 @@ TEST_F(Cuda, ProfilesNameKernelsAndCountWeights) {
 }
 
 TEST_F(Cuda, AllocationFailuresAreStatuses) {
-  testing::TempDir folder;
-  const std::string path = folder.File("model.gguf");
-  testing::WriteTinyLlama(path);
   const uint64_t before = emulator::AllocatedBytes();
-  int failures = 0;
-  for (int fault = 1; fault < 100; ++fault) {
-    TheFaults().allocation_in = fault;
-    auto model = engine::Model::Load(path, {.device = kDevice});
-    absl::Status status = model.status();
-    if (model.ok()) {
-      status = engine::Session::Create(*model, {.context = 64, .ubatch = 2}).status();
-    }
-    if (status.ok()) break;
-    ++failures;
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
-  }
-  EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
-  TheFaults().allocation_in = 0;
+  testing::CheckThatAllocationFailuresAreStatuses(kFaulty);
   EXPECT_EQ(emulator::AllocatedBytes(), before);
 }
 
@@ -455,34 +438,10 @@ TEST_F(Cuda, AModelOnTwoGpus) {
   EXPECT_LE(Error(logits[0], logits[1]), 1e-6);
 }
 
-// A GPU that is lost is opened anew by the next load; what was made before says so and no more.
 TEST_F(Cuda, ALostDeviceIsAStatusAndTheNextLoadWorks) {
-  testing::TempDir folder;
-  const std::string path = folder.File("model.gguf");
-  testing::WriteTinyLlama(path);
-  const std::vector<int32_t> prompt = {1, 2, 3};
-  std::vector<float> expected;
   // Devices that other tests of this program opened would keep the lost GPU alive.
-  conformance::OpenedDevice(kDevice);
-  for (int round = 0; round < 3; ++round) {
-    auto model = engine::Model::Load(path, {.device = kDevice});
-    ASSERT_TRUE(model.ok()) << model.status();
-    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
-    ASSERT_TRUE(session.ok()) << session.status();
-    absl::Status status = (*session)->Decode(prompt);
-    ASSERT_TRUE(status.ok()) << status;
-    const auto logits = (*session)->Logits();
-    if (expected.empty()) expected.assign(logits.begin(), logits.end());
-    EXPECT_EQ(std::vector<float>(logits.begin(), logits.end()), expected);
-    TheFaults().launch_in = 1;
-    for (int call = 0; call < 2; ++call) {
-      status = (*session)->Decode(prompt);
-      EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
-      EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("lost"));
-    }
-    EXPECT_FALSE(engine::Session::Create(*model, {.context = 64}).ok());
-    EXPECT_FALSE(conformance::OpenedDevice(kDevice)->NewStream().ok());  // lets go of it
-  }
+  device::Device& opened = *conformance::OpenedDevice(kDevice);
+  testing::CheckThatALostGpuIsAStatus(kFaulty, [&] { EXPECT_FALSE(opened.NewStream().ok()); });
 }
 
 // Prompts in tiles and single tokens, quantized caches too.

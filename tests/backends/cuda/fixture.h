@@ -10,6 +10,7 @@
 #include "backends/cuda/device.h"
 #include "tests/conformance/harness.h"
 #include "tests/cuda_emulator/faults.h"
+#include "tests/support/gpu_faults.h"
 
 namespace bantam::cuda {
 
@@ -29,6 +30,9 @@ inline const bool kRegistered = [] {
   device::RegisterBackend(NewBackend());
   return true;
 }();
+
+inline const testing::FaultyGpu kFaulty = {kDevice, TheFaults().allocation_in,
+                                           TheFaults().launch_in};
 
 class Cuda : public ::testing::Test {
  protected:

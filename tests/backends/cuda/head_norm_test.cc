@@ -6,14 +6,12 @@
 namespace bantam::cuda {
 namespace {
 
-using ::testing::HasSubstr;
-
 // Heads of Q and of K, from one product as they are where Q, K and V are joined, or from two.
 struct Shape {
   int64_t head_dim, turned, heads, kv_heads, tokens;
 };
 struct Heads {
-  ValueId q, k, v, q_turned, k_written, v_written;
+  ValueId q, k, v, q_normed, q_turned, k_written, v_written;
 };
 
 Heads AddHeads(Case& c, const Shape& s, Type cache, graph::NormAttrs norm, bool joined) {
@@ -40,8 +38,9 @@ Heads AddHeads(Case& c, const Shape& s, Type cache, graph::NormAttrs norm, bool 
     made.k = c.Input({s.head_dim, s.kv_heads, s.tokens, 1});
     made.v = c.Input({s.head_dim, s.kv_heads, s.tokens, 1});
   }
-  const auto turn = [&](ValueId x) {
-    x = c.graph.Add(Op::kNorm, {x, c.Weight(Type::kF32, {s.head_dim, 1, 1, 1})}, "norm", norm);
+  const auto turn = [&](ValueId x, ValueId& normed) {
+    normed = x =
+        c.graph.Add(Op::kNorm, {x, c.Weight(Type::kF32, {s.head_dim, 1, 1, 1})}, "norm", norm);
     return c.graph.Add(Op::kRope, {x, at}, "turned",
                        graph::RopeAttrs{.layout = graph::RopeLayout::kNeox,
                                         .n_dims = static_cast<int32_t>(s.turned)});
@@ -50,17 +49,18 @@ Heads AddHeads(Case& c, const Shape& s, Type cache, graph::NormAttrs norm, bool 
     return c.graph.Add(Op::kKvWrite, {c.State(cache, {s.head_dim, s.kv_heads, 90, 1}), x, at},
                        "written");
   };
-  made.q_turned = turn(made.q);
-  made.k_written = write(turn(made.k));
+  ValueId k_normed;
+  made.q_turned = turn(made.q, made.q_normed);
+  made.k_written = write(turn(made.k, k_normed));
   made.v_written = write(made.v);
   c.Output(Op::kScale, {made.q_turned}, graph::ScaleAttrs{1, 0});
   for (ValueId written : {made.k_written, made.v_written}) c.Output(Op::kDequantize, {written});
   return made;
 }
 
-// Launches of norms alone.
-int NormLaunches(const std::string& kernels) {
-  const std::string line = "cuda-emulated norm: ";
+// Launches of a kernel.
+int Launches(const std::string& kernels, const std::string& kernel) {
+  const std::string line = absl::StrCat("cuda-emulated ", kernel, ": ");
   const size_t at = kernels.find(line);
   return at == std::string::npos ? 0 : std::atoi(kernels.c_str() + at + line.size());
 }
@@ -81,11 +81,16 @@ TEST_F(Cuda, HeadNormsAreOneLaunchWithTheRotation) {
   for (const Shape& shape : shapes) {
     for (bool joined : {false, true}) {
       SCOPED_TRACE(absl::StrCat(shape.head_dim, " x ", shape.heads, " joined ", joined));
-      Case c;
-      AddHeads(c, shape, Type::kF32, {.epsilon = 1e-3f}, joined);
-      const std::string kernels = CheckAgainstReference(c);
-      EXPECT_THAT(kernels, HasSubstr("cuda-emulated norm, rope neox, kv_write F32: 1 launch\n"));
-      EXPECT_EQ(NormLaunches(kernels), 0);
+      for (bool others_read : {false, true}) {
+        Case c;
+        const Heads made = AddHeads(c, shape, Type::kF32, {.epsilon = 1e-3f}, joined);
+        // Then what is normalised is a result, too.
+        if (others_read) c.Output(Op::kScale, {made.q_normed}, graph::ScaleAttrs{2, 0});
+        const std::string kernels = CheckAgainstReference(c);
+        EXPECT_EQ(Launches(kernels, "norm, rope neox, kv_write F32"), 1);
+        EXPECT_EQ(Launches(kernels, "norm, rope neox"), 0);
+        EXPECT_EQ(Launches(kernels, "norm"), 0);
+      }
     }
   }
 }
@@ -94,7 +99,27 @@ TEST_F(Cuda, HeadNormsAreOneLaunchWithTheRotation) {
 TEST_F(Cuda, OtherHeadNormsAreLaunchesOfTheirOwn) {
   Case c;
   AddHeads(c, {64, 64, 4, 2, 3}, Type::kF32, {.kind = graph::NormKind::kLayer}, false);
-  EXPECT_EQ(NormLaunches(CheckAgainstReference(c)), 2);
+  EXPECT_EQ(Launches(CheckAgainstReference(c), "norm"), 2);
+}
+
+// Rotations in a row that are not of as many tokens have nothing to do with each other.
+TEST_F(Cuda, RotationsOfOtherTokensAreLaunchesOfTheirOwn) {
+  Case c;
+  const auto turned = [&](int64_t tokens) {
+    std::vector<int32_t> positions(static_cast<size_t>(tokens), 5);
+    return c.graph.Add(Op::kRope,
+                       {c.Input({64, 2, tokens, 1}), c.Ints({tokens, 1, 1, 1}, positions)},
+                       "turned", graph::RopeAttrs{.n_dims = 64});
+  };
+  const ValueId q = turned(3), k = turned(5);
+  const ValueId written = c.graph.Add(
+      Op::kKvWrite, {c.State(Type::kF32, {64, 2, 7, 1}), k, c.Ints({5, 1, 1, 1}, {1, 2, 3, 4, 5})},
+      "written");
+  c.Output(Op::kScale, {q}, graph::ScaleAttrs{1, 0});
+  c.Output(Op::kDequantize, {written});
+  const std::string kernels = CheckAgainstReference(c);
+  EXPECT_EQ(Launches(kernels, "rope interleaved"), 1);
+  EXPECT_EQ(Launches(kernels, "rope interleaved, kv_write F32"), 1);
 }
 
 // Wherever a memory plan puts results over what is read no more, the numbers stay the same.
@@ -112,17 +137,18 @@ TEST_F(Cuda, HeadNormsInAnyMemory) {
   // 60.
   struct Places {
     int64_t q_turned, k_norm, k_turned;
-    bool q_fuses, k_fuses;
+    int alone, turns;  // launches of norms, and of norms that are turned but not written
   };
   const Places all[] = {
-      {of_heads(12), of_heads(36), of_heads(80), true, true},  // nothing shared
-      {0, of_heads(36), of_heads(60), true, true},             // where x was
-      {of_heads(12), of_heads(24), of_heads(80), true, true},  // K's norm over Q's
-      {of_heads(12), 0, of_heads(80), true, true},             // K's norm over Q
-      {of_heads(12), of_heads(36), of_heads(24), true, true},  // K turned over Q's norm
-      {128, of_heads(36), of_heads(80), false, true},          // a part of where x was
-      {of_heads(12), of_heads(36), of_heads(60) + 256, true, false},
-      {of_heads(3), of_heads(36), of_heads(68), false, false},
+      {of_heads(12), of_heads(36), of_heads(80), 0, 0},  // nothing shared
+      {0, of_heads(36), of_heads(60), 0, 0},             // where x was
+      {of_heads(12), of_heads(24), of_heads(80), 0, 0},  // K's norm over Q's
+      {of_heads(12), 0, of_heads(80), 0, 0},             // K's norm over Q
+      {of_heads(12), of_heads(36), of_heads(24), 0, 0},  // K turned over Q's norm
+      {of_heads(12), of_heads(36), 0, 0, 1},             // K turned over Q
+      {128, of_heads(36), of_heads(80), 1, 0},           // a part of where x was
+      {of_heads(12), of_heads(36), of_heads(60) + 256, 1, 1},
+      {of_heads(3), of_heads(36), of_heads(68), 2, 0},
   };
   for (const Places& places : all) {
     SCOPED_TRACE(&places - all);
@@ -168,8 +194,9 @@ TEST_F(Cuda, HeadNormsInAnyMemory) {
                       .ok());
       EXPECT_LE(Error(expected, found), 1e-6) << c.graph.value(id).name << id;
     }
-    const int alone = !places.q_fuses + !places.k_fuses;
-    EXPECT_EQ(NormLaunches((*executable)->Describe()), alone);
+    const std::string kernels = (*executable)->Describe();
+    EXPECT_EQ(Launches(kernels, "norm"), places.alone) << kernels;
+    EXPECT_EQ(Launches(kernels, "norm, rope neox"), places.turns) << kernels;
   }
 }
 

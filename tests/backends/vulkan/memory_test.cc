@@ -77,23 +77,7 @@ TEST_F(Vulkan, AllocationFailuresAreStatuses) {
   const auto failed = device_->Allocate(1000);
   EXPECT_EQ(failed.status().code(), absl::StatusCode::kResourceExhausted) << failed.status();
   EXPECT_TRUE(device_->Allocate(1000).ok());
-  // Every allocation of a load in turn.
-  testing::TempDir folder;
-  testing::WriteTinyLlama(folder.File("model.gguf"));
-  int failures = 0;
-  for (int fault = 1; fault < 100; ++fault) {
-    TheFaults().allocation_in = fault;
-    auto model = engine::Model::Load(folder.File("model.gguf"), {.device = "vulkan"});
-    absl::Status status = model.status();
-    if (model.ok()) {
-      status = engine::Session::Create(*model, {.context = 64, .ubatch = 2}).status();
-    }
-    if (status.ok()) break;
-    ++failures;
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
-  }
-  EXPECT_GE(failures, 4);  // weights, inputs, cache, intermediate values
+  testing::CheckThatAllocationFailuresAreStatuses(kFaulty);
 }
 
 // Weights larger than the GPU allocates in one piece: their rows, and their experts, lie across the

@@ -15,6 +15,7 @@
 #include "runtime/device/device.h"
 #include "runtime/graph/infer.h"
 #include "runtime/graph/memory_plan.h"
+#include "tests/support/gpu_faults.h"
 
 namespace bantam::vulkan {
 
@@ -28,6 +29,9 @@ inline const bool kRegistered = [] {
   device::RegisterBackend(NewBackend());
   return true;
 }();
+
+inline const testing::FaultyGpu kFaulty = {"vulkan", TheFaults().allocation_in,
+                                           TheFaults().submit_in};
 
 class Vulkan : public ::testing::Test {
  protected:

@@ -97,31 +97,8 @@ TEST_F(Vulkan, QuantizedCaches) {
   }
 }
 
-// A GPU that is lost is opened anew by the next load; what was made before says so and no more.
 TEST_F(Vulkan, ALostDeviceIsAStatusAndTheNextLoadWorks) {
-  testing::TempDir folder;
-  const std::string path = folder.File("model.gguf");
-  testing::WriteTinyLlama(path);
-  const std::vector<int32_t> prompt = {1, 2, 3};
-  std::vector<float> expected;
-  for (int round = 0; round < 3; ++round) {
-    auto model = engine::Model::Load(path, {.device = "vulkan"});
-    ASSERT_TRUE(model.ok()) << model.status();
-    auto session = engine::Session::Create(*model, {.context = 64, .ubatch = 4});
-    ASSERT_TRUE(session.ok()) << session.status();
-    absl::Status status = (*session)->Decode(prompt);
-    ASSERT_TRUE(status.ok()) << status;
-    const auto logits = (*session)->Logits();
-    if (expected.empty()) expected.assign(logits.begin(), logits.end());
-    EXPECT_EQ(std::vector<float>(logits.begin(), logits.end()), expected);
-    TheFaults().submit_in = 1;
-    for (int call = 0; call < 2; ++call) {
-      status = (*session)->Decode(prompt);
-      EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
-      EXPECT_THAT(std::string(status.message()), HasSubstr("lost"));
-    }
-    EXPECT_FALSE(engine::Session::Create(*model, {.context = 64}).ok());
-  }
+  testing::CheckThatALostGpuIsAStatus(kFaulty);
 }
 
 TEST_F(Vulkan, ThePipelineCacheOnDiskMayBeAnything) {
