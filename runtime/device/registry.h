@@ -34,7 +34,7 @@ struct BackendRegistration {
 
 // A plug-in is a shared library bantam_backend_<name>.so with this C entry point. It returns the
 // kPluginAbi it was built with; any other than the host's is refused before Register is called.
-inline constexpr int kPluginAbi = 4;
+inline constexpr int kPluginAbi = 5;
 inline constexpr char kPluginAbiSymbol[] = "bantam_plugin_abi";            // int ()
 inline constexpr char kPluginRegisterSymbol[] = "bantam_plugin_register";  // void ()
 
