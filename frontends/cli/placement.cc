@@ -67,6 +67,20 @@ std::string Bar(const DeviceMemory& memory, uint64_t all) {
   return bar;
 }
 
+// Why no layer's experts are on two devices, where some are not on a card.
+std::string WhyNotSplit(const engine::Model& model) {
+  const Placement& placement = model.placement();
+  const int host = static_cast<int>(model.devices().size()) - 1;
+  bool in_ram = false;
+  for (size_t g = 0; g < placement.groups.size(); ++g) {
+    in_ram |= placement.groups[g].part == Part::kExperts && placement.device[g] == host;
+  }
+  if (!in_ram || !placement.hot.empty()) return "";
+  return model.expert_use().empty()
+             ? "a layer's experts stay together: which are used most was not counted yet\n"
+             : "a layer's experts stay together: nothing is gained by splitting them\n";
+}
+
 std::string Predicted(double tokens, double seconds) {
   return seconds > 0 ? absl::StrFormat(" (predicted %.1f)", tokens / seconds) : "";
 }
@@ -96,24 +110,6 @@ std::string PlacementTable(const Placement& placement, std::span<const DeviceUse
   }
   return text;
 }
-
-namespace {
-
-// Why no layer's experts are on two devices, where some are not on a card.
-std::string WhyNotSplit(const engine::Model& model) {
-  const Placement& placement = model.placement();
-  const int host = static_cast<int>(model.devices().size()) - 1;
-  bool in_ram = false;
-  for (size_t g = 0; g < placement.groups.size(); ++g) {
-    in_ram |= placement.groups[g].part == Part::kExperts && placement.device[g] == host;
-  }
-  if (!in_ram || !placement.hot.empty()) return "";
-  return model.expert_use().empty()
-             ? "a layer's experts stay together: which are used most was not counted yet\n"
-             : "a layer's experts stay together: nothing is gained by splitting them\n";
-}
-
-}  // namespace
 
 std::string DescribePlacement(const engine::Session& session) {
   const engine::Model& model = session.model();
