@@ -80,7 +80,9 @@ inline std::vector<std::byte> Pattern(Type type, uint64_t bytes) {
     for (size_t at = 0; at + sizeof(Block) <= data.size(); at += sizeof(Block)) {
       Block b;
       std::memcpy(&b, &data[at], sizeof(Block));
-      if constexpr (requires { requires std::is_same_v<decltype(b.d), uint16_t>; }) b.d = scale;
+      if constexpr (requires { b.d; }) {
+        if constexpr (std::is_same_v<decltype(Block::d), uint16_t>) b.d = scale;
+      }
       if constexpr (requires { b.m = scale; }) b.m = scale;
       if constexpr (requires { b.dmin = scale; }) b.dmin = scale;
       std::memcpy(&data[at], &b, sizeof(Block));
