@@ -71,8 +71,9 @@ absl::StatusOr<BlasUse> Gpu::UseBlas(const std::string& library) {
       library.empty() ? driver::CublasNames() : std::vector{library};
   // What was found stays so, as memory was predicted by it.
   const auto known = blas_.find(names);
-  if (known != blas_.end() && (library.empty() || known->second.blas != nullptr))
+  if (known != blas_.end() && (library.empty() || known->second.blas != nullptr)) {
     return BlasUse{known->second.blas.get(), known->second.what};
+  }
   auto opened = Blas::Open(names, info_.capability);
   KnownBlas found;
   if (opened.ok()) {
