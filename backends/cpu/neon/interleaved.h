@@ -61,21 +61,21 @@ inline Words BytesAt(const uint8_t* p) {
 }
 #include "backends/cpu/simd/half_group.inc"
 
+template <typename Block, float (*kDecode)(uint8_t)>
+inline void StoreDecoded(Rows rows, int64_t at, int64_t field, float* out) {
+  uint32_t bytes[kLanes];
+  const Words words = BytesOf<Block>(rows, at, field);
+  vst1q_u32(bytes, words.low);
+  vst1q_u32(bytes + 4, words.high);
+  for (int r = 0; r < kLanes; ++r) out[r] = kDecode(static_cast<uint8_t>(bytes[r]));
+}
 template <typename Block>
 inline void StoreE8M0(Rows rows, int64_t at, int64_t field, float* out) {
-  uint32_t e[kLanes];
-  const Words words = BytesOf<Block>(rows, at, field);
-  vst1q_u32(e, words.low);
-  vst1q_u32(e + 4, words.high);
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfE8M0ToFloat(static_cast<uint8_t>(e[r]));
+  StoreDecoded<Block, &quant::HalfOfE8M0ToFloat>(rows, at, field, out);
 }
 template <typename Block>
 inline void StoreUE4M3(Rows rows, int64_t at, int64_t field, float* out) {
-  uint32_t x[kLanes];
-  const Words words = BytesOf<Block>(rows, at, field);
-  vst1q_u32(x, words.low);
-  vst1q_u32(x + 4, words.high);
-  for (int r = 0; r < kLanes; ++r) out[r] = quant::HalfOfUE4M3ToFloat(static_cast<uint8_t>(x[r]));
+  StoreDecoded<Block, &quant::HalfOfUE4M3ToFloat>(rows, at, field, out);
 }
 
 #include "backends/cpu/simd/runs.inc"
