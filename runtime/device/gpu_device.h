@@ -13,8 +13,7 @@
 namespace bantam::device {
 
 // `Gpu` is the GPU opened; of the backend's own types, Own::Buffer has Allocate, Own::Stream has
-// Make and Own::Executable has Compile and Predict,
-// each of which takes it.
+// Make and Own::Executable has Compile and Predict, each of which takes it.
 template <typename Gpu, typename Own>
 class GpuDevice : public Device {
  public:

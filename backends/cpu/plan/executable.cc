@@ -9,6 +9,7 @@
 #include "backends/cpu/host_buffer.h"
 #include "runtime/base/counters.h"
 #include "runtime/base/status.h"
+#include "runtime/device/compile.h"
 #include "runtime/graph/infer.h"
 
 namespace bantam::cpu {
@@ -27,81 +28,34 @@ uint64_t AlignmentOf(quant::Type type) {
   return traits.is_quantized ? 1 : static_cast<uint64_t>(traits.block_bytes);
 }
 
-// Resolves the values of a graph to host memory.
-class Resolver {
- public:
-  // Not bound: only shapes and alignments will be looked at.
-  Resolver(const Graph& graph, const device::CompileArgs& args, bool is_bound = true)
-      : graph_(graph), args_(args), is_bound_(is_bound) {}
-
-  absl::StatusOr<Tensor> Resolve(ValueId id, bool write) const {
-    const Value& value = graph_.value(id);
-    const ValueId root_id = graph_.RootOf(id);
-    Tensor tensor{nullptr, value.type, value.shape, value.strides};
-    if (graph::ElementCount(value.shape) == 0 || !is_bound_) return tensor;
-    BANTAM_ASSIGN_OR_RETURN(std::byte* const root, ResolveRoot(root_id, write));
-    tensor.data = root + value.byte_offset;
-    tensor.interleaved = IsInterleaved(root_id);
-    if (tensor.interleaved && id != root_id) {
-      return Error(root_id, "was repacked, but a part of it is used");
-    }
-    // A graph is inferred, so a view lies within its root, in whole elements of its root's type.
-    if (reinterpret_cast<uintptr_t>(tensor.data) % AlignmentOf(value.type) != 0) {
-      return Error(root_id,
-                   absl::StrCat("is bound to an address that is not aligned to the ",
-                                AlignmentOf(value.type), " bytes of ", quant::Name(value.type)));
-    }
-    return tensor;
+// In host memory; or, where what is prepared will not run and only shapes matter, nowhere.
+absl::StatusOr<Tensor> Resolve(const Graph& graph, const device::Places& places, bool is_bound,
+                               ValueId id, bool write) {
+  const Value& value = graph.value(id);
+  Tensor tensor{nullptr, value.type, value.shape, value.strides};
+  if (graph::ElementCount(value.shape) == 0 || !is_bound) return tensor;
+  BANTAM_ASSIGN_OR_RETURN(const device::Binding binding, places.Find(id));
+  const std::span<std::byte> memory = binding.buffer->host();
+  if (memory.size() < binding.buffer->size()) {
+    return places.Error(id, "is bound to memory that the host cannot address");
   }
-
- private:
-  absl::Status Error(ValueId id, absl::string_view message) const {
-    return absl::InvalidArgumentError(
-        absl::StrCat("value '", graph_.value(id).name, "' ", message));
+  tensor.data = memory.data() + binding.offset;
+  BANTAM_RETURN_IF_ERROR(
+      places.CheckAlignment(id, reinterpret_cast<uintptr_t>(tensor.data), AlignmentOf(value.type)));
+  const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
+  if (host == nullptr) return tensor;
+  if (write && !host->writable()) {
+    return places.Error(id, "is written, but bound to a read-only buffer");
   }
-
-  bool IsInterleaved(ValueId root) const {
-    if (graph_.value(root).storage != Storage::kWeight) return false;
-    const device::Binding& binding = args_.bindings[root];
-    const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
-    return host != nullptr && host->IsInterleaved(binding.offset);
+  const ValueId root = graph.RootOf(id);
+  if (graph.value(root).storage != Storage::kWeight) return tensor;
+  tensor.interleaved =
+      host->IsInterleaved(binding.offset - static_cast<uint64_t>(value.byte_offset));
+  if (tensor.interleaved && id != root) {
+    return places.Error(id, "was repacked, but a part of it is used");
   }
-
-  absl::StatusOr<std::byte*> ResolveRoot(ValueId id, bool write) const {
-    const Value& value = graph_.value(id);
-    device::Binding binding;
-    if (value.storage == Storage::kTemp) {
-      const int64_t offset =
-          static_cast<size_t>(id) < args_.plan.offsets.size() ? args_.plan.offsets[id] : -1;
-      if (offset < 0 || offset > args_.plan.size - value.SpanBytes()) {
-        return Error(id,
-                     absl::StrCat("has no place in the memory plan of ", args_.plan.size,
-                                  " bytes (offset ", offset, ", ", value.SpanBytes(), " bytes)"));
-      }
-      binding = {args_.temp.buffer, args_.temp.offset + static_cast<uint64_t>(offset)};
-    } else if (static_cast<size_t>(id) < args_.bindings.size()) {
-      binding = args_.bindings[id];
-    }
-    if (binding.buffer == nullptr) return Error(id, "is bound to no buffer");
-    const std::span<std::byte> memory = binding.buffer->host();
-    const auto needed = static_cast<uint64_t>(value.SpanBytes());
-    if (binding.offset > memory.size() || needed > memory.size() - binding.offset) {
-      return Error(id, absl::StrCat("needs ", needed, " bytes at ", binding.offset,
-                                    "; its buffer has ", memory.size(), " the host can address"));
-    }
-    if (write) {
-      const auto* host = dynamic_cast<const HostBuffer*>(binding.buffer);
-      if (host != nullptr && !host->writable()) {
-        return Error(id, "is written, but bound to a read-only buffer");
-      }
-    }
-    return memory.data() + binding.offset;
-  }
-
-  const Graph& graph_;
-  const device::CompileArgs& args_;
-  const bool is_bound_;
-};
+  return tensor;
+}
 
 // Workers must not share cache lines.
 int64_t WholeLines(int64_t bytes) {
@@ -134,14 +88,7 @@ uint64_t HeapBytes(const Step& step) {
 
 absl::Status CheckSupported(const Graph& graph, const Node& node) {
   if (node.op != Op::kKvWrite) return absl::OkStatus();
-  const quant::Type type = graph.value(node.inputs[0]).type;
-  if (type == quant::Type::kF32 || type == quant::Type::kF16 || type == quant::Type::kQ8_0 ||
-      type == quant::Type::kQ4_0) {
-    return absl::OkStatus();
-  }
-  return absl::UnimplementedError(absl::StrCat(
-      "kv_write '", graph.value(node.output).name, "': a cache of type ", quant::Name(type),
-      " is not supported by the CPU; supported: F32, F16, Q8_0, Q4_0"));
+  return device::CheckCacheType(graph, node, 0, "the CPU");
 }
 
 bool TakesInterleaved(const Node& node, size_t input) {
@@ -190,19 +137,18 @@ absl::StatusOr<device::Scratch> Executable::Predict(const device::CompileArgs& a
 
 absl::Status Executable::Prepare(const Graph& graph, const device::CompileArgs& args,
                                  const KernelSet& kernels, bool is_bound) {
-  const Resolver resolver(graph, args, is_bound);
+  const device::Places places(graph, args);
   steps_.reserve(args.nodes().size());
   for (const Node& node : args.nodes()) {
     BANTAM_RETURN_IF_ERROR(CheckSupported(graph, node));
     const cpu::Prepare prepare = kernels.prepare[static_cast<size_t>(node.op)];
-    // An empty output needs no work; a KV write's is the cache.
-    if (prepare == nullptr || graph::ElementCount(graph.value(node.output).shape) == 0) continue;
+    if (prepare == nullptr || !device::NeedsWork(graph, node)) continue;
     Step step;
     step.op = node.op;
     step.attrs = node.attrs;
     step.inputs.reserve(node.inputs.size());
     for (ValueId id : node.inputs) {
-      BANTAM_ASSIGN_OR_RETURN(Tensor input, resolver.Resolve(id, /*write=*/false));
+      BANTAM_ASSIGN_OR_RETURN(Tensor input, Resolve(graph, places, is_bound, id, /*write=*/false));
       if (input.interleaved &&
           (kernels.interleaves == nullptr || !TakesInterleaved(node, step.inputs.size()))) {
         return absl::InvalidArgumentError(
@@ -211,7 +157,8 @@ absl::Status Executable::Prepare(const Graph& graph, const device::CompileArgs& 
       }
       step.inputs.push_back(input);
     }
-    BANTAM_ASSIGN_OR_RETURN(step.output, resolver.Resolve(node.output, /*write=*/true));
+    BANTAM_ASSIGN_OR_RETURN(step.output,
+                            Resolve(graph, places, is_bound, node.output, /*write=*/true));
     prepare(step);
     worker_scratch_ = std::max(worker_scratch_, step.worker_scratch);
     shared_scratch_ = std::max(shared_scratch_, step.shared_scratch);
