@@ -46,16 +46,7 @@ struct F16 {
 // 16 x 16 of 32 bits: element i of the result is element i of all.
 inline void Transpose(__m512i v[kRows]) {
   __m512i t[kRows];
-  for (int i = 0; i < kRows; i += 4) {
-    const __m512i ab_low = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    const __m512i ab_high = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    const __m512i cd_low = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]);
-    const __m512i cd_high = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
-    t[i] = _mm512_unpacklo_epi64(ab_low, cd_low);
-    t[i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
-    t[i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
-    t[i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
-  }
+  for (int i = 0; i < kRows; i += 4) avx512::TransposeQuarters(v + i, t + i);
   for (int i = 0; i < 4; ++i) {
     const __m512i low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44);
     const __m512i high = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xEE);

@@ -107,16 +107,7 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
 // Four bytes of each row to a register: v[j] becomes bytes 4j .. 4j + 3 of all rows.
 inline void Transpose(__m512i v[kPairs]) {
   __m512i u[kPairs];
-  for (int i = 0; i < kPairs; i += 4) {
-    const __m512i ab_low = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    const __m512i ab_high = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    const __m512i cd_low = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]);
-    const __m512i cd_high = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
-    u[i] = _mm512_unpacklo_epi64(ab_low, cd_low);
-    u[i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
-    u[i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
-    u[i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
-  }
+  for (int i = 0; i < kPairs; i += 4) TransposeQuarters(v + i, u + i);
   for (int j = 0; j < 4; ++j) {
     v[j] = EvenQuarters(u[j], u[j + 4]);
     v[j + 4] = OddQuarters(u[j], u[j + 4]);

@@ -47,6 +47,17 @@ inline __m512i LookUp(__m512i index, const int8_t* table) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), index);
 }
+// 4 x 4 words of 32 bits within each quarter of four registers.
+inline void TransposeQuarters(const __m512i* v, __m512i* out) {
+  const __m512i ab_low = _mm512_unpacklo_epi32(v[0], v[1]);
+  const __m512i ab_high = _mm512_unpackhi_epi32(v[0], v[1]);
+  const __m512i cd_low = _mm512_unpacklo_epi32(v[2], v[3]);
+  const __m512i cd_high = _mm512_unpackhi_epi32(v[2], v[3]);
+  out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
 inline __m512i Or(__m512i a, __m512i b) { return _mm512_or_si512(a, b); }
 inline __m512i Shifted2(__m512i bytes) { return _mm512_slli_epi16(bytes, 2); }
 inline __m512i Shifted4(__m512i bytes) { return _mm512_slli_epi16(bytes, 4); }
