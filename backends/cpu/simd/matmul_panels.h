@@ -3,7 +3,9 @@
 // A panel is unpacked once for a block of columns. Sums of a block stay here until they are
 // complete: results lie a row of the output apart, often a power of two, and would push each other
 // out of the caches. Tiles side by side meet a part of the columns' elements one after the other,
-// so that it comes from the second-level cache for all but the first.
+// so that it comes from the second-level cache for all but the first. Weights are many short
+// streams, which the processor does not foresee: what follows the tiles in memory is fetched
+// meanwhile.
 #pragma once
 
 #include <algorithm>
@@ -30,14 +32,22 @@ class PanelProducts {
         std::fill_n(sums_[t][0], width * kRows, 0.0f);
         std::fill_n(rest_sums_[t][0], width * kRows, 0.0f);
       }
+      const int64_t tile_bytes = kRows * tiles.tile[0].stride;
+      const uint8_t* next = tiles.tile[0].rows[0] + tiles.count * tile_bytes;
       int64_t first = 0;
       do {  // once even for k = 0, whose sums are 0
         const int64_t length = std::min(Isa::kPanelElements, k - first);
+        // To fetch with each kPanelColumns columns.
+        const int64_t share =
+            tile_bytes * length / std::max<int64_t>(1, k) * Isa::kPanelColumns / width;
         for (int64_t c = 0; c < width; ++c) NextRests(c, (first + length) / kRun);
         for (int64_t t = 0; t < tiles.count; ++t) {
           Pack(kernels, tiles.tile[t], first, length);
           for (int64_t c = 0; c < width; c += Isa::kPanelColumns) {
             const int64_t some = std::min<int64_t>(Isa::kPanelColumns, width - c);
+            for (const uint8_t* const end = next + share; next < end; next += 64) {
+              __builtin_prefetch(next, 0, 2);  // to the second-level cache
+            }
             kernels.panel[some - 1](panel_, first, length, rows_ + c, sums_[t][c]);
             for (int64_t j = c; j < c + some; ++j) {
               if (rests_[j].begin != rests_[j].end) {
