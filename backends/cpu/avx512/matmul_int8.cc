@@ -4,6 +4,8 @@
 #include "backends/cpu/avx512/matmul_int8.h"
 
 #include <array>
+#include <type_traits>
+#include <utility>
 
 #include "backends/cpu/avx512/unpack.h"
 #include "backends/cpu/avx512/unpack_codebook.h"
@@ -11,6 +13,9 @@
 BANTAM_AVX512_BEGIN
 
 namespace bantam::cpu::avx512 {
+
+#include "backends/cpu/simd/unroll.inc"
+
 namespace {
 
 using simd::ActivationRow;
@@ -158,16 +163,6 @@ struct Format {
   static constexpr int kBias = kBiasOf, kGroup = kGroupOf;
   static constexpr bool kHasMin = kHasMinOf;
 };
-
-// Calls f(0), f(1), ... with constants, so that arrays of registers they index are registers at
-// once: of a loop the compiler learns that too late.
-template <int kCount, typename F>
-[[gnu::always_inline]] inline void Unroll(const F& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>()), ...);
-  }
-  (std::make_integer_sequence<int, kCount>());
-}
 
 template <int kColumns>
 struct Sums {

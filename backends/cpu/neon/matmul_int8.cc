@@ -58,13 +58,12 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
             sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.sum, scales + run * kLanes,
                                  mins + run * kLanes, info.d, info.total);
           } else {
-            const float* scale = scales + 2 * run * kLanes;
-            const float* min = mins + 2 * run * kLanes;
-            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[0], scale, min, info.d,
-                                 info.d * static_cast<float>(info.half[0]));
+            const float* const scale = scales + 2 * run * kLanes;
+            const float* const min = mins + 2 * run * kLanes;
+            const Floats first = HalfRun<T>(JoinEight(s), info.half[0], scale, min);
             for (int r = 0; r < kLanes; ++r) s[r] = vdotq_s32(zero, Signed(weights[r].high), high);
-            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[1], scale + kLanes, min + kLanes,
-                                 info.d, info.d * static_cast<float>(info.half[1]));
+            sum[c] = AddHalves<T>(sum[c], first, JoinEight(s), info.half[1], scale + kLanes,
+                                  min + kLanes, info.d);
           }
           if (i != simd::kNoRest) [[unlikely]]
             std::swap(sum[c], rest[c]);
