@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/cooperative_matrix.h"
+#include "backends/vulkan/shader_code.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::vulkan {

@@ -9,7 +9,8 @@
 
 #include "absl/status/status.h"
 #include "backends/vulkan/dispatch.h"
-#include "backends/vulkan/gpu.h"
+#include "backends/vulkan/settings.h"
+#include "backends/vulkan/traits.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::vulkan {

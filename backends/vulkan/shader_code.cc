@@ -1,6 +1,6 @@
 // The shaders, built to SPIR-V (CMakeLists.txt).
 
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/shader_code.h"
 
 namespace bantam::vulkan {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/shader_code.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 

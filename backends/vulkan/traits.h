@@ -7,12 +7,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "backends/vulkan/api.h"
 #include "backends/vulkan/cooperative_matrix.h"
-#include "backends/vulkan/instance.h"
 #include "backends/vulkan/settings.h"
 
 namespace bantam::vulkan {
+
+class Instance;
 
 // As the driver says it; nothing points anywhere. What belongs to an extension is zeros without it.
 struct Reported {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
+#include "backends/vulkan/instance.h"
 #include "backends/vulkan/traits.h"
 #include "runtime/engine/engine.h"
 #include "tests/backends/vulkan/support.h"
@@ -235,11 +236,11 @@ class VulkanBudget : public ::testing::Test {
   static void SetUpTestSuite() {
     auto instance = Instance::Get();
     ASSERT_TRUE(instance.ok());
-    InstanceFunctions& functions = (*instance)->functions();
+    Dispatcher& functions = (*instance)->functions();
     real_ = functions;
-    functions.EnumerateDeviceExtensionProperties = &Extensions;
-    functions.GetPhysicalDeviceMemoryProperties2 = &MemoryProperties;
-    functions.CreateDevice = &CreateDevice;
+    functions.vkEnumerateDeviceExtensionProperties = &Extensions;
+    functions.vkGetPhysicalDeviceMemoryProperties2 = &MemoryProperties;
+    functions.vkCreateDevice = &CreateDevice;
   }
   static void TearDownTestSuite() { (*Instance::Get())->functions() = real_; }
   void SetUp() override {
@@ -256,13 +257,14 @@ class VulkanBudget : public ::testing::Test {
     VkExtensionProperties budget = {};
     std::strcpy(budget.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     if (extensions == nullptr) {
-      const VkResult result = real_.EnumerateDeviceExtensionProperties(gpu, layer, count, nullptr);
+      const VkResult result =
+          real_.vkEnumerateDeviceExtensionProperties(gpu, layer, count, nullptr);
       ++*count;
       return result;
     }
     uint32_t others = *count - 1;
     const VkResult result =
-        real_.EnumerateDeviceExtensionProperties(gpu, layer, &others, extensions);
+        real_.vkEnumerateDeviceExtensionProperties(gpu, layer, &others, extensions);
     extensions[others] = budget;
     *count = others + 1;
     return result;
@@ -270,7 +272,7 @@ class VulkanBudget : public ::testing::Test {
   static void MemoryProperties(VkPhysicalDevice gpu, VkPhysicalDeviceMemoryProperties2* memory) {
     auto* budget = static_cast<VkPhysicalDeviceMemoryBudgetPropertiesEXT*>(memory->pNext);
     memory->pNext = nullptr;
-    real_.GetPhysicalDeviceMemoryProperties2(gpu, memory);
+    real_.vkGetPhysicalDeviceMemoryProperties2(gpu, memory);
     memory->pNext = budget;
     if (budget == nullptr) return;
     ASSERT_EQ(budget->sType, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT);
@@ -290,14 +292,14 @@ class VulkanBudget : public ::testing::Test {
     VkDeviceCreateInfo without = *info;
     without.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
     without.ppEnabledExtensionNames = extensions.data();
-    return real_.CreateDevice(gpu, &without, callbacks, device);
+    return real_.vkCreateDevice(gpu, &without, callbacks, device);
   }
 
-  static InstanceFunctions real_;
+  static Dispatcher real_;
   static uint64_t granted_, others_;
   std::unique_ptr<device::Device> device_;
 };
-InstanceFunctions VulkanBudget::real_;
+Dispatcher VulkanBudget::real_;
 uint64_t VulkanBudget::granted_, VulkanBudget::others_;
 
 TEST_F(VulkanBudget, IsWhatIsFree) {

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "backends/vulkan/instance.h"
 #include "backends/vulkan/traits.h"
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/encode.h"

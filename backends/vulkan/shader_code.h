@@ -1,0 +1,52 @@
+// The shaders, and what is chosen when one is made a pipeline.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <span>
+
+#include "absl/strings/string_view.h"
+
+namespace bantam::vulkan {
+
+// The compute shaders of shaders/, by file name.
+enum class Shader : uint8_t {
+  kArgMax,
+  kAttention,
+  kAttentionMerge,
+  kDecode,
+  kElementwise,
+  kGroupExperts,
+  kHalves,
+  kKvWrite,
+  kMatMul,
+  kMatMulInt8,
+  kMatMulMatrix,
+  kMatVec,
+  kMatVecSubgroups,
+  kNorm,
+  kQuantize,
+  kRope,
+  kSoftmax,
+  kTopK,
+};
+inline constexpr int kShaderCount = static_cast<int>(Shader::kTopK) + 1;
+absl::string_view ShaderName(Shader shader);
+// SPIR-V; with `small_storage` what may use 8-bit and 16-bit storage. Empty where the shader
+// compiler did not know the language: kMatMulMatrix.
+std::span<const uint32_t> ShaderCode(Shader shader, bool small_storage);
+
+inline constexpr int kMaxBindings = 8;
+inline constexpr int kPushBytes = 128;  // what every driver has
+
+// A shader with its specialization constants, in order of constant_id.
+struct PipelineKey {
+  Shader shader = Shader::kElementwise;
+  uint8_t bindings = 0;
+  uint32_t subgroup_size = 0;  // 0: any
+  std::array<uint32_t, 10> constants = {};
+  auto operator<=>(const PipelineKey&) const = default;
+};
+
+}  // namespace bantam::vulkan
