@@ -1,7 +1,7 @@
 #version 450
 // The product of matvec.comp for many columns. A workgroup owns a tile of TILE_M rows of w and
 // TILE_N columns of x and walks along k in slices of 32, which go to shared memory, w decoded once
-// for all columns. What a slice is, how it is multiplied and where the sums are is in tile_f32.glsl,
+// for all columns. What a slice is, how it is multiplied and where the sums are is in tile_float.glsl,
 // tile_int8.glsl and tile_matrix.glsl.
 //
 // With experts a column is a pair (slot, token); group_experts.comp has made the list of tiles,
@@ -52,7 +52,7 @@ void FinishElement(uint row, uint col) {
 #ifdef INT8
 #include "tile_int8.glsl"
 #else
-#include "tile_f32.glsl"
+#include "tile_float.glsl"
 #endif
 #endif
 

@@ -95,7 +95,7 @@ absl::Status Gpu::Create() {
   auto& features12 = chain.get<vk::PhysicalDeviceVulkan12Features>();
   features12.timelineSemaphore = true;
   features12.storageBuffer8BitAccess = traits_.small_storage;
-  features12.shaderFloat16 = matrices;
+  features12.shaderFloat16 = matrices || traits_.half_products;
   // With the memory model on, atomics of all shaders need the scope.
   features12.vulkanMemoryModel = features12.vulkanMemoryModelDeviceScope = matrices;
   auto& subgroup_size = chain.get<vk::PhysicalDeviceSubgroupSizeControlFeatures>();

@@ -45,7 +45,7 @@ struct TileShape {
     if (tile == Tile::kMatrix) {
       return (tile_m + tile_n) * 80 + parts() * traits.matrix.m * traits.matrix.n * 4 + tile_n * 12;
     }
-    return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4;  // as f32, larger than as int8
+    return (tile_m + tile_n) * 32 * 4 + tile_n * 3 * 4;  // as f32, larger than as the others
   }
 };
 TileShape TileShapeOf(const Traits& traits, Tile tile, int64_t rows, int64_t columns) {
@@ -88,13 +88,16 @@ void SetTile(Builder& builder, const Traits& traits, Tile tile, quant::Type type
   if (tile == Tile::kMatrix) builder.Subgroups(traits.subgroup_size);
 }
 
-// In which words a shader counts its columns.
-uint32_t UnitWords(Tile tile) { return tile == Tile::kMatrix ? 4 : 1; }
+// Whether x is rounded by halves.comp; and in which words a shader counts its columns.
+bool TakesHalves(Tile tile) { return tile == Tile::kHalves || tile == Tile::kMatrix; }
+uint32_t UnitWords(Tile tile) { return TakesHalves(tile) ? 4 : 1; }
 
 Shader ProductShader(Tile tile, bool subgroups) {
   switch (tile) {
     case Tile::kF32:
       return Shader::kMatMul;
+    case Tile::kHalves:
+      return Shader::kMatMulHalves;
     case Tile::kInt8:
       return Shader::kMatMulInt8;
     case Tile::kMatrix:
@@ -108,6 +111,8 @@ absl::string_view ProductName(Tile tile) {
   switch (tile) {
     case Tile::kF32:
       return "matmul ";
+    case Tile::kHalves:
+      return "matmul halves ";
     case Tile::kInt8:
       return "matmul int8 ";
     case Tile::kMatrix:
@@ -188,15 +193,15 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
 Tile Lowering::TileFor(quant::Type type, int64_t k) const {
   // Shorter rows are not worth rounding.
   constexpr int64_t kShortest = 64;
-  if (traits_.matrix.m != 0 && k >= kShortest && (IsQuantized(type) || type == quant::Type::kF16)) {
-    return Tile::kMatrix;
-  }
-  return traits_.integer_dot && IsQuantized(type) ? Tile::kInt8 : Tile::kF32;
+  const bool as_halves = k >= kShortest && (IsQuantized(type) || type == quant::Type::kF16);
+  if (traits_.matrix.m != 0 && as_halves) return Tile::kMatrix;
+  if (traits_.integer_dot && IsQuantized(type)) return Tile::kInt8;
+  return traits_.half_products && as_halves ? Tile::kHalves : Tile::kF32;
 }
 
 Tensor Lowering::Multiplied(Tile tile, const Tensor& x, uint64_t offset) {
-  if (tile != Tile::kInt8 && tile != Tile::kMatrix) return x;
-  const bool halves = tile == Tile::kMatrix;
+  const bool halves = TakesHalves(tile);
+  if (tile != Tile::kInt8 && !halves) return x;
   const auto kind = static_cast<uint32_t>(1 + offset + halves);  // offsets are not odd
   if (Holds(rounded_, x, kind)) return rounded_.tensor;
   // As shaders/planes.glsl and halves.comp write a row.

@@ -20,7 +20,7 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
                             const Traits& traits);
 
 // How matmul.comp multiplies (shaders/tile_*.glsl); kNone: matvec.comp does.
-enum class ProductTile : uint8_t { kNone, kF32, kInt8, kMatrix };
+enum class ProductTile : uint8_t { kNone, kF32, kHalves, kInt8, kMatrix };
 
 class Lowering {
  public:

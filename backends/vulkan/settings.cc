@@ -42,6 +42,8 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.integer_dot = value != 0;
     } else if (is_number && name == "matrix") {
       settings.cooperative_matrix = value != 0;
+    } else if (is_number && name == "f16") {
+      settings.half_products = value != 0;
     } else if (is_number && name == "vulkan12") {
       settings.only_vulkan_12 = value != 0;
     } else if (is_number && name == "splits") {
@@ -50,7 +52,7 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       return absl::InvalidArgumentError(
           absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
                        "'; expected name=number of binding, allocation, staging, transfer, "
-                       "subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, vulkan12, "
+                       "subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12, "
                        "splits"));
     }
   }

@@ -23,13 +23,14 @@ struct Settings {
   bool matmul_tile_only = false;    // the tiled product for any number of columns
   std::optional<bool> integer_dot;  // int8 dot products, fast on this GPU or not; unset: if fast
   std::optional<bool> cooperative_matrix;  // the same for f16 matrices
+  std::optional<bool> half_products;       // and for products of f16
   bool only_vulkan_12 = false;  // as if the driver had no later version; its extensions stay
   int kv_splits = 0;            // parts of the cache in attention; 0: chosen
   bool operator==(const Settings&) const = default;
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, vulkan12, splits.
+// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12, splits.
 // kInvalidArgument for anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 

@@ -21,6 +21,7 @@ enum class Shader : uint8_t {
   kHalves,
   kKvWrite,
   kMatMul,
+  kMatMulHalves,
   kMatMulInt8,
   kMatMulMatrix,
   kMatVec,

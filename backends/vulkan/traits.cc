@@ -166,8 +166,11 @@ std::vector<std::string> Lines(const Reported& reported, const Settings& setting
                                                         : "not used; words are taken apart");
   if (traits.matrix.m != 0) {
     line("f16 arithmetic", "used in cooperative matrices");
+  } else if (traits.half_products) {
+    line("f16 arithmetic", "used for products of many columns",
+         traits.integer_dot ? " with f16 weights" : "");
   } else {
-    line("f16 arithmetic", unused(reported.features12.shaderFloat16, "sums are in f32"));
+    line("f16 arithmetic", unused(reported.features12.shaderFloat16, "it is no faster here"));
   }
   line("int8 arithmetic",
        unused(reported.features12.shaderInt8, "four bytes are a word to shaders"));
@@ -256,6 +259,9 @@ absl::StatusOr<Traits> Choose(const Reported& reported, const Settings& settings
   if (traits.matrix.m != 0) {
     traits.extensions.push_back(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
   }
+  traits.half_products =
+      reported.features12.shaderFloat16 && traits.matrix.m == 0 &&
+      settings.half_products.value_or(traits.type != VK_PHYSICAL_DEVICE_TYPE_CPU);
   traits.memory_budget = settings.budget && reported.Has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   if (traits.memory_budget) traits.extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 

@@ -62,6 +62,7 @@ struct Traits {
   uint32_t max_invocations = 128;         // in a workgroup
   bool integer_dot = false;               // int8 dot products
   MatrixSize matrix;                      // f16 times f16, in f32
+  bool half_products = false;             // the same without matrices
   bool small_storage = false;             // 8-bit and 16-bit storage
   bool memory_budget = false;
   std::vector<const char*> extensions;  // to be enabled

@@ -196,6 +196,26 @@ TEST(VulkanFeatures, WhichMatrices) {
   because("there and not used; its matrices want subgroups");
 }
 
+TEST(VulkanFeatures, WhichF16) {
+  Reported reported = Discrete();
+  EXPECT_FALSE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: used in cooperative matrices"));
+  reported.cooperative_matrix = false;
+  EXPECT_TRUE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: used for products of many columns with f16 weights\n"));
+  reported.dot_properties.integerDotProduct4x8BitPackedSignedAccelerated = VK_FALSE;
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: used for products of many columns\n"));
+  reported.base.deviceType = VK_PHYSICAL_DEVICE_TYPE_CPU;
+  EXPECT_FALSE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: there and not used; it is no"));
+  EXPECT_TRUE(Chosen(reported, {.half_products = true}).half_products);
+  reported.features12.shaderFloat16 = VK_FALSE;
+  EXPECT_FALSE(Chosen(reported, {.half_products = true}).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: not there"));
+}
+
 TEST(VulkanFeatures, WhatCannotRun) {
   Reported reported = Discrete();
   reported.queues.resize(2);
@@ -214,11 +234,13 @@ TEST_F(Vulkan, EveryAbilityHasALine) {
   Settings settings;
   settings.small_storage = settings.subgroups = false;
   settings.integer_dot = settings.transfer_queue = settings.staging = true;
+  settings.half_products = true;
   const std::string others = Lines(Chosen(reported, settings));
   EXPECT_THAT(others, HasSubstr("subgroup operations: not used"));
   EXPECT_THAT(others, HasSubstr("8-bit and 16-bit storage: not used"));
   EXPECT_THAT(others, HasSubstr("integer dot product: used"));
   EXPECT_THAT(others, HasSubstr("transfer queue: used"));
+  EXPECT_THAT(others, HasSubstr("f16 arithmetic: used for products of many columns with f16"));
   for (const Traits& traits : {Chosen(reported), Chosen(Discrete()), Chosen(reported, settings)}) {
     for (const char* ability :
          {"subgroup operations: ", "cooperative matrix: ", "integer dot product: ",
