@@ -65,9 +65,10 @@ uint64_t Buffer::capacity() const {
 }
 
 Buffer::Piece Buffer::PieceAt(uint64_t offset) const {
-  if (!in_pieces()) return {handle(), 0, pieces_[0].bytes};
+  if (!in_pieces()) return {handle(), address(), 0, pieces_[0].bytes};
   const size_t i = std::min<size_t>(offset / step_, pieces_.size() - 1);
-  return {*pieces_[i].buffer, i * step_, i * step_ + pieces_[i].bytes};
+  const Memory& piece = pieces_[i];
+  return {*piece.buffer, piece.address, i * step_, i * step_ + piece.bytes};
 }
 
 std::span<std::byte> Buffer::host() {

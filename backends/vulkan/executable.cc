@@ -57,6 +57,7 @@ absl::StatusOr<Tensor> Resolve(const Graph& graph, const device::Places& places,
     tensor.in_pieces = buffer;
   }
   tensor.buffer = buffer->handle();
+  tensor.address = buffer->address();
   tensor.offset = binding.offset;
   BANTAM_RETURN_IF_ERROR(
       places.CheckAlignment(id, tensor.offset, device::GpuAlignment(value.type)));

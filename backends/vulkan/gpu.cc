@@ -95,6 +95,7 @@ absl::Status Gpu::Create() {
   auto& features12 = chain.get<vk::PhysicalDeviceVulkan12Features>();
   features12.timelineSemaphore = true;
   features12.storageBuffer8BitAccess = traits_.small_storage;
+  features12.bufferDeviceAddress = traits_.device_address;
   features12.shaderFloat16 = matrices || traits_.half_products;
   // With the memory model on, atomics of all shaders need the scope.
   features12.vulkanMemoryModel = features12.vulkanMemoryModelDeviceScope = matrices;
@@ -187,6 +188,8 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
                             .usage = vk::BufferUsageFlagBits::eStorageBuffer |
                                      vk::BufferUsageFlagBits::eTransferSrc |
                                      vk::BufferUsageFlagBits::eTransferDst};
+  const bool addressed = traits_.device_address && where != Where::kStaging;
+  if (addressed) info.usage |= vk::BufferUsageFlagBits::eShaderDeviceAddress;
   if (traits_.transfer_family != UINT32_MAX && families[0] != families[1]) {
     info.sharingMode = vk::SharingMode::eConcurrent;
     info.queueFamilyIndexCount = 2;
@@ -211,9 +214,12 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
     return absl::InternalError(
         absl::StrCat(traits_.name, ": a storage buffer cannot live in memory of type ", type));
   }
+  const vk::MemoryAllocateFlagsInfo flags{.flags = vk::MemoryAllocateFlagBits::eDeviceAddress};
   const auto allocate = [&] {
-    return device_->allocateMemoryUnique({.allocationSize = needs.size, .memoryTypeIndex = type},
-                                         nullptr, vk_);
+    const vk::MemoryAllocateInfo of_type{.pNext = addressed ? &flags : nullptr,
+                                         .allocationSize = needs.size,
+                                         .memoryTypeIndex = type};
+    return device_->allocateMemoryUnique(of_type, nullptr, vk_);
   };
   auto allocated = allocate();
   if (allocated.result == vk::Result::eErrorOutOfDeviceMemory && type == traits_.mapped_memory &&
@@ -228,6 +234,7 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
   BANTAM_RETURN_IF_ERROR(made);
   BANTAM_RETURN_IF_ERROR(
       Note(device_->bindBufferMemory(*memory.buffer, *memory.memory, 0, vk_), "binding memory"));
+  if (addressed) memory.address = device_->getBufferAddress({.buffer = *memory.buffer}, vk_);
   const bool map = where == Where::kStaging ||
                    (type == traits_.mapped_memory && where == Where::kDeviceWritten) ||
                    (type == traits_.device_memory && traits_.host_writes);

@@ -25,6 +25,7 @@ struct Memory {
   Unique<vk::Buffer> buffer;
   Unique<vk::DeviceMemory> memory;
   std::byte* mapped = nullptr;
+  uint64_t address = 0;  // on the GPU; 0 where it is not told
   uint64_t bytes = 0;
 };
 

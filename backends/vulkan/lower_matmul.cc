@@ -133,7 +133,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
     const Tensor& x = t[0];
     int64_t part_row = 0;
     for (size_t part = 0; part < parts; ++part) {
-      const Tensor& weight = inputs[part];
+      const Tensor weight = Reachable(inputs[part]);
       const int64_t m = weight.shape[1];
       for (int64_t first = 0, count = 0; first < m; first += count) {
         BANTAM_ASSIGN_OR_RETURN(count, FittingCount(weight, 1, first));
@@ -182,6 +182,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
         builder.PushAll(
             {w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 0, 0, activation, attrs.has_bias});
+        builder.PushAddress();
         builder.Finish(groups);
       }
       part_row += m;
@@ -251,7 +252,7 @@ bool Lowering::GroupExperts(int64_t pairs, int64_t all_experts) const {
 }
 
 absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor& output) {
-  const Tensor& weights = inputs[0];
+  const Tensor weights = Reachable(inputs[0]);
   Tensor ids = inputs[2];
   ids.shape = {inputs[2].shape[0], 1, inputs[2].shape[1], 1};
   ids.strides = {4, 4 * ids.shape[0], 4 * ids.shape[0], 4 * ids.shape[0]};
@@ -325,6 +326,7 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
                          all_experts,
                          0,
                          0});
+        builder.PushAddress();
         builder.Finish(grouped ? Groups(count, shape.tile_m) *
                                      MostTiles(pairs, all_experts, shape.tile_n)
                                : Groups(count, vector.local / vector.team * vector.rows) * pairs);

@@ -59,6 +59,8 @@ class Lowering {
   // Whether a tensor can be bound: in one binding, and one piece of memory.
   bool Fits(const Tensor& tensor) const;
   uint64_t RoomAt(const Tensor& tensor) const;
+  // A weight that is to be read at its address where it is too large for a binding and can be.
+  Tensor Reachable(const Tensor& weight) const;
   void Add(Dispatch dispatch);
   // `shape` of 32-bit words in scratch memory, at byte `offset`.
   Tensor Scratch(const graph::Shape& shape, uint64_t offset = 0);

@@ -26,8 +26,8 @@ uint64_t HashOfShaders() {
   static const uint64_t hash = [] {
     uint64_t h = Fnv1a(nullptr, 0);
     for (int i = 0; i < kShaderCount; ++i) {
-      for (bool small_storage : {false, true}) {
-        const auto code = ShaderCode(static_cast<Shader>(i), small_storage);
+      for (Reads reads : {Reads::kWords, Reads::kSmallStorage, Reads::kAddress}) {
+        const auto code = ShaderCode(static_cast<Shader>(i), reads);
         h = Fnv1a(code.data(), code.size_bytes(), h);
       }
     }
@@ -141,10 +141,13 @@ absl::StatusOr<const Pipelines::Layout*> Pipelines::LayoutFor(int bindings) {
   return &layout;
 }
 
-absl::StatusOr<vk::ShaderModule> Pipelines::Module(Shader shader) {
-  Unique<vk::ShaderModule>& module = modules_[static_cast<size_t>(shader)];
+absl::StatusOr<vk::ShaderModule> Pipelines::Module(Shader shader, bool by_address) {
+  Unique<vk::ShaderModule>& module = modules_[by_address][static_cast<size_t>(shader)];
   if (!module) {
-    const std::span<const uint32_t> code = ShaderCode(shader, small_storage_);
+    const Reads reads = by_address       ? Reads::kAddress
+                        : small_storage_ ? Reads::kSmallStorage
+                                         : Reads::kWords;
+    const std::span<const uint32_t> code = ShaderCode(shader, reads);
     const vk::ShaderModuleCreateInfo info{.codeSize = code.size_bytes(), .pCode = code.data()};
     BANTAM_RETURN_IF_ERROR(Take(device_.createShaderModuleUnique(info, nullptr, vk_), module,
                                 absl::StrCat("creating the shader ", ShaderName(shader))));
@@ -158,7 +161,7 @@ absl::StatusOr<Pipeline> Pipelines::Get(const PipelineKey& key) {
   Unique<vk::Pipeline>& pipeline = pipelines_[key];
   if (!pipeline) {
     BANTAM_RETURN_IF_ERROR(MakeCache());
-    BANTAM_ASSIGN_OR_RETURN(const vk::ShaderModule module, Module(key.shader));
+    BANTAM_ASSIGN_OR_RETURN(const vk::ShaderModule module, Module(key.shader, key.by_address));
     std::array<vk::SpecializationMapEntry, std::tuple_size_v<decltype(key.constants)>> entries;
     for (uint32_t i = 0; i < entries.size(); ++i) {
       entries[i] = vk::SpecializationMapEntry{i, static_cast<uint32_t>(i * sizeof(uint32_t)),

@@ -37,7 +37,7 @@ class Pipelines {
     Unique<vk::PipelineLayout> pipeline;
   };
   absl::StatusOr<const Layout*> LayoutFor(int bindings);
-  absl::StatusOr<vk::ShaderModule> Module(Shader shader);
+  absl::StatusOr<vk::ShaderModule> Module(Shader shader, bool by_address);
   absl::Status MakeCache();
 
   const Dispatcher& vk_;
@@ -49,7 +49,7 @@ class Pipelines {
   Unique<vk::PipelineCache> cache_;
   bool changed_ = false;
   std::array<Layout, kMaxBindings + 1> layouts_;
-  std::array<Unique<vk::ShaderModule>, kShaderCount> modules_;
+  std::array<Unique<vk::ShaderModule>, kShaderCount> modules_[2];  // the second by address
   std::map<PipelineKey, Unique<vk::Pipeline>> pipelines_;
 };
 

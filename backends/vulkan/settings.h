@@ -17,6 +17,7 @@ struct Settings {
   std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
   bool small_storage = true;
+  bool device_address = true;
   bool like_gpu = false;  // shapes of kernels as for a GPU, on a processor too
   bool budget = true;
   bool barriers = true;             // without, the validation layer must object
@@ -30,8 +31,8 @@ struct Settings {
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12, splits.
-// kInvalidArgument for anything else.
+// transfer, subgroups, bytes, address, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12,
+// splits. kInvalidArgument for anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

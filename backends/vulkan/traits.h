@@ -64,6 +64,7 @@ struct Traits {
   MatrixSize matrix;                      // f16 times f16, in f32
   bool half_products = false;             // the same without matrices
   bool small_storage = false;             // 8-bit and 16-bit storage
+  bool device_address = false;            // of buffers, for weights larger than a binding
   bool memory_budget = false;
   std::vector<const char*> extensions;  // to be enabled
   std::vector<std::string> lines;       // for people: each optional ability, and whether it is used

@@ -107,6 +107,8 @@ TEST(VulkanFeatures, ADiscreteGpu) {
   EXPECT_EQ(traits.subgroup_size, 32);
   EXPECT_TRUE(traits.integer_dot);
   EXPECT_TRUE(traits.small_storage);
+  EXPECT_TRUE(traits.device_address);
+  EXPECT_THAT(Lines(traits), HasSubstr("buffer device address: used for weights larger"));
   EXPECT_TRUE(traits.memory_budget);
   EXPECT_EQ(traits.queue_family, 0);
   EXPECT_EQ(traits.transfer_family, 1);
@@ -209,7 +211,8 @@ TEST(VulkanFeatures, WhichF16) {
               HasSubstr("f16 arithmetic: used for products of many columns\n"));
   reported.base.deviceType = VK_PHYSICAL_DEVICE_TYPE_CPU;
   EXPECT_FALSE(Chosen(reported).half_products);
-  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: there and not used; it is no"));
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: there and not used; a processor"));
   EXPECT_TRUE(Chosen(reported, {.half_products = true}).half_products);
   reported.features12.shaderFloat16 = VK_FALSE;
   EXPECT_FALSE(Chosen(reported, {.half_products = true}).half_products);
@@ -239,6 +242,7 @@ TEST_F(Vulkan, EveryAbilityHasALine) {
   EXPECT_THAT(others, HasSubstr("subgroup operations: not used"));
   EXPECT_THAT(others, HasSubstr("8-bit and 16-bit storage: not used"));
   EXPECT_THAT(others, HasSubstr("integer dot product: used"));
+  EXPECT_THAT(others, HasSubstr("buffer device address: there and not used"));
   EXPECT_THAT(others, HasSubstr("transfer queue: used"));
   EXPECT_THAT(others, HasSubstr("f16 arithmetic: used for products of many columns with f16"));
   for (const Traits& traits : {Chosen(reported), Chosen(Discrete()), Chosen(reported, settings)}) {

@@ -96,6 +96,18 @@ class VulkanProducts : public Vulkan {
     }
   }
 
+  // The same where a weight is larger than a binding and read at an address, once for those parts
+  // of x that fit; or cut too.
+  void CheckByAddress(const char* settings, absl::string_view kernel, const Product& found) const {
+    for (int64_t parts : {8, 16}) {
+      const Product again = Multiply(
+          absl::StrCat(settings, ",tile=1,binding=16384,address=", parts == 8).c_str(), x_);
+      EXPECT_THAT(again.kernels, HasSubstr(absl::StrCat("matmul ", kernel, quant::Name(type_), ": ",
+                                                        parts, " dispatches\n")));
+      EXPECT_LT(Difference(again, found), 1e-6);
+    }
+  }
+
   int64_t width_ = 0, rows_ = 0, columns_ = 0;
   std::vector<float> x_, w_;
   Type type_ = Type::kF32;
@@ -118,6 +130,7 @@ TEST_F(VulkanProducts, IntegerDotProductsAreAsGoodAsF32) {
     EXPECT_LT(difference, 1e-4);
     EXPECT_GT(difference, 0);
     CheckBrokenColumns("dot=1,matrix=0", found);
+    if (type == Type::kQ4_K) CheckByAddress("dot=1,matrix=0", "int8 ", found);
   }
 }
 
@@ -150,6 +163,7 @@ class VulkanHalves : public VulkanProducts {
       EXPECT_LT(difference, 4.1e-4);
       EXPECT_GT(difference, 0);
       CheckBrokenColumns(settings, found);
+      if (type == Type::kQ4_K) CheckByAddress(settings, kernel, found);
       // Each column has a power of two of its own, from far outside what f16 holds.
       std::vector<float> scaled = x_;
       const auto power = [](int64_t column) { return static_cast<int>(column * 5 % 101 - 50); };
@@ -184,7 +198,7 @@ TEST_F(VulkanHalves, InMatrices) {
 
 TEST_F(VulkanHalves, WithoutMatrices) {
   CheckProducts("f16=1,matrix=0,dot=0", "halves ");
-  CheckProducts("f16=1,matrix=0,dot=0,gpu=1,bytes=0", "halves ");
+  CheckProducts("f16=1,matrix=0,dot=0,gpu=1", "halves ");
   // Quantized weights stay integers where those are fast; f16 weights have no such.
   Draw(512, 70, 40);
   Encode(Type::kQ4_K);
