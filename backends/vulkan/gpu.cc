@@ -229,8 +229,10 @@ absl::StatusOr<Memory> Gpu::Allocate(uint64_t bytes, Where where) {
     static_cast<void>(allocated.value.release());
     allocated = allocate();
   }
-  const absl::Status made = Take(std::move(allocated), memory.memory, "allocating memory");
-  if (absl::IsResourceExhausted(made)) return exhausted("cannot be had");
+  const absl::Status made = Take(std::move(allocated), memory.memory, "allocating it");
+  if (absl::IsResourceExhausted(made)) {
+    return exhausted(absl::StrCat("cannot be had; ", made.message()));
+  }
   BANTAM_RETURN_IF_ERROR(made);
   BANTAM_RETURN_IF_ERROR(
       Note(device_->bindBufferMemory(*memory.buffer, *memory.memory, 0, vk_), "binding memory"));
