@@ -12,6 +12,7 @@ float sums[THREAD_M * THREAD_N];
 void BeginTile(bool exists) {
 #ifdef HALVES
   LoadScales(exists);
+  barrier();  // for StoreTile; a tile of no expert has no slices to wait for
 #endif
   my_row = gl_LocalInvocationIndex % kThreadsM;
   my_col = gl_LocalInvocationIndex / kThreadsM;
