@@ -14,9 +14,8 @@ int64_t Int8Dots(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 8
     for (__m256i& s : sum) {
-      __m256i operand = w;
-      asm volatile("" : "+x"(operand));  // not a constant
-      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(x, operand));
+      asm volatile("" : "+x"(w));  // not a constant
+      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(x, w));
     }
   }
   for (__m256i& s : sum) asm volatile("" : : "x"(s));

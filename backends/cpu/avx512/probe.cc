@@ -14,9 +14,8 @@ int64_t Int8Dots(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 12
     for (__m512i& s : sum) {
-      __m512i operand = w;
-      asm volatile("" : "+v"(operand));  // not a constant
-      s = _mm512_dpbusd_epi32(s, x, operand);
+      asm volatile("" : "+v"(w));  // not a constant
+      s = _mm512_dpbusd_epi32(s, x, w);
     }
   }
   for (__m512i& s : sum) asm volatile("" : : "v"(s));

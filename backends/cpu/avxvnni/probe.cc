@@ -14,9 +14,8 @@ int64_t Int8Dots(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 12
     for (__m256i& s : sum) {
-      __m256i operand = w;
-      asm volatile("" : "+x"(operand));  // not a constant
-      s = _mm256_dpbusd_avx_epi32(s, x, operand);
+      asm volatile("" : "+x"(w));  // not a constant
+      s = _mm256_dpbusd_avx_epi32(s, x, w);
     }
   }
   for (__m256i& s : sum) asm volatile("" : : "x"(s));
