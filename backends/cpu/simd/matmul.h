@@ -7,10 +7,13 @@
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once; the weights as they
 //                    lie in a file, or interleaved (interleave.h)
-//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
+//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h); more than kFewColumns
+//                    columns in fixed point where the set has that (matmul_fixed.h)
 //   F64, integers    the same after decoding to f32, in blocks
 //
-// A result depends on its two rows alone: not on how many others there are, nor on the threads.
+// A result depends on its two rows alone: not on how many others there are, nor on the threads; but
+// for what is made in fixed point, because there are more than kFewColumns columns or, on average,
+// as many for each expert.
 
 #pragma once
 
@@ -22,12 +25,12 @@
 #include "backends/cpu/plan/step.h"
 #include "backends/cpu/reference/activation.h"
 #include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/matmul_fixed.h"
 #include "backends/cpu/simd/matmul_int8.h"
 #include "runtime/quant/decode.h"
 
 namespace bantam::cpu::simd {
 
-inline constexpr int64_t kFewColumns = 8;
 inline constexpr int64_t kMostBlock = 768;  // of the sums in f32
 
 // The columns of a product: their activations and where their results go.
@@ -37,6 +40,7 @@ class Columns {
   virtual const float* X(int64_t c) const = 0;
   virtual ActivationRow Quantized(int64_t c) const = 0;
   virtual float* Out(int64_t c) const = 0;
+  virtual int64_t XRow(int64_t c) const = 0;  // of the step's activations
 };
 
 // Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
@@ -62,6 +66,7 @@ class DenseColumns : public Columns {
   const float* X(int64_t c) const override { return x_.RowAs<const float>(c); }
   ActivationRow Quantized(int64_t c) const override { return quantized_.Row(c); }
   float* Out(int64_t c) const override { return out_.RowAs<float>(c) + offset_; }
+  int64_t XRow(int64_t c) const override { return c; }
 
  private:
   const Tensor& x_;
@@ -79,14 +84,14 @@ class ChosenColumns : public Columns {
   const float* X(int64_t c) const override { return x().RowAs<const float>(XRow(c)); }
   ActivationRow Quantized(int64_t c) const override { return quantized_.Row(XRow(c)); }
   float* Out(int64_t c) const override { return step_.output.RowAs<float>(chosen_[c]) + first_; }
-
- private:
-  const Tensor& x() const { return step_.inputs[1]; }
-  int64_t XRow(int64_t c) const {
+  int64_t XRow(int64_t c) const override {
     const int64_t top_k = step_.inputs[2].shape[0];
     const int64_t slot = std::min(chosen_[c] % top_k, x().shape[1] - 1);
     return chosen_[c] / top_k * x().shape[1] + slot;
   }
+
+ private:
+  const Tensor& x() const { return step_.inputs[1]; }
   const Step& step_;
   const ActivationRows& quantized_;
   const int32_t* chosen_;  // pairs (token, choice) as token * top_k + choice
@@ -114,6 +119,7 @@ class MatMul {
     }
     step.worker_scratch = sizeof(Scratch);
     if (any_int8) step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
+    Fixed::Reserve(step);
   }
 
   static void PrepareExpert(Step& step) {
@@ -127,11 +133,14 @@ class MatMul {
     if (IsInt8(step.inputs[0])) {
       step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
     }
+    Fixed::Reserve(step);
   }
 
  private:
   static constexpr int64_t kTileRows = Isa::kPanelRows;
   static constexpr bool kInterleaves = requires { &Isa::InterleavedKernelsOf; };
+  static constexpr bool kHasFixed = requires { &Isa::FixedKernelsOf; };
+  using Fixed = FixedStep<Isa, kHasFixed>;
 
   // A part of one weight matrix.
   struct Tile {
@@ -306,7 +315,13 @@ class MatMul {
 
   // columns.Out(c)[r] = product of row r of the tile and column c, for columns `begin` to `end`.
   static void MultiplyTile(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
-                           int64_t end, bool few, Scratch& scratch) {
+                           int64_t end, bool few, const Fixed& fixed, std::byte* memory) {
+    auto& scratch = *reinterpret_cast<Scratch*>(memory);
+    if (fixed.Has(tile.type)) {
+      fixed.Multiply(tile.type, {tile.rows, tile.count, kTileRows * tile.stride}, columns, begin,
+                     end, memory);
+      return;
+    }
     const Int8Kernels<Isa>* kernels = Isa::Int8KernelsOf(tile.type);
     if (kernels == nullptr) {
       MultiplyFloat(tile, k, columns, begin, end, scratch.decoded);
@@ -341,7 +356,9 @@ class MatMul {
     const reference::ActivationFunction activate =
         attrs.activation == graph::Activation::kNone ? nullptr : ActivationFor(attrs.activation);
     const ActivationRows quantized = {context.shared, k};
-    if (step.shared_scratch != 0) QuantizeRows(x, quantized, context);
+    const Fixed fixed(step, context);
+    if (fixed.shared_before() != 0) QuantizeRows(x, quantized, context);
+    fixed.PackColumns(x, context);
     int64_t tiles = 0;
     for (int32_t p = 0; p < attrs.parts; ++p) tiles += TileCount(step.inputs[p].shape[1]);
     // Columns are split where tiles alone would leave workers idle.
@@ -363,8 +380,8 @@ class MatMul {
       const int64_t first = tile * kTileRows;
       const Tile rows = TileOf(step.inputs[part], first, 0);
       const DenseColumns to(x, quantized, step.output, part_begin + first);
-      MultiplyTile(rows, k, to, begin, end, columns <= kFewColumns,
-                   *reinterpret_cast<Scratch*>(context.Scratch(worker)));
+      MultiplyTile(rows, k, to, begin, end, columns <= kFewColumns, fixed,
+                   reinterpret_cast<std::byte*>(context.Scratch(worker)));
       if (attrs.has_bias) {
         const Tensor& bias = step.inputs[attrs.parts + 1 + part];
         float b[kTileRows];
@@ -399,7 +416,9 @@ class MatMul {
       }
     }
     const ActivationRows quantized = {context.shared, k};
-    if (step.shared_scratch != 0) QuantizeRows(step.inputs[1], quantized, context);
+    const Fixed fixed(step, context);
+    if (fixed.shared_before() != 0) QuantizeRows(step.inputs[1], quantized, context);
+    fixed.PackColumns(step.inputs[1], context);
     const int64_t tiles = TileCount(m);
     auto run_task = [&](int64_t task, int worker) {
       const int64_t expert = task / tiles;
@@ -412,7 +431,7 @@ class MatMul {
       }
       if (count == 0) return;
       MultiplyTile(TileOf(w, first, expert), k, ChosenColumns(step, quantized, chosen, first), 0,
-                   count, count <= kFewColumns, *scratch);
+                   count, count <= kFewColumns, fixed, reinterpret_cast<std::byte*>(scratch));
     };
     const int64_t tasks = experts * tiles;
     context.pool.ParallelFor(tasks,
