@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "backends/cpu/avx512/isa.h"
@@ -31,14 +32,45 @@ struct Pairs {
     return x;
   }
   static Type AddDots(Type sum, Type w, Type x) { return _mm512_dpwssd_epi32(sum, w, x); }
-  static Type Magnitude(V::Type x) {
-    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF));
-  }
-  static Type Most(Type a, Type b) { return _mm512_max_epu32(a, b); }
   static V::Type ToFloat(Type x) { return _mm512_cvtepi32_ps(x); }
+  static Type ToIntegers(V::Type x) { return _mm512_cvtps_epi32(x); }
   static V::Type AsFloat(Type x) { return _mm512_castsi512_ps(x); }
-  static Type Round(V::Type a, V::Type b) {
-    return _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+  static Type FromFloat(V::Type x) { return _mm512_castps_si512(x); }
+  static V::Type PowerOf(V::Type x) {
+    return AsFloat(_mm512_and_si512(FromFloat(x), _mm512_set1_epi32(0x7F800000)));
+  }
+  static Type Join(Type a, Type b) {
+    return _mm512_mask_blend_epi16(0xAAAAAAAA, a, _mm512_slli_epi32(b, 16));
+  }
+  template <int kBits>
+  static Type Magnitudes(const uint8_t* p) {
+    return _mm512_and_si512(_mm512_loadu_si512(p),
+                            _mm512_set1_epi32(kBits == 16 ? 0x7FFF7FFF : 0x7FFFFFFF));
+  }
+  template <int kBits>
+  static Type Most(Type a, Type b) {
+    return kBits == 16 ? _mm512_max_epu16(a, b) : _mm512_max_epu32(a, b);
+  }
+  template <int kBits>
+  static Type MostOfRows(Type v[16]) {
+    for (int i = 0; i < 8; ++i) {
+      v[i] = Most<kBits>(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                         _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+    }
+    for (int i = 0; i < 4; ++i) {
+      v[i] = Most<kBits>(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                         _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+    }
+    for (int i = 0; i < 2; ++i) {
+      v[i] = Most<kBits>(_mm512_shuffle_i64x2(v[2 * i], v[2 * i + 1], 0x44),
+                         _mm512_shuffle_i64x2(v[2 * i], v[2 * i + 1], 0xEE));
+    }
+    const Type most = Most<kBits>(_mm512_shuffle_i64x2(v[0], v[1], 0x88),
+                                  _mm512_shuffle_i64x2(v[0], v[1], 0xDD));
+    return kBits == 16 ? Most<16>(most, _mm512_srli_epi32(most, 16)) : most;
+  }
+  static void StoreHalves(uint16_t* p, Type x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
   }
   static void Transpose(Type v[16]) { TransposeRows(v); }
 };

@@ -34,6 +34,7 @@ namespace bantam::cpu::simd {
 inline constexpr int64_t kFewColumns = 8;
 
 inline constexpr float kFixedMost = 8191;
+inline constexpr float kFixedPower = 4096;  // the power of two below
 inline constexpr int64_t kFixedPacked = 16;  // a multiple of the lanes of every set
 inline constexpr int64_t kMostChunkRuns = 16;
 // Sums and scales of weights are this times smaller than they are, because a scale times a sum of
