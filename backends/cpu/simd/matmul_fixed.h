@@ -235,16 +235,18 @@ class FixedStep<Isa, true> {
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
       const int64_t first = chunks.First(chunk), last = chunks.First(chunk + 1);
       kernels.pack(weights.rows, first, last, scratch.panel);
-      // Meanwhile what is packed next is fetched: the next chunk of the rows, or of the next rows
-      // the first.
+      // Meanwhile what is packed next is fetched: the next chunk of the rows, or of the next rows the
+      // first.
       const bool is_last = chunk + 1 == chunks.count;
       const int64_t next = is_last ? weights.skip : last * bytes;
       const int64_t next_end =
           is_last ? next + chunks.First(1) * bytes : chunks.First(chunk + 2) * bytes;
-      const int64_t row_lines = (next_end - next + 63) / 64, lines = row_lines * Isa::kPanelRows;
+      int64_t fetched = 0;  // rows
       for (int64_t g = 0; g < groups; ++g) {
-        for (int64_t i = lines * g / groups; i < lines * (g + 1) / groups; ++i) {
-          __builtin_prefetch(weights.rows[i / row_lines] + next + i % row_lines * 64, 0, 2);
+        for (; fetched < Isa::kPanelRows * (g + 1) / groups; ++fetched) {
+          for (int64_t i = next; i < next_end; i += 64) {
+            __builtin_prefetch(weights.rows[fetched] + i, 0, 2);
+          }
         }
         const int64_t from = width * g / groups, count = width * (g + 1) / groups - from;
         FixedColumn x[Isa::kFixedColumns];
