@@ -45,7 +45,6 @@ BENCHMARK(StreamingRead)->Arg(1)->Arg(2)->ArgName("threads")->UseRealTime();
 void Sizes(benchmark::internal::Benchmark* benchmark, bool is_portable) {
   benchmark->ArgNames({"k", "m", "n", "threads"})->UseRealTime();
   for (int64_t threads : {1, 2}) {
-    if (!is_portable) benchmark->Args({2048, 16384, 128, threads})->Args({8192, 2048, 128, threads})->Args({576, 3072, 128, threads})->Args({2048, 16384, 256, threads})->Args({8192, 2048, 512, threads});
     for (int64_t n : {1, 4, 512}) {
       benchmark->Args(
           {4096, is_portable ? 256 : 14336, is_portable ? std::min<int64_t>(n, 32) : n, threads});
