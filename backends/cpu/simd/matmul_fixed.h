@@ -5,9 +5,10 @@
 // Rows of weights and columns alike are cut into runs of 32 elements, a run being a scale and
 // numbers of 14 bits with their sign: the largest magnitude is 8191 at most, so that the sum of 32
 // products fits 32 bits and is exact. Rounding costs each side a normalised squared error of 4e-9
-// (uniform numbers) to 4e-8 (a run of one outlier). Scales of F16 and BF16 weights are powers of two, with
-// which what is not much smaller than the largest is exact, and that is four times as much at worst. A run
-// with a NaN or an infinity has the scale NaN, which every result that depends on it becomes.
+// (uniform numbers) to 4e-8 (a run of one outlier). Scales of F16 and BF16 weights are powers of
+// two, with which what is not much smaller than the largest is exact, and that is four times as
+// much at worst. A run with a NaN or an infinity has the scale NaN, which every result that depends
+// on it becomes.
 //
 // A result is  sum over runs of  (scale of w) (scale of x) (sum of products), the outer sum in f32
 // in order of the runs, so it depends on its two rows alone.
@@ -32,12 +33,12 @@
 
 namespace bantam::cpu::simd {
 
-inline constexpr int64_t kFewColumns = 8;
+inline constexpr int64_t kFewColumns = 8;  // up to so many: other ways (matmul.h)
 
-inline constexpr float kFixedMost = 8191;
-inline constexpr float kFixedPower = 4096;  // the power of two below
-inline constexpr int64_t kFixedPacked = 16;  // a multiple of the lanes of every set
-inline constexpr int64_t kMostChunkRuns = 16;
+// The largest magnitude in a run, and where its scale is a power of two a power that is no larger.
+inline constexpr float kFixedMost = 8191, kFixedPower = 4096;
+inline constexpr int64_t kFixedPacked = 16;    // columns packed together: a multiple of all lanes
+inline constexpr int64_t kMostChunkRuns = 16;  // 16 KiB or 32 of a panel
 // Sums and scales of weights are this times smaller than they are, because a scale times a sum of
 // products may be that much more than f32 can hold.
 inline constexpr float kFixedUnit = 1 << 19;
@@ -236,8 +237,8 @@ class FixedStep<Isa, true> {
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
       const int64_t first = chunks.First(chunk), last = chunks.First(chunk + 1);
       kernels.pack(weights.rows, first, last, scratch.panel);
-      // Meanwhile what is packed next is fetched: the next chunk of the rows, or of the next rows the
-      // first.
+      // Meanwhile what is packed next is fetched: the next chunk of the rows, or of the next rows
+      // the first.
       const bool is_last = chunk + 1 == chunks.count;
       const int64_t next = is_last ? weights.skip : last * bytes;
       const int64_t next_end =
