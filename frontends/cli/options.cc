@@ -118,7 +118,7 @@ void AddContextOptions(CLI::App& app, Options& options) {
       ->type_name("CONTEXT")
       ->check(Between(1, kMaxTokens));
   app.add_option("--ubatch", options.ubatch,
-                 "Most tokens of a prompt to process in one step; default: 128 on a CPU without "
+                 "Most tokens of a prompt to process in one step; default: 256 on a CPU without "
                  "AMX, 512 elsewhere")
       ->type_name("TOKENS")
       ->check(Between(1, kMaxTokens));

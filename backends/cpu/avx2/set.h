@@ -27,6 +27,7 @@ struct Isa {
   static constexpr int kVectorRows = 8, kVectorColumns = 4;
   static constexpr int kPanelRows = 16, kPanelColumns = 2;
   static constexpr int64_t kPanelElements = 1024;
+  static constexpr int64_t kPanelBlock = 256;
   // Null for the types that are not quantized.
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);

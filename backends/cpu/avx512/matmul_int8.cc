@@ -41,8 +41,8 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
             const uint8_t* next) {
   using T = Unpack<Block>;
   constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup * kNarrow;
-  __m512 sum[kColumns];
-  for (int c = 0; c < kColumns; ++c) sum[c] = _mm512_setzero_ps();
+  __m512 sum[kColumns], rest[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = rest[c] = _mm512_setzero_ps();
   alignas(64) float scales[2][kScales], mins[2][kScales];
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -64,8 +64,8 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
 #pragma GCC unroll 8
       for (int p = 0; p < kPairs; ++p) weights[p] = block.Run(p, run);
       for (int c = 0; c < kColumns; ++c) {
-        // The run, then its rest.
-        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+        // The run, then its rest, to sums of its own.
+        for (int64_t i = b * kRuns + run; i >= 0;) {
           const __m512i x = _mm512_broadcast_i64x4(avx2::Load32(columns[c].quants + i * kRun));
           const RunOfActivations& info = columns[c].runs[i];
           i = info.rest;
@@ -85,23 +85,25 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
                                           T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
                                           info.d, info.total);
           } else {
-            for (int half = 0; half < 2; ++half) {
-              __m512i products = half == 0 ? first : last;
-              if constexpr (T::kBias != 0) {
-                products =
-                    _mm512_sub_epi32(products, _mm512_set1_epi32(T::kBias * info.half[half]));
-              }
-              const int g = (2 * run + half) * kNarrow;
-              sum[c] = AddGroup<T::kHasMin>(sum[c], products, Join(scales[0] + g, scales[1] + g),
-                                            T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c],
-                                            info.d, info.d * static_cast<float>(info.half[half]));
+            if constexpr (T::kBias != 0) {
+              first = _mm512_sub_epi32(first, _mm512_set1_epi32(T::kBias * info.half[0]));
+              last = _mm512_sub_epi32(last, _mm512_set1_epi32(T::kBias * info.half[1]));
             }
+            const int g = 2 * run * kNarrow, h = g + kNarrow;
+            const __m512 of_first = HalfRun<T::kHasMin>(
+                first, Join(scales[0] + g, scales[1] + g),
+                T::kHasMin ? Join(mins[0] + g, mins[1] + g) : sum[c], info.half[0]);
+            sum[c] = AddHalves<T::kHasMin>(
+                sum[c], of_first, last, Join(scales[0] + h, scales[1] + h),
+                T::kHasMin ? Join(mins[0] + h, mins[1] + h) : sum[c], info.half[1], info.d);
           }
+          if (i != simd::kNoRest) [[unlikely]]
+            std::swap(sum[c], rest[c]);
         }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], sum[c]);
+  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], _mm512_add_ps(sum[c], rest[c]));
 }
 
 // Four bytes of each row to a register: v[j] becomes bytes 4j .. 4j + 3 of all rows.
@@ -157,55 +159,87 @@ struct Format {
   static constexpr bool kHasMin = kHasMinOf;
 };
 
+// Calls f(0), f(1), ... with constants, so that arrays of registers they index are registers at
+// once: of a loop the compiler learns that too late.
+template <int kCount, typename F>
+[[gnu::always_inline]] inline void Unroll(const F& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, i>()), ...);
+  }
+  (std::make_integer_sequence<int, kCount>());
+}
+
+template <int kColumns>
+struct Sums {
+  static constexpr int kCount = kGroups * kColumns;
+  __m512 of[kCount];  // [column][group]
+
+  [[gnu::always_inline]] explicit Sums(const float* from) {
+    Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
+      of[i] = _mm512_load_ps(from + i * kRows);
+    });
+  }
+  [[gnu::always_inline]] void Store(float* to) const {
+    Unroll<kCount>([&](auto i)
+                       __attribute__((always_inline)) { _mm512_store_ps(to + i * kRows, of[i]); });
+  }
+};
+
 // Adds the products of one run of a panel and a run of each column.
 template <typename T, int kColumns>
 [[gnu::always_inline]] inline void AddRun(const Panel& panel, int64_t run, const int8_t* const* x,
                                           const RunOfActivations* const* info,
-                                          __m512 (&sum)[kGroups][kColumns]) {
+                                          Sums<kColumns>& sums) {
   constexpr int kParts = 32 / T::kGroup;  // of a run
   constexpr int kSteps = T::kGroup / 4;   // of four elements, in a part
-#pragma GCC unroll 2
-  for (int part = 0; part < kParts; ++part) {
-    __m512i products[kGroups][kColumns];
-    for (int c = 0; c < kColumns; ++c) {
+  constexpr int kSums = kGroups * kColumns;
+  [[maybe_unused]] __m512 first[kSums];  // what the first of two parts has given
+  Unroll<kParts>([&](auto part) __attribute__((always_inline)) {
+    __m512i products[kSums];
+    Unroll<kColumns>([&](auto c) __attribute__((always_inline)) {
       const int32_t x_sum = kParts == 1 ? info[c]->sum : info[c]->half[part];
-      for (int v = 0; v < kGroups; ++v) products[v][c] = _mm512_set1_epi32(-T::kBias * x_sum);
-    }
+      Unroll<kGroups>([&](auto v) __attribute__((always_inline)) {
+        products[c * kGroups + v] = _mm512_set1_epi32(-T::kBias * x_sum);
+      });
+    });
     const int8_t* const quants = panel.quants + (run * 8 + part * kSteps) * kGroups * 64;
-#pragma GCC unroll 8
-    for (int step = 0; step < kSteps; ++step) {
+    Unroll<kSteps>([&](auto step) __attribute__((always_inline)) {
       __m512i w[kGroups];
-      for (int v = 0; v < kGroups; ++v)
+      Unroll<kGroups>([&](auto v) __attribute__((always_inline)) {
         w[v] = _mm512_load_si512(quants + (step * kGroups + v) * 64);
-      for (int c = 0; c < kColumns; ++c) {
+      });
+      Unroll<kColumns>([&](auto c) __attribute__((always_inline)) {
         const __m512i four = _mm512_set1_epi32(avx2::LoadAs<int32_t>(
             reinterpret_cast<const uint8_t*>(x[c] + (part * kSteps + step) * 4)));
-        for (int v = 0; v < kGroups; ++v) {
-          products[v][c] = _mm512_dpbusd_epi32(products[v][c], w[v], four);
-        }
-      }
-    }
+        Unroll<kGroups>([&](auto v) __attribute__((always_inline)) {
+          __m512i& p = products[c * kGroups + v];
+          p = _mm512_dpbusd_epi32(p, w[v], four);
+        });
+      });
+    });
     const float* const scale = panel.scales + (run * kParts + part) * Isa::kPanelRows;
     const float* const min = panel.mins + (run * kParts + part) * Isa::kPanelRows;
-    for (int c = 0; c < kColumns; ++c) {
-      const RunOfActivations& r = *info[c];
-      const float total = kParts == 1 ? r.total : r.d * static_cast<float>(r.half[part]);
-      for (int v = 0; v < kGroups; ++v) {
-        sum[v][c] = AddGroup<T::kHasMin>(
-            sum[v][c], products[v][c], _mm512_load_ps(scale + v * kRows),
-            T::kHasMin ? _mm512_load_ps(min + v * kRows) : sum[v][c], r.d, total);
+    Unroll<kSums>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kColumn = i / kGroups, kFrom = i % kGroups * kRows;
+      const RunOfActivations& r = *info[kColumn];
+      __m512& sum = sums.of[i];
+      const __m512 s = _mm512_load_ps(scale + kFrom);
+      const __m512 m = T::kHasMin ? _mm512_load_ps(min + kFrom) : s;
+      if constexpr (kParts == 1) {
+        sum = AddGroup<T::kHasMin>(sum, products[i], s, m, r.d, r.total);
+      } else if constexpr (part == 0) {
+        first[i] = HalfRun<T::kHasMin>(products[i], s, m, r.half[0]);
+      } else {
+        sum = AddHalves<T::kHasMin>(sum, first[i], products[i], s, m, r.half[1], r.d);
       }
-    }
-  }
+    });
+  });
 }
 
 template <typename T, int kColumns>
 void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
-                   float* const* out) {
-  __m512 sum[kGroups][kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    for (int v = 0; v < kGroups; ++v) sum[v][c] = _mm512_loadu_ps(out[c] + v * kRows);
-  }
+                   float* sums) {
+  Sums<kColumns> sum(sums);
   for (int64_t run = 0; run < count / kRun; ++run) {
     const int8_t* x[kColumns];
     const RunOfActivations* info[kColumns];
@@ -214,13 +248,20 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
       info[c] = columns[c].runs + first / kRun + run;
     }
     AddRun<T, kColumns>(panel, run, x, info, sum);
-    if (simd::TakeRests<kColumns>(columns, x, info)) [[unlikely]] {
-      AddRun<T, kColumns>(panel, run, x, info, sum);
-    }
   }
-  for (int c = 0; c < kColumns; ++c) {
-    for (int v = 0; v < kGroups; ++v) _mm512_storeu_ps(out[c] + v * kRows, sum[v][c]);
+  sum.Store(sums);
+}
+
+template <typename T>
+void MultiplyRests(const Panel& panel, int64_t first, const ActivationRow& column, int64_t begin,
+                   int64_t end, float* sums) {
+  Sums<1> sum(sums);
+  for (int64_t i = begin; i < end; ++i) {
+    const int8_t* const x = column.quants + i * kRun;
+    const RunOfActivations* const info = column.runs + i;
+    AddRun<T, 1>(panel, simd::RunOfRest(*info) - first / kRun, &x, &info, sum);
   }
+  sum.Store(sums);
 }
 
 template <typename Block>
@@ -229,7 +270,8 @@ constexpr Int8Kernels KernelsOf() {
   using F = Format<T::kBias, T::kGroup, T::kHasMin>;
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
-          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
+          &MultiplyRests<F>};
 }
 
 }  // namespace

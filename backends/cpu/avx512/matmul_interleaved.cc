@@ -47,8 +47,8 @@ void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float
   using T = Unpack<Block>;
   constexpr int kRuns = Block::kElements / 32, kScales = Block::kElements / T::kGroup * 16;
   constexpr int64_t kBytes = kInterleaved * sizeof(Block);
-  __m512 sum[kColumns];
-  for (int c = 0; c < kColumns; ++c) sum[c] = _mm512_setzero_ps();
+  __m512 sum[kColumns], rest[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = rest[c] = _mm512_setzero_ps();
   alignas(64) float scales[kScales], mins[kScales];
   const int64_t blocks = k / Block::kElements;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -67,8 +67,8 @@ void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float
       const Quants weights = interleaved::RunOf<Block>(block, run);
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) {
-        // The run, then its rest.
-        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+        // The run, then its rest, to sums of its own.
+        for (int64_t i = b * kRuns + run; i >= 0;) {
           const int8_t* x = columns[c].quants + i * kRun;
           const RunOfActivations& info = columns[c].runs[i];
           i = info.rest;
@@ -79,19 +79,23 @@ void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float
                 _mm512_load_ps(scales + at), T::kHasMin ? _mm512_load_ps(mins + at) : sum[c],
                 info.d, info.total);
           } else {
-            for (int half = 0; half < 2; ++half) {
-              const int at = (2 * run + half) * 16;
-              sum[c] = AddGroup<T::kHasMin>(
-                  sum[c], Dots<4>(weights, x, 4 * half, T::kUnsignedBias * info.half[half]),
-                  _mm512_load_ps(scales + at), T::kHasMin ? _mm512_load_ps(mins + at) : sum[c],
-                  info.d, info.d * static_cast<float>(info.half[half]));
-            }
+            const int at = 2 * run * 16;
+            const __m512 first =
+                HalfRun<T::kHasMin>(Dots<4>(weights, x, 0, T::kUnsignedBias * info.half[0]),
+                                    _mm512_load_ps(scales + at),
+                                    T::kHasMin ? _mm512_load_ps(mins + at) : sum[c], info.half[0]);
+            sum[c] = AddHalves<T::kHasMin>(
+                sum[c], first, Dots<4>(weights, x, 4, T::kUnsignedBias * info.half[1]),
+                _mm512_load_ps(scales + at + 16),
+                T::kHasMin ? _mm512_load_ps(mins + at + 16) : sum[c], info.half[1], info.d);
           }
+          if (i != simd::kNoRest) [[unlikely]]
+            std::swap(sum[c], rest[c]);
         }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], sum[c]);
+  for (int c = 0; c < kColumns; ++c) _mm512_storeu_ps(out[c], _mm512_add_ps(sum[c], rest[c]));
 }
 
 template <typename Block>

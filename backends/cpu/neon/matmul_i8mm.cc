@@ -101,7 +101,8 @@ Int8Kernels KernelsOf() {
   Int8Kernels kernels = {
       {},
       &Pack<Block>,
-      {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
+      {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
+      &MultiplyRests<F>};
   kernels.vector = Isa::Int8KernelsOf(Block::kType)->vector;
   return kernels;
 }

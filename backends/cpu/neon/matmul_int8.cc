@@ -26,8 +26,8 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
             const uint8_t* next) {
   using T = Unpack<Block>;
   constexpr int kRuns = Block::kElements / 32;
-  Floats sum[kColumns];
-  for (int c = 0; c < kColumns; ++c) sum[c] = V::Zero();
+  Floats sum[kColumns], rest[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = rest[c] = V::Zero();
   float scales[Block::kElements / T::kGroup * kLanes];
   float mins[Block::kElements / T::kGroup * kLanes];
   const int32x4_t zero = vdupq_n_s32(0);
@@ -45,8 +45,8 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
       Quants weights[kLanes];
       for (int r = 0; r < kLanes; ++r) weights[r] = T::Run(rows[r] + at, run);
       for (int c = 0; c < kColumns; ++c) {
-        // The run, then its rest.
-        for (int64_t i = b * kRuns + run; i != simd::kNoRest;) {
+        // The run, then its rest, to sums of its own.
+        for (int64_t i = b * kRuns + run; i >= 0;) {
           const int8_t* x = columns[c].quants + i * kRun;
           const int8x16_t low = vld1q_s8(x), high = vld1q_s8(x + 16);
           const RunOfActivations& info = columns[c].runs[i];
@@ -66,14 +66,17 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
             sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[1], scale + kLanes, min + kLanes,
                                  info.d, info.d * static_cast<float>(info.half[1]));
           }
+          if (i != simd::kNoRest) [[unlikely]]
+            std::swap(sum[c], rest[c]);
         }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) V::Store(out[c], sum[c]);
+  for (int c = 0; c < kColumns; ++c) V::Store(out[c], V::Add(sum[c], rest[c]));
 }
 
 inline Floats ZeroFloats() { return V::Zero(); }
+inline Floats AddFloats(Floats a, Floats b) { return V::Add(a, b); }
 template <typename T, int kSteps>
 [[gnu::always_inline]] inline Products Dots(const interleaved::Quants& weights, const int8_t* x,
                                             int begin) {
@@ -160,7 +163,8 @@ constexpr Int8Kernels KernelsOf() {
   using F = FormatOf<Block>;
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
-          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>}};
+          {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
+          &MultiplyRests<F>};
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ struct KernelSet {
   bool (*interleaves)(quant::Type type) = nullptr;
   // Tokens of a prompt that are best processed in one step: the fewer, the sooner between steps
   // Ctrl-C is noticed; more only pay where unpacking weights takes longer than using them.
-  int64_t ubatch = 128;
+  int64_t ubatch = 256;
 };
 
 }  // namespace bantam::cpu

@@ -8,7 +8,8 @@
 //
 // Real activations have outliers: a tenth of the runs then makes half to three quarters of a row's
 // error (Gemma 3, SmolLM2). Such a run is kept in two parts: what rounding left of it, its rest, is
-// a run of its own with a scale 254 times smaller, which meets the same weights once more.
+// a run of its own with a scale 254 times smaller, which meets the same weights once more. Products
+// with rests are summed by themselves, since few columns have one for the same run.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +24,15 @@ struct RunOfActivations {
   float total;      // d * sum
   int32_t sum;      // of the quants
   int16_t half[2];  // sums of the first and the last 16 quants
-  int32_t rest;     // the run that is the rest of this one; kNoRest: it has none
+  int32_t
+      rest;  // the run that is the rest of this one; of a rest what it is a rest of, kRestOf - run
 };
-inline constexpr int32_t kNoRest = -1;
+inline constexpr int32_t kNoRest = -1;  // a run has no rest
+inline constexpr int32_t kRestOf = -2;
+inline int64_t RunOfRest(const RunOfActivations& rest) { return kRestOf - rest.rest; }
 
-// The rests of a row follow its k / kRun runs, and have no rests themselves.
+// The rests of a row follow its k / kRun runs, in their order, and after the last is an empty run
+// with kNoRest.
 struct ActivationRow {
   const int8_t* quants;  // kRun for each run
   const RunOfActivations* runs;
@@ -43,7 +48,7 @@ struct ActivationRows {
   static int64_t MostRuns(int64_t k) { return k / kRun + MostRests(k); }
   static int64_t BytesOfRow(int64_t k) {
     const int64_t bytes = MostRuns(k) * (kRun + static_cast<int64_t>(sizeof(RunOfActivations)));
-    return (bytes + 63) / 64 * 64;
+    return (bytes + static_cast<int64_t>(sizeof(RunOfActivations)) + 63) / 64 * 64;
   }
   int8_t* Quants(int64_t r) const { return reinterpret_cast<int8_t*>(data + r * BytesOfRow(k)); }
   RunOfActivations* Runs(int64_t r) const {
@@ -51,22 +56,5 @@ struct ActivationRows {
   }
   ActivationRow Row(int64_t r) const { return {Quants(r), Runs(r)}; }
 };
-
-// From runs of some columns to their rests; false if none has one. Columns without meet zeros.
-template <int kColumns>
-inline bool TakeRests(const ActivationRow* columns, const int8_t** quants,
-                      const RunOfActivations** runs) {
-  static constexpr int8_t kZeros[kRun] = {};
-  static constexpr RunOfActivations kZero = {0, 0, 0, {0, 0}, kNoRest};
-  int32_t all = kNoRest;
-  for (int c = 0; c < kColumns; ++c) all &= runs[c]->rest;
-  if (all == kNoRest) return false;
-  for (int c = 0; c < kColumns; ++c) {
-    const int32_t rest = runs[c]->rest;
-    quants[c] = rest == kNoRest ? kZeros : columns[c].quants + rest * kRun;
-    runs[c] = rest == kNoRest ? &kZero : columns[c].runs + rest;
-  }
-  return true;
-}
 
 }  // namespace bantam::cpu::simd

@@ -1,8 +1,8 @@
 // Matrix products: dense, and with a matrix chosen by expert id for each row.
 //
 // First the rows of x that meet quantized weights are quantized to int8, once for all weights, into
-// the scratch all workers share. Then one task is a tile of kTileRows weight rows times all rows of
-// x, or a part of them where there are too few tiles for the workers. Weights by type:
+// the scratch all workers share. Then one task is a tile of Tile<Isa>::kRows weight rows times all
+// rows of x, or a part of them where there are too few tiles for the workers. Weights by type:
 //
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once; the weights as they
@@ -27,21 +27,13 @@
 #include "backends/cpu/simd/dot.h"
 #include "backends/cpu/simd/matmul_fixed.h"
 #include "backends/cpu/simd/matmul_int8.h"
+#include "backends/cpu/simd/matmul_panels.h"
+#include "backends/cpu/simd/tile.h"
 #include "runtime/quant/decode.h"
 
 namespace bantam::cpu::simd {
 
 inline constexpr int64_t kMostBlock = 768;  // of the sums in f32
-
-// The columns of a product: their activations and where their results go.
-class Columns {
- public:
-  virtual ~Columns() = default;
-  virtual const float* X(int64_t c) const = 0;
-  virtual ActivationRow Quantized(int64_t c) const = 0;
-  virtual float* Out(int64_t c) const = 0;
-  virtual int64_t XRow(int64_t c) const = 0;  // of the step's activations
-};
 
 // Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
 // first-level cache, and all about as long.
@@ -137,53 +129,28 @@ class MatMul {
   }
 
  private:
-  static constexpr int64_t kTileRows = Isa::kPanelRows;
-  static constexpr bool kInterleaves = requires { &Isa::InterleavedKernelsOf; };
-  static constexpr bool kHasFixed = requires { &Isa::FixedKernelsOf; };
-  using Fixed = FixedStep<Isa, kHasFixed>;
+  using Fixed = FixedStep < Isa, requires { &Isa::FixedKernelsOf; }
+  > ;
 
-  // A part of one weight matrix.
-  struct Tile {
-    quant::Type type;
-    bool interleaved;                // all of its rows
-    int64_t count;                   // rows, at most kTileRows
-    int64_t stride;                  // bytes from row to row
-    const uint8_t* rows[kTileRows];  // past `count` the last one again
-  };
-
-  static Tile TileOf(const Tensor& w, int64_t first, int64_t matrix) {
-    const bool interleaved = w.interleaved && first + kTileRows <= InterleavedRows(w.shape[1]);
-    Tile tile = {w.type, interleaved, std::min(kTileRows, w.shape[1] - first), w.strides[1], {}};
-    for (int64_t r = 0; r < kTileRows; ++r) {
-      tile.rows[r] =
-          reinterpret_cast<const uint8_t*>(w.Row(first + std::min(r, tile.count - 1), matrix, 0));
-    }
-    return tile;
-  }
-
-  // What a worker needs: a panel, or a tile decoded to f32.
+  // What a worker needs: panels, or a tile decoded to f32.
   union Scratch {
-    Panel<Isa> panel;
-    float decoded[kTileRows * kMostBlock];
+    PanelProducts<Isa> panels;
+    float decoded[Tile<Isa>::kRows * kMostBlock];
   };
 
-  // Copies the first `count` of a tile's results to where they belong.
-  static void Deliver(const float* results, int64_t count, float* out) {
-    std::copy_n(results, count, out);
-  }
-
-  static void MultiplyFew(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
-                          int64_t end) {
-    if constexpr (kInterleaves) {
+  // Of a tile whose first row is row `at` of the results.
+  static void MultiplyFew(const Tile<Isa>& tile, int64_t at, int64_t k, const Columns& columns,
+                          int64_t begin, int64_t end) {
+    if constexpr (Tile<Isa>::kInterleaves) {
       if (tile.interleaved) {
         const auto& vector = Isa::InterleavedKernelsOf(tile.type)->vector;
-        return ByRows<kInterleaved>(tile, columns, begin, end, [&](int64_t r, const auto& x) {
+        return ByRows<kInterleaved>(tile, at, columns, begin, end, [&](int64_t r, const auto& x) {
           vector[x.width - 1](tile.rows[r], k, x.columns, x.out);
         });
       }
     }
     const auto& vector = Isa::Int8KernelsOf(tile.type)->vector;
-    ByRows<Isa::kVectorRows>(tile, columns, begin, end, [&](int64_t r, const auto& x) {
+    ByRows<Isa::kVectorRows>(tile, at, columns, begin, end, [&](int64_t r, const auto& x) {
       vector[x.width - 1](tile.rows + r, k, x.columns, x.out,
                           tile.rows[r] + Isa::kVectorRows * tile.stride);
     });
@@ -200,8 +167,8 @@ class MatMul {
 
   // Calls multiply(r, FewColumns) for each kRows rows of a tile, from row r on, and few columns.
   template <int64_t kRows, typename F>
-  static void ByRows(const Tile& tile, const Columns& columns, int64_t begin, int64_t end,
-                     const F& multiply) {
+  static void ByRows(const Tile<Isa>& tile, int64_t at, const Columns& columns, int64_t begin,
+                     int64_t end, const F& multiply) {
     for (int64_t r = 0; r < tile.count; r += kRows) {
       const int64_t count = std::min(kRows, tile.count - r);
       for (int64_t c = begin; c < end; c += Isa::kVectorColumns) {
@@ -212,37 +179,11 @@ class MatMul {
           x.out[j] = x.results[j];
         }
         multiply(r, x);
-        for (int64_t j = 0; j < x.width; ++j) Deliver(x.results[j], count, columns.Out(c + j) + r);
-      }
-    }
-  }
-
-  static void MultiplyMany(const Int8Kernels<Isa>& kernels, const Tile& tile, int64_t k,
-                           const Columns& columns, int64_t begin, int64_t end, Panel<Isa>& panel) {
-    auto pack = kernels.pack;
-    if constexpr (kInterleaves) {
-      if (tile.interleaved) pack = Isa::InterleavedKernelsOf(tile.type)->pack;
-    }
-    int64_t first = 0;
-    do {  // once even for k = 0, whose sums are 0
-      const int64_t length = std::min(Isa::kPanelElements, k - first);
-      pack(tile.rows, first, length, panel);
-      for (int64_t c = begin; c < end; c += Isa::kPanelColumns) {
-        const int64_t width = std::min<int64_t>(Isa::kPanelColumns, end - c);
-        ActivationRow x[Isa::kPanelColumns];
-        alignas(64) float results[Isa::kPanelColumns][Isa::kPanelRows];
-        float* out[Isa::kPanelColumns];
-        for (int64_t j = 0; j < width; ++j) {
-          x[j] = columns.Quantized(c + j);
-          out[j] = results[j];
-          std::fill_n(results[j], Isa::kPanelRows, 0.0f);
-          if (first != 0) std::copy_n(columns.Out(c + j), tile.count, results[j]);
+        for (int64_t j = 0; j < x.width; ++j) {
+          std::copy_n(x.results[j], count, columns.Out(c + j) + at + r);
         }
-        kernels.panel[width - 1](panel, first, length, x, out);
-        for (int64_t j = 0; j < width; ++j) Deliver(results[j], tile.count, columns.Out(c + j));
       }
-      first += length;
-    } while (first < k);
+    }
   }
 
   // Up to Isa::kDotColumns columns from `begin` on, as DotFn takes them.
@@ -251,11 +192,11 @@ class MatMul {
     const float* x[Isa::kDotColumns];
     float* out[Isa::kDotColumns];
 
-    DotGroup(const Columns& columns, int64_t begin, int64_t end)
+    DotGroup(const Columns& columns, int64_t at, int64_t begin, int64_t end)
         : width(static_cast<int>(std::min<int64_t>(Isa::kDotColumns, end - begin))) {
       for (int j = 0; j < width; ++j) {
         x[j] = columns.X(begin + j);
-        out[j] = columns.Out(begin + j);
+        out[j] = columns.Out(begin + j) + at;
       }
     }
     // Adds the products of rows r up, elements `first` up, of which rows[r] is the first.
@@ -272,24 +213,25 @@ class MatMul {
     }
   };
 
-  static void MultiplyFloat(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
-                            int64_t end, float* decoded) {
+  // As MultiplyFew.
+  static void MultiplyFloat(const Tile<Isa>& tile, int64_t at, int64_t k, const Columns& columns,
+                            int64_t begin, int64_t end, float* decoded) {
     const bool direct = HasDot(tile.type);
     const int64_t block = BlockOf(k);
-    for (int64_t c = begin; c < end; ++c) std::fill_n(columns.Out(c), tile.count, 0.0f);
-    const uint8_t* rows[kTileRows];
+    for (int64_t c = begin; c < end; ++c) std::fill_n(columns.Out(c) + at, tile.count, 0.0f);
+    const uint8_t* rows[Tile<Isa>::kRows];
     if (direct && end - begin <= kFewColumns) {
       // Row by row from end to end, as they lie in memory.
       for (int64_t r = 0; r < tile.count; r += Isa::kDotRows) {
         for (int64_t first = 0; first < k; first += block) {
-          const int64_t at = quant::RowBytes(tile.type, first);
+          const int64_t bytes = quant::RowBytes(tile.type, first);
           for (int64_t i = r; i < std::min(r + Isa::kDotRows, tile.count); ++i) {
-            rows[i] = tile.rows[i] + at;
+            rows[i] = tile.rows[i] + bytes;
           }
           for (int64_t c = begin; c < end; c += Isa::kDotColumns) {
-            DotGroup(columns, c, end)
+            DotGroup(columns, at, c, end)
                 .Add(tile.type, rows, r, tile.count, first, std::min(block, k - first),
-                     tile.rows[r] + Isa::kDotRows * (tile.stride + at));
+                     tile.rows[r] + Isa::kDotRows * (tile.stride + bytes));
           }
         }
       }
@@ -305,7 +247,7 @@ class MatMul {
       }
       const quant::Type type = direct ? tile.type : quant::Type::kF32;
       for (int64_t c = begin; c < end; c += Isa::kDotColumns) {
-        const DotGroup group(columns, c, end);
+        const DotGroup group(columns, at, c, end);
         for (int64_t r = 0; r < tile.count; r += Isa::kDotRows) {
           group.Add(type, rows, r, tile.count, first, length, rows[r]);
         }
@@ -313,26 +255,24 @@ class MatMul {
     }
   }
 
-  // columns.Out(c)[r] = product of row r of the tile and column c, for columns `begin` to `end`.
-  static void MultiplyTile(const Tile& tile, int64_t k, const Columns& columns, int64_t begin,
-                           int64_t end, bool few, const Fixed& fixed, std::byte* memory) {
+  // columns.Out(c)[r] = product of row r of the tiles and column c, for columns `begin` to `end`.
+  static void MultiplyTiles(const Tiles<Isa>& tiles, int64_t k, const Columns& columns,
+                            int64_t begin, int64_t end, bool few, const Fixed& fixed,
+                            std::byte* memory) {
     auto& scratch = *reinterpret_cast<Scratch*>(memory);
-    if (fixed.Has(tile.type)) {
-      fixed.Multiply(tile.type, {tile.rows, tile.count, kTileRows * tile.stride}, columns, begin,
-                     end, memory);
-      return;
+    if (fixed.Has(tiles.tile[0].type)) return fixed.Multiply(tiles, columns, begin, end, memory);
+    const Int8Kernels<Isa>* kernels = Isa::Int8KernelsOf(tiles.tile[0].type);
+    if (kernels != nullptr && !few) {
+      return scratch.panels.Multiply(*kernels, tiles, k, columns, begin, end);
     }
-    const Int8Kernels<Isa>* kernels = Isa::Int8KernelsOf(tile.type);
-    if (kernels == nullptr) {
-      MultiplyFloat(tile, k, columns, begin, end, scratch.decoded);
-    } else if (few) {
-      MultiplyFew(tile, k, columns, begin, end);
-    } else {
-      MultiplyMany(*kernels, tile, k, columns, begin, end, scratch.panel);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      if (kernels == nullptr) {
+        MultiplyFloat(tiles.tile[t], t * Tile<Isa>::kRows, k, columns, begin, end, scratch.decoded);
+      } else {
+        MultiplyFew(tiles.tile[t], t * Tile<Isa>::kRows, k, columns, begin, end);
+      }
     }
   }
-
-  static int64_t TileCount(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
   static void QuantizeRows(const Tensor& x, const ActivationRows& rows, const RunContext& context) {
     context.pool.ParallelFor(x.rows(), Grain(2 * rows.k), [&](int64_t begin, int64_t end, int) {
@@ -360,43 +300,51 @@ class MatMul {
     if (fixed.shared_before() != 0) QuantizeRows(x, quantized, context);
     fixed.PackColumns(x, context);
     int64_t tiles = 0;
-    for (int32_t p = 0; p < attrs.parts; ++p) tiles += TileCount(step.inputs[p].shape[1]);
+    for (int32_t p = 0; p < attrs.parts; ++p) tiles += Tile<Isa>::CountOf(step.inputs[p].shape[1]);
     // Columns are split where tiles alone would leave workers idle.
     constexpr int64_t kTasksPerWorker = 4, kLeastColumns = 32;
     const int64_t wanted = kTasksPerWorker * context.pool.size();
     const int64_t splits = std::clamp<int64_t>((wanted + tiles - 1) / tiles, 1,
                                                std::max<int64_t>(1, columns / kLeastColumns));
     const int64_t width = (columns + splits - 1) / splits;
+    const bool few = columns <= kFewColumns;
+    const int64_t task_rows =
+        Tile<Isa>::kRows *
+        (few ? 1 : std::clamp<int64_t>(tiles * splits / wanted, 1, Tiles<Isa>::kMost));
+    auto groups_of = [&](int32_t part) {  // of task_rows
+      return (step.inputs[part].shape[1] + task_rows - 1) / task_rows;
+    };
+    int64_t tasks = 0;
+    for (int32_t p = 0; p < attrs.parts; ++p) tasks += groups_of(p) * splits;
 
     auto run_task = [&](int64_t task, int worker) {
-      int64_t tile = task / splits;
+      int64_t group = task / splits;
       const int64_t begin = task % splits * width, end = std::min(begin + width, columns);
       int32_t part = 0;
       int64_t part_begin = 0;  // in rows of the output
-      while (tile >= TileCount(step.inputs[part].shape[1])) {
-        tile -= TileCount(step.inputs[part].shape[1]);
+      while (group >= groups_of(part)) {
+        group -= groups_of(part);
         part_begin += step.inputs[part++].shape[1];
       }
-      const int64_t first = tile * kTileRows;
-      const Tile rows = TileOf(step.inputs[part], first, 0);
+      const Tensor& w = step.inputs[part];
+      const int64_t first = group * task_rows, rows = std::min(task_rows, w.shape[1] - first);
       const DenseColumns to(x, quantized, step.output, part_begin + first);
-      MultiplyTile(rows, k, to, begin, end, columns <= kFewColumns, fixed,
-                   reinterpret_cast<std::byte*>(context.Scratch(worker)));
+      MultiplyTiles(Tiles<Isa>::Of(w, first, rows, 0), k, to, begin, end, few, fixed,
+                    reinterpret_cast<std::byte*>(context.Scratch(worker)));
       if (attrs.has_bias) {
         const Tensor& bias = step.inputs[attrs.parts + 1 + part];
-        float b[kTileRows];
-        quant::DecodeRow(bias.type, bias.data + quant::RowBytes(bias.type, first), b, rows.count);
+        float b[Tiles<Isa>::kMost * Tile<Isa>::kRows];
+        quant::DecodeRow(bias.type, bias.data + quant::RowBytes(bias.type, first), b, rows);
         for (int64_t c = begin; c < end; ++c) {
           float* y = to.Out(c);
-          for (int64_t r = 0; r < rows.count; ++r) y[r] += b[r];
+          for (int64_t r = 0; r < rows; ++r) y[r] += b[r];
         }
       }
       if (activate != nullptr) {
-        for (int64_t c = begin; c < end; ++c) activate(to.Out(c), rows.count);
+        for (int64_t c = begin; c < end; ++c) activate(to.Out(c), rows);
       }
     };
-    context.pool.ParallelFor(tiles * splits,
-                             GrainOf(kTileRows * k * width, tiles * splits, context.pool.size()),
+    context.pool.ParallelFor(tasks, GrainOf(task_rows * k * width, tasks, context.pool.size()),
                              [&](int64_t begin, int64_t end, int worker) {
                                for (int64_t task = begin; task < end; ++task)
                                  run_task(task, worker);
@@ -419,10 +367,10 @@ class MatMul {
     const Fixed fixed(step, context);
     if (fixed.shared_before() != 0) QuantizeRows(step.inputs[1], quantized, context);
     fixed.PackColumns(step.inputs[1], context);
-    const int64_t tiles = TileCount(m);
+    const int64_t tiles = Tile<Isa>::CountOf(m);
     auto run_task = [&](int64_t task, int worker) {
       const int64_t expert = task / tiles;
-      const int64_t first = task % tiles * kTileRows;
+      const int64_t first = task % tiles * Tile<Isa>::kRows;
       auto* scratch = reinterpret_cast<Scratch*>(context.Scratch(worker));
       auto* chosen = reinterpret_cast<int32_t*>(scratch + 1);
       int64_t count = 0;
@@ -430,16 +378,16 @@ class MatMul {
         if (id(pair) == expert) chosen[count++] = static_cast<int32_t>(pair);
       }
       if (count == 0) return;
-      MultiplyTile(TileOf(w, first, expert), k, ChosenColumns(step, quantized, chosen, first), 0,
-                   count, count <= kFewColumns, fixed, reinterpret_cast<std::byte*>(scratch));
+      MultiplyTiles(Tiles<Isa>::Of(w, first, std::min(Tile<Isa>::kRows, m - first), expert), k,
+                    ChosenColumns(step, quantized, chosen, first), 0, count, count <= kFewColumns,
+                    fixed, reinterpret_cast<std::byte*>(scratch));
     };
     const int64_t tasks = experts * tiles;
-    context.pool.ParallelFor(tasks,
-                             GrainOf(kTileRows * k * pairs / experts, tasks, context.pool.size()),
-                             [&](int64_t begin, int64_t end, int worker) {
-                               for (int64_t task = begin; task < end; ++task)
-                                 run_task(task, worker);
-                             });
+    context.pool.ParallelFor(
+        tasks, GrainOf(Tile<Isa>::kRows * k * pairs / experts, tasks, context.pool.size()),
+        [&](int64_t begin, int64_t end, int worker) {
+          for (int64_t task = begin; task < end; ++task) run_task(task, worker);
+        });
   }
 
   // "Q4_K", or how a type without integers or dot products of its own is computed.

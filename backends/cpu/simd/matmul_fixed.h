@@ -29,11 +29,10 @@
 
 #include "backends/cpu/plan/step.h"
 #include "backends/cpu/simd/activations.h"
+#include "backends/cpu/simd/tile.h"
 #include "runtime/quant/type.h"
 
 namespace bantam::cpu::simd {
-
-inline constexpr int64_t kFewColumns = 8;  // up to so many: other ways (matmul.h)
 
 // The largest magnitude in a run, and where its scale is a power of two a power that is no larger.
 inline constexpr float kFixedMost = 8191, kFixedPower = 4096;
@@ -110,24 +109,21 @@ struct FixedColumns {
   }
 };
 
-// What a worker needs; kPanelRows sums for each column of a block follow.
+// What a worker needs; for each of Tiles::kMost tiles kPanelRows sums of each column of a block
+// follow.
 template <typename Isa>
 struct alignas(64) FixedScratch {
   static constexpr int64_t kMostColumns = 512;  // of a block
   FixedPanel<Isa> panel;
 
-  float* sums() { return reinterpret_cast<float*>(this + 1); }
+  float* sums(int64_t tile, int64_t width) {
+    return reinterpret_cast<float*>(this + 1) + tile * width * Isa::kPanelRows;
+  }
   static int64_t Bytes(int64_t columns) {
     return static_cast<int64_t>(sizeof(FixedScratch)) +
-           std::min(kMostColumns, columns) * Isa::kPanelRows * static_cast<int64_t>(sizeof(float));
+           Tiles<Isa>::kMost * std::min(kMostColumns, columns) * Isa::kPanelRows *
+               static_cast<int64_t>(sizeof(float));
   }
-};
-
-// A panel of weight rows. The next one begins `skip` bytes on.
-struct FixedRows {
-  const uint8_t* const* rows;  // Isa::kPanelRows, past the last one again
-  int64_t count;
-  int64_t skip;
 };
 
 // What a step has for such products; without if the set has none.
@@ -139,9 +135,7 @@ class FixedStep {
   int64_t shared_before() const { return shared_before_; }
   bool Has(quant::Type) const { return false; }
   void PackColumns(const Tensor&, const RunContext&) const {}
-  template <typename Columns>
-  void Multiply(quant::Type, const FixedRows&, const Columns&, int64_t, int64_t, std::byte*) const {
-  }
+  void Multiply(const Tiles<Isa>&, const Columns&, int64_t, int64_t, std::byte*) const {}
 
  private:
   const int64_t shared_before_;
@@ -194,14 +188,13 @@ class FixedStep<Isa, true> {
                              });
   }
 
-  // columns.Out(c)[r] = product of weight row r and column c, for columns `begin` to `end`.
-  template <typename Columns>
-  void Multiply(quant::Type type, const FixedRows& weights, const Columns& columns, int64_t begin,
-                int64_t end, std::byte* memory) const {
+  // columns.Out(c)[r] = product of row r of the tiles and column c, for columns `begin` to `end`.
+  void Multiply(const Tiles<Isa>& tiles, const Columns& columns, int64_t begin, int64_t end,
+                std::byte* memory) const {
     constexpr int64_t kMost = FixedScratch<Isa>::kMostColumns;
     auto& scratch = *reinterpret_cast<FixedScratch<Isa>*>(memory + at_);
     for (; begin < end; begin += kMost) {
-      MultiplyBlock(type, weights, columns, begin, std::min(begin + kMost, end), scratch);
+      MultiplyBlock(tiles, columns, begin, std::min(begin + kMost, end), scratch);
     }
   }
 
@@ -225,46 +218,65 @@ class FixedStep<Isa, true> {
     return false;
   }
 
-  template <typename Columns>
-  void MultiplyBlock(quant::Type type, const FixedRows& weights, const Columns& columns,
-                     int64_t begin, int64_t end, FixedScratch<Isa>& scratch) const {
-    const FixedKernels<Isa>& kernels = *Isa::FixedKernelsOf(type);
+  // Tiles take turns with each chunk, so that it comes from the second-level cache for all but the
+  // first.
+  void MultiplyBlock(const Tiles<Isa>& tiles, const Columns& columns, int64_t begin, int64_t end,
+                     FixedScratch<Isa>& scratch) const {
+    constexpr int64_t kRows = Isa::kPanelRows;
+    const FixedKernels<Isa>& kernels = *Isa::FixedKernelsOf(tiles.tile[0].type);
     const FixedChunks& chunks = columns_.chunks;
-    const auto bytes = static_cast<int64_t>(quant::RowBytes(type, 1));  // of an element
     // Columns go through the kernel in groups of about the same size.
-    const int64_t width = end - begin,
-                  groups = (width + Isa::kFixedColumns - 1) / Isa::kFixedColumns;
-    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-      const int64_t first = chunks.First(chunk), last = chunks.First(chunk + 1);
-      kernels.pack(weights.rows, first, last, scratch.panel);
-      // Meanwhile what is packed next is fetched: the next chunk of the rows, or of the next rows
-      // the first.
-      const bool is_last = chunk + 1 == chunks.count;
-      const int64_t next = is_last ? weights.skip : last * bytes;
-      const int64_t next_end =
-          is_last ? next + chunks.First(1) * bytes : chunks.First(chunk + 2) * bytes;
+    const int64_t width = end - begin;
+    const int64_t groups = (width + Isa::kFixedColumns - 1) / Isa::kFixedColumns;
+    for (int64_t turn = 0; turn < chunks.count * tiles.count; ++turn) {
+      const int64_t chunk = turn / tiles.count, t = turn % tiles.count;
+      const Tile<Isa>& tile = tiles.tile[t];
+      float* const sums = scratch.sums(t, width);
+      kernels.pack(tile.rows, chunks.First(chunk), chunks.First(chunk + 1), scratch.panel);
+      const int64_t runs = FixedRunsOf(chunks.First(chunk + 1) - chunks.First(chunk));
+      const Next next = NextOf(tiles, turn + 1);
       int64_t fetched = 0;  // rows
       for (int64_t g = 0; g < groups; ++g) {
-        for (; fetched < Isa::kPanelRows * (g + 1) / groups; ++fetched) {
-          for (int64_t i = next; i < next_end; i += 64) {
-            __builtin_prefetch(weights.rows[fetched] + i, 0, 2);
-          }
-        }
+        for (; fetched < kRows * (g + 1) / groups; ++fetched) next.Fetch(fetched);
         const int64_t from = width * g / groups, count = width * (g + 1) / groups - from;
         FixedColumn x[Isa::kFixedColumns];
         for (int64_t c = 0; c < count; ++c) {
           x[c] = columns_.At(columns.XRow(begin + from + c), chunk);
         }
-        kernels.panel[count - 1](scratch.panel, FixedRunsOf(last - first), x, chunk != 0,
-                                 scratch.sums() + from * Isa::kPanelRows);
+        kernels.panel[count - 1](scratch.panel, runs, x, chunk != 0, sums + from * kRows);
+        // At once, so that waiting for the memory of results passes behind the next products.
+        if (chunk + 1 < chunks.count) continue;
+        for (int64_t c = from; c < from + count; ++c) {
+          float* const out = columns.Out(begin + c) + t * kRows;
+          for (int64_t r = 0; r < tile.count; ++r) out[r] = sums[c * kRows + r] * kFixedUnit;
+        }
       }
     }
-    if (chunks.count == 0) std::fill_n(scratch.sums(), width * Isa::kPanelRows, 0.0f);
-    for (int64_t c = 0; c < width; ++c) {
-      float* const out = columns.Out(begin + c);
-      const float* const sums = scratch.sums() + c * Isa::kPanelRows;
-      for (int64_t r = 0; r < weights.count; ++r) out[r] = sums[r] * kFixedUnit;
+    if (chunks.count != 0) return;
+    for (int64_t c = begin; c < end; ++c) {
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        std::fill_n(columns.Out(c) + t * kRows, tiles.tile[t].count, 0.0f);
+      }
     }
+  }
+
+  // What is packed next: a chunk of a tile, or the first one of what follows the tiles in memory.
+  // It is fetched to the second-level cache.
+  struct Next {
+    const uint8_t* const* rows;
+    int64_t begin, end;  // bytes from there
+    void Fetch(int64_t row) const {
+      for (int64_t i = begin; i < end; i += 64) __builtin_prefetch(rows[row] + i, 0, 2);
+    }
+  };
+  Next NextOf(const Tiles<Isa>& tiles, int64_t turn) const {
+    const FixedChunks& chunks = columns_.chunks;
+    const bool is_past = turn == chunks.count * tiles.count;
+    const Tile<Isa>& tile = tiles.tile[turn % tiles.count];
+    const int64_t chunk = is_past ? 0 : turn / tiles.count;
+    const int64_t at = is_past ? tiles.count * Isa::kPanelRows * tile.stride : 0;
+    const auto bytes = static_cast<int64_t>(quant::RowBytes(tile.type, 1));  // of an element
+    return {tile.rows, at + chunks.First(chunk) * bytes, at + chunks.First(chunk + 1) * bytes};
   }
 
   const bool is_used_;

@@ -3,13 +3,14 @@
 //
 // A result is  sum over runs of  scale * d * (sum of quant * q) + min * total,  with the inner sums
 // in exact integers and the outer one in f32, in order of the runs, each step one fused
-// multiply-add. So a result depends on its two rows alone: the two ways to compute it below give
-// the same bits.
+// multiply-add; the same over the activations' rests is added at the end. So a result depends on
+// its two rows alone: the two ways to compute it below give the same bits.
 //
 // A set describes its sizes in a type `Isa` (avx2/set.h):
 //   kVectorRows, kVectorColumns   weight rows of one call of `vector`, most columns of one
 //   kPanelRows, kPanelColumns     the same of `panel`
 //   kPanelElements                of a panel's rows, a multiple of every type's block
+//   kPanelBlock                   columns that a panel is unpacked for
 #pragma once
 
 #include <array>
@@ -38,13 +39,19 @@ struct Int8Kernels {
   // Many columns: unpacks once to a panel ...
   using Pack = void (*)(const uint8_t* const* rows, int64_t first, int64_t count,
                         Panel<Isa>& panel);
-  // ... and adds its products with columns, from element `first` on, to out[c][r], r < kPanelRows.
+  // ... and adds its products with columns, from element `first` on, to sums[c * kPanelRows + r].
   using Multiply = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
-                            const ActivationRow* columns, float* const* out);
+                            const ActivationRow* columns, float* sums);
+  // ... and with the rests from run `begin` to `end` of a column, which are of the panel's runs, to
+  // sums[r].
+  using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t first,
+                                 const ActivationRow& column, int64_t begin, int64_t end,
+                                 float* sums);
 
   std::array<Vector, Isa::kVectorColumns> vector;  // for 1, 2, ... columns
   Pack pack;
   std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
+  MultiplyRests rests;
 };
 
 // The same of interleaved weights (interleave.h): the results too, to the bit.
