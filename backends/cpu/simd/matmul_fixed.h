@@ -113,7 +113,7 @@ struct FixedColumns {
 // follow.
 template <typename Isa>
 struct alignas(64) FixedScratch {
-  static constexpr int64_t kMostColumns = 512;  // of a block
+  static constexpr int64_t kMostColumns = 256;  // of a block
   FixedPanel<Isa> panel;
 
   float* sums(int64_t tile, int64_t width) {
