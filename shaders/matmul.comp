@@ -1,7 +1,7 @@
 #version 450
 // The product of matvec.comp for many columns. A workgroup owns a tile of TILE_M rows of w and
 // TILE_N columns of x and walks along k in slices of 32, which go to shared memory, w decoded once
-// for all columns. What a slice is, how it is multiplied and where the sums are is in tile_f32.glsl,
+// for all columns. What a slice is, how it is multiplied and where the sums are is in tile_float.glsl,
 // tile_int8.glsl and tile_matrix.glsl.
 //
 // With experts a column is a pair (slot, token); group_experts.comp has made the list of tiles,
@@ -23,10 +23,12 @@ layout(push_constant) uniform Push {
   uint w_offset, x_offset, out_offset, bias_offset, tiles_offset;
   uint first_expert, experts, all_experts;  // of this dispatch, of all
   uint activation, has_bias;
+  uint w_address[2];  // where weights are not bound: low, high
 } p;
 layout(binding = 3) readonly buffer Bias { float bias[]; };
 layout(binding = 4) readonly buffer Tiles { uint tiles[]; };  // as group_experts.comp writes it
 layout(binding = 5) buffer Out { float result[]; };
+#include "weight_rows.glsl"
 
 const uint kSlice = 32;
 uint rows_here, cols_here;  // of the tile
@@ -52,7 +54,7 @@ void FinishElement(uint row, uint col) {
 #ifdef INT8
 #include "tile_int8.glsl"
 #else
-#include "tile_f32.glsl"
+#include "tile_float.glsl"
 #endif
 #endif
 
@@ -63,7 +65,7 @@ void main() {
   first_row = group % row_groups * TILE_M;
   group /= row_groups;
   rows_here = min(TILE_M, p.m - first_row);
-  w_start = p.w_offset + first_row * p.w_row_stride;
+  uint expert_here = 0;
   bool exists = true;
   if (EXPERTS == 1) {
     if (group >= tiles[p.tiles_offset]) return;
@@ -72,7 +74,7 @@ void main() {
     exists = expert < p.all_experts;
     if (exists) {
       if (expert < p.first_expert || expert - p.first_expert >= p.experts) return;
-      w_start += (expert - p.first_expert) * p.w_expert_stride;
+      expert_here = expert - p.first_expert;
     } else if (p.first_expert != 0) {
       return;
     }
@@ -97,6 +99,7 @@ void main() {
                        outer.x * p.out_strides[1] + outer.y * p.out_strides[2];
     }
   }
+  w_start = BeginRows(expert_here, first_row);
   barrier();
 
   BeginTile(exists);

@@ -23,11 +23,13 @@ layout(push_constant) uniform Push {
   // As the rows of decode.comp; all_experts is 0 where there are none.
   uint first_expert, experts, all_experts;
   uint activation, has_bias;
+  uint w_address[2];  // where weights are not bound: low, high
 } p;
 layout(binding = 2) readonly buffer X { float x[]; };
 layout(binding = 3) readonly buffer Bias { float bias[]; };
 layout(binding = 4) readonly buffer Ids { int ids[]; };
 layout(binding = 5) writeonly buffer Out { float result[]; };
+#include "weight_rows.glsl"
 
 void main() {
   const uint teams = LOCAL / TEAM;
@@ -41,7 +43,7 @@ void main() {
   if (group >= p.cols[1] * p.cols[2]) return;
   const uvec2 outer = uvec2(group % p.cols[1], group / p.cols[1]);
 
-  uint w_start = p.w_offset;
+  uint expert = 0;
   bool exists = true;
   if (p.all_experts != 0) {
     const int id = ids[p.ids_offset + outer.x * p.cols[0] + first_col];
@@ -49,10 +51,13 @@ void main() {
     const bool here = exists ? uint(id) >= p.first_expert && uint(id) - p.first_expert < p.experts
                              : p.first_expert == 0;
     if (!here) return;
-    if (exists) w_start += (uint(id) - p.first_expert) * p.w_expert_stride;
+    if (exists) expert = uint(id) - p.first_expert;
   }
   uint w_rows[ROWS], x_cols[COLS];
-  for (uint r = 0; r < ROWS; ++r) w_rows[r] = w_start + min(first_row + r, p.m - 1) * p.w_row_stride;
+  const uint from_row = min(first_row, p.m - 1), w_start = BeginRows(expert, from_row);
+  for (uint r = 0; r < ROWS; ++r) {
+    w_rows[r] = w_start + (min(first_row + r, p.m - 1) - from_row) * p.w_row_stride;
+  }
   for (uint c = 0; c < COLS; ++c) {
     x_cols[c] = p.x_offset + min(first_col + c, p.cols[0] - 1) * p.x_strides[0] +
                 outer.x * p.x_strides[1] + outer.y * p.x_strides[2];

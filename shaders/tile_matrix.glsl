@@ -1,12 +1,7 @@
 // A slice of a tile of matmul.comp as f16, for the matrix units of GPUs: cooperative matrices of
 // MATRIX_M x MATRIX_K and MATRIX_K x MATRIX_N, whose product is summed in f32. A subgroup owns
 // PART_M x PART_N of the tile, in matrices that its invocations hold together.
-//
-// Columns of x come as halves.comp rounded them, each with a power of two of its own. Weights are
-// rounded here; those that are quantized are made larger first, for most are so small that f16
-// would have few bits for them. One of more than 1023 is infinite then, and shows in the result.
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -16,7 +11,7 @@ layout(constant_id = 5) const uint PART_N = 32;
 layout(constant_id = 7) const uint MATRIX_M = 16;
 layout(constant_id = 8) const uint MATRIX_N = 16;
 layout(constant_id = 9) const uint MATRIX_K = 16;
-layout(binding = 2) readonly buffer Halves { uvec4 halves[]; };
+#include "column_halves.glsl"
 
 const uint kPartsM = TILE_M / PART_M, kPartsN = TILE_N / PART_N;
 const uint kMatricesM = PART_M / MATRIX_M, kMatricesN = PART_N / MATRIX_N;
@@ -26,21 +21,15 @@ const uint kMatrixSize = MATRIX_M * MATRIX_N;
 const uint kStride = kSlice / 4 + 2;
 shared f16vec4 w_slice[TILE_M * kStride];  // rows
 shared f16vec4 x_slice[TILE_N * kStride];  // columns
-shared float x_scales[TILE_N];
 shared float stored[kPartsM * kPartsN * kMatrixSize];  // a matrix of sums of each subgroup
 coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
     sums[kMatricesM * kMatricesN];
 uint part_row, part_col;  // of the subgroup
 
-float WeightFactor() { return IsPlain() ? 1.0 : 64.0; }
-
 void BeginTile(bool exists) {
   part_row = gl_SubgroupID % kPartsM * PART_M;
   part_col = gl_SubgroupID / kPartsM * PART_N;
-  for (uint i = gl_LocalInvocationIndex; i < cols_here; i += LOCAL) {
-    x_scales[i] =
-        exists ? uintBitsToFloat(halves[x_columns[i]].x) * (1.0 / WeightFactor()) : 0.0;
-  }
+  LoadScales(exists);
   [[unroll]] for (uint i = 0; i < kMatricesM * kMatricesN; ++i) {
     sums[i] = coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
   }
@@ -60,8 +49,7 @@ void LoadSlice(uint slice) {
   }
   for (uint i = gl_LocalInvocationIndex; i < 4 * TILE_N; i += LOCAL) {
     const uint at = i % 4, col = i / 4;
-    uvec4 eight = uvec4(0);
-    if (col < cols_here) eight = halves[x_columns[col] + 1 + 4 * slice + at];
+    const uvec4 eight = EightHalves(slice, col, at);
     const uint to = col * kStride + 2 * at;
     x_slice[to] = f16vec4(unpackFloat2x16(eight.x), unpackFloat2x16(eight.y));
     x_slice[to + 1] = f16vec4(unpackFloat2x16(eight.z), unpackFloat2x16(eight.w));

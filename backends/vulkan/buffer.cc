@@ -49,8 +49,8 @@ absl::Status Buffer::AddPiece(uint64_t bytes, Gpu::Where where) {
     std::memset(piece.mapped, 0, piece.bytes);
     return absl::OkStatus();
   }
-  return gpu_->RunNow([&](VkCommandBuffer commands) {
-    gpu_->vk().CmdFillBuffer(commands, piece.buffer.get(), 0, VK_WHOLE_SIZE, 0);
+  return gpu_->RunNow([&](vk::CommandBuffer commands) {
+    commands.fillBuffer(*piece.buffer, 0, VK_WHOLE_SIZE, 0, gpu_->vk());
   });
 }
 
@@ -65,9 +65,10 @@ uint64_t Buffer::capacity() const {
 }
 
 Buffer::Piece Buffer::PieceAt(uint64_t offset) const {
-  if (!in_pieces()) return {handle(), 0, pieces_[0].bytes};
+  if (!in_pieces()) return {handle(), address(), 0, pieces_[0].bytes};
   const size_t i = std::min<size_t>(offset / step_, pieces_.size() - 1);
-  return {pieces_[i].buffer.get(), i * step_, i * step_ + pieces_[i].bytes};
+  const Memory& piece = pieces_[i];
+  return {*piece.buffer, piece.address, i * step_, i * step_ + piece.bytes};
 }
 
 std::span<std::byte> Buffer::host() {
@@ -92,10 +93,10 @@ absl::Status Buffer::Upload(uint64_t offset, std::span<const std::byte> data) {
     if (from >= to) continue;
     const auto part = data.subspan(from - offset, to - from);
     if (piece.mapped == nullptr) {
-      BANTAM_RETURN_IF_ERROR(gpu_->CopyIn(piece.buffer.get(), from - begin, part));
+      BANTAM_RETURN_IF_ERROR(gpu_->CopyIn(*piece.buffer, from - begin, part));
       continue;
     }
-    if (gpu_->lost()) return ToStatus(VK_ERROR_DEVICE_LOST, "upload");
+    if (gpu_->lost()) return ToStatus(vk::Result::eErrorDeviceLost, "upload");
     std::memcpy(piece.mapped + (from - begin), part.data(), part.size());
   }
   return absl::OkStatus();
@@ -109,9 +110,9 @@ absl::Status Buffer::Download(uint64_t offset, std::span<std::byte> data) {
     const uint64_t at = offset - (i == 0 ? 0 : i * step_);
     const auto part = data.first(std::min<uint64_t>(data.size(), piece.bytes - at));
     if (piece.mapped == nullptr || !gpu_->traits().host_reads) {
-      BANTAM_RETURN_IF_ERROR(gpu_->CopyOut(piece.buffer.get(), at, part));
+      BANTAM_RETURN_IF_ERROR(gpu_->CopyOut(*piece.buffer, at, part));
     } else {
-      if (gpu_->lost()) return ToStatus(VK_ERROR_DEVICE_LOST, "download");
+      if (gpu_->lost()) return ToStatus(vk::Result::eErrorDeviceLost, "download");
       std::memcpy(part.data(), piece.mapped + at, part.size());
     }
     data = data.subspan(part.size());

@@ -26,13 +26,15 @@ class Buffer : public device::Buffer {
 
   const Gpu& gpu() const { return *gpu_; }
   bool in_pieces() const { return pieces_.size() > 1; }
-  VkBuffer handle() const { return pieces_[0].buffer.get(); }
+  vk::Buffer handle() const { return *pieces_[0].buffer; }
+  uint64_t address() const { return pieces_[0].address; }
   // Bytes on the GPU, at least size().
   uint64_t capacity() const;
 
   // The piece that holds what begins at `offset`: [begin, end) of the whole.
   struct Piece {
-    VkBuffer buffer;
+    vk::Buffer buffer;
+    uint64_t address;
     uint64_t begin, end;
   };
   Piece PieceAt(uint64_t offset) const;

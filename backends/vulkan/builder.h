@@ -32,6 +32,11 @@ class Lowering::Builder {
     return Bind(tensor, written) / 4;
   }
   void BindCodebooks();  // also for a binding that is not used
+  // Where the weights are that were given to Bind and are not bound.
+  void PushAddress() {
+    Push(static_cast<uint32_t>(address_));
+    Push(static_cast<uint32_t>(address_ >> 32));
+  }
 
   void Push(uint32_t word) { dispatch_.push[dispatch_.push_words++] = word; }
   void Push(float value) { Push(std::bit_cast<uint32_t>(value)); }
@@ -47,6 +52,7 @@ class Lowering::Builder {
  private:
   Lowering& lowering_;
   Dispatch dispatch_;
+  uint64_t address_ = 0;
 };
 
 inline uint64_t Groups(uint64_t items, uint64_t size) { return (items + size - 1) / size; }

@@ -20,7 +20,7 @@ struct Own {
 
 class Device : public device::GpuDevice<Gpu, Own>, public device::HasFeatures {
  public:
-  Device(std::string name, Instance& instance, VkPhysicalDevice physical, Traits traits,
+  Device(std::string name, Instance& instance, vk::PhysicalDevice physical, Traits traits,
          const Settings& settings)
       : name_(std::move(name)),
         instance_(instance),
@@ -68,7 +68,7 @@ class Device : public device::GpuDevice<Gpu, Own>, public device::HasFeatures {
 
   const std::string name_;
   Instance& instance_;
-  const VkPhysicalDevice physical_;
+  const vk::PhysicalDevice physical_;
   const Traits traits_;
   const Settings settings_;
 };
@@ -82,7 +82,7 @@ class Backend : public device::Backend {
     BANTAM_ASSIGN_OR_RETURN(Instance * instance, Instance::Get());
     std::vector<std::unique_ptr<device::Device>> devices;
     std::vector<std::string> unusable = instance->unusable();
-    for (VkPhysicalDevice gpu : instance->gpus()) {
+    for (vk::PhysicalDevice gpu : instance->gpus()) {
       auto traits = QueryTraits(*instance, gpu, settings);
       if (!traits.ok()) {
         unusable.emplace_back(traits.status().message());

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/cooperative_matrix.h"
+#include "backends/vulkan/shader_code.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::vulkan {
@@ -20,6 +21,8 @@ enum class Own : uint8_t { kNone, kConstants, kScratch };
 struct Tensor {
   VkBuffer buffer = VK_NULL_HANDLE;
   const Buffer* in_pieces = nullptr;  // in place of `buffer`: which one depends on the offset
+  uint64_t address = 0;               // of the buffer, where it is told
+  bool by_address = false;            // to be read there, for it is larger than a binding
   Own own = Own::kNone;
   uint64_t offset = 0;
   quant::Type type = quant::Type::kF32;
@@ -49,6 +52,7 @@ inline bool Overlap(const Bound& a, const Bound& b) {
 struct Dispatch {
   PipelineKey key;
   std::array<Bound, kMaxBindings> bindings;
+  Bound reached;  // read at an address, not bound
   std::array<uint32_t, kPushBytes / 4> push = {};
   uint32_t push_words = 0;
   uint64_t groups = 0;

@@ -57,6 +57,7 @@ absl::StatusOr<Tensor> Resolve(const Graph& graph, const device::Places& places,
     tensor.in_pieces = buffer;
   }
   tensor.buffer = buffer->handle();
+  tensor.address = buffer->address();
   tensor.offset = binding.offset;
   BANTAM_RETURN_IF_ERROR(
       places.CheckAlignment(id, tensor.offset, device::GpuAlignment(value.type)));
@@ -83,17 +84,16 @@ absl::Status LowerNodes(const Graph& graph, const device::CompileArgs& args, con
   return absl::OkStatus();
 }
 
-void MemoryBarrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStageFlags from,
-                   VkAccessFlags from_access, VkPipelineStageFlags to, VkAccessFlags to_access) {
-  VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER};
-  barrier.srcAccessMask = from_access;
-  barrier.dstAccessMask = to_access;
-  vk.CmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+void MemoryBarrier(const Dispatcher& vk, vk::CommandBuffer commands, vk::PipelineStageFlags from,
+                   vk::AccessFlags from_access, vk::PipelineStageFlags to,
+                   vk::AccessFlags to_access) {
+  const vk::MemoryBarrier barrier{.srcAccessMask = from_access, .dstAccessMask = to_access};
+  commands.pipelineBarrier(from, to, {}, barrier, {}, {}, vk);
 }
 
-constexpr VkPipelineStageFlags kCompute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
-constexpr VkAccessFlags kRead = VK_ACCESS_SHADER_READ_BIT;
-constexpr VkAccessFlags kWrite = VK_ACCESS_SHADER_WRITE_BIT;
+using Stage = vk::PipelineStageFlagBits;
+using Access = vk::AccessFlagBits;
+constexpr auto kReadWrite = Access::eShaderRead | Access::eShaderWrite;
 
 }  // namespace
 
@@ -107,7 +107,7 @@ absl::Status Stream::WaitFor(device::Event& event) {
   return event.Wait();
 }
 
-absl::Status Stream::Submit(VkCommandBuffer commands) {
+absl::Status Stream::Submit(vk::CommandBuffer commands) {
   BANTAM_ASSIGN_OR_RETURN(submitted_, gpu_->Submit(commands));
   return absl::OkStatus();
 }
@@ -116,7 +116,7 @@ absl::StatusOr<std::unique_ptr<Executable>> Executable::Compile(const device::Co
                                                                 std::shared_ptr<Gpu> gpu) {
   Graph graph = args.graph;
   BANTAM_RETURN_IF_ERROR(graph::Infer(graph));
-  BANTAM_ASSIGN_OR_RETURN(const VkBuffer codebooks, gpu->Codebooks());
+  BANTAM_ASSIGN_OR_RETURN(const vk::Buffer codebooks, gpu->Codebooks());
   const uint64_t codebook_bytes = CodebookWords().size() * sizeof(uint32_t);
   std::unique_ptr<Executable> executable(new Executable(gpu));
   Lowering lowering(gpu->traits(), gpu->settings(), codebooks, codebook_bytes);
@@ -171,101 +171,88 @@ Executable::~Executable() {
 
 absl::Status Executable::MakeSets(const std::vector<Dispatch>& dispatches,
                                   const std::vector<Pipeline>& pipelines,
-                                  std::vector<VkDescriptorSet>& sets) {
-  const DeviceFunctions& vk = gpu_->vk();
-  VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 0};
+                                  std::vector<vk::DescriptorSet>& sets) {
+  const vk::Device device = gpu_->device();
+  vk::DescriptorPoolSize size{.type = vk::DescriptorType::eStorageBuffer};
   for (const Dispatch& dispatch : dispatches) size.descriptorCount += dispatch.key.bindings;
-  VkDescriptorPoolCreateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO};
-  info.maxSets = static_cast<uint32_t>(dispatches.size());
-  info.poolSizeCount = 1;
-  info.pPoolSizes = &size;
-  VkDescriptorPool pool;
+  const auto count = static_cast<uint32_t>(dispatches.size());
+  const vk::DescriptorPoolCreateInfo pool{
+      .maxSets = count, .poolSizeCount = 1, .pPoolSizes = &size};
   BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk.CreateDescriptorPool(gpu_->device(), &info, nullptr, &pool), "descriptors"));
-  sets_ = {gpu_->device(), pool, vk.DestroyDescriptorPool};
-  std::vector<VkDescriptorSetLayout> layouts;
+      Take(device.createDescriptorPoolUnique(pool, nullptr, gpu_->vk()), sets_, "descriptors"));
+  std::vector<vk::DescriptorSetLayout> layouts;
   for (const Pipeline& pipeline : pipelines) layouts.push_back(pipeline.set_layout);
-  sets.resize(dispatches.size());
-  VkDescriptorSetAllocateInfo allocate{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO};
-  allocate.descriptorPool = pool;
-  allocate.descriptorSetCount = static_cast<uint32_t>(layouts.size());
-  allocate.pSetLayouts = layouts.data();
+  const vk::DescriptorSetAllocateInfo allocate{
+      .descriptorPool = *sets_, .descriptorSetCount = count, .pSetLayouts = layouts.data()};
   BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk.AllocateDescriptorSets(gpu_->device(), &allocate, sets.data()), "descriptors"));
+      Take(device.allocateDescriptorSets(allocate, gpu_->vk()), sets, "descriptors"));
   for (size_t i = 0; i < dispatches.size(); ++i) {
     const Dispatch& dispatch = dispatches[i];
-    VkDescriptorBufferInfo buffers[kMaxBindings];
+    vk::DescriptorBufferInfo buffers[kMaxBindings];
     for (int b = 0; b < dispatch.key.bindings; ++b) {
       const Bound& bound = dispatch.bindings[b];
-      buffers[b] = {bound.buffer, bound.begin, bound.end - bound.begin};
+      buffers[b] = vk::DescriptorBufferInfo{bound.buffer, bound.begin, bound.end - bound.begin};
     }
-    VkWriteDescriptorSet write{VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET};
-    write.dstSet = sets[i];
-    write.descriptorCount = dispatch.key.bindings;
-    write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
-    write.pBufferInfo = buffers;
-    vk.UpdateDescriptorSets(gpu_->device(), 1, &write, 0, nullptr);
+    const vk::WriteDescriptorSet write{.dstSet = sets[i],
+                                       .descriptorCount = dispatch.key.bindings,
+                                       .descriptorType = vk::DescriptorType::eStorageBuffer,
+                                       .pBufferInfo = buffers};
+    device.updateDescriptorSets(write, {}, gpu_->vk());
   }
   return absl::OkStatus();
 }
 
 absl::Status Executable::Record(const std::vector<Dispatch>& dispatches) {
-  const DeviceFunctions& vk = gpu_->vk();
+  const Dispatcher& vk = gpu_->vk();
+  const vk::Device device = gpu_->device();
   std::vector<Pipeline> pipelines;
   for (const Dispatch& dispatch : dispatches) {
     BANTAM_ASSIGN_OR_RETURN(const Pipeline pipeline, gpu_->pipelines().Get(dispatch.key));
     pipelines.push_back(pipeline);
   }
-  std::vector<VkDescriptorSet> sets;
+  std::vector<vk::DescriptorSet> sets;
   if (!dispatches.empty()) BANTAM_RETURN_IF_ERROR(MakeSets(dispatches, pipelines, sets));
 
-  VkCommandPoolCreateInfo pool_info{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
-  pool_info.queueFamilyIndex = gpu_->traits().queue_family;
-  VkCommandPool pool;
+  const vk::CommandPoolCreateInfo pool{.queueFamilyIndex = gpu_->traits().queue_family};
   BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk.CreateCommandPool(gpu_->device(), &pool_info, nullptr, &pool), "commands"));
-  pool_ = {gpu_->device(), pool, vk.DestroyCommandPool};
-  VkCommandBufferAllocateInfo allocate{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO};
-  allocate.commandPool = pool;
-  allocate.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
-  allocate.commandBufferCount = 1;
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk.AllocateCommandBuffers(gpu_->device(), &allocate, &commands_), "commands"));
-  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+      Take(device.createCommandPoolUnique(pool, nullptr, vk), pool_, "commands"));
+  const vk::CommandBufferAllocateInfo one{.commandPool = *pool_, .commandBufferCount = 1};
+  BANTAM_RETURN_IF_ERROR(ToStatus(device.allocateCommandBuffers(&one, &commands_, vk), "commands"));
   // A Run may be submitted while the one before is still going.
-  begin.flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT;
-  BANTAM_RETURN_IF_ERROR(ToStatus(vk.BeginCommandBuffer(commands_, &begin), "commands"));
-  MemoryBarrier(vk, commands_, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_WRITE_BIT,
-                kCompute, kRead | kWrite);
+  const vk::CommandBufferBeginInfo begin{.flags = vk::CommandBufferUsageFlagBits::eSimultaneousUse};
+  BANTAM_RETURN_IF_ERROR(ToStatus(commands_.begin(begin, vk), "commands"));
+  MemoryBarrier(vk, commands_, Stage::eAllCommands, Access::eMemoryWrite, Stage::eComputeShader,
+                kReadWrite);
   Hazards hazards;
-  VkPipeline bound = VK_NULL_HANDLE;
+  vk::Pipeline bound;
   for (size_t i = 0; i < dispatches.size(); ++i) {
     const Dispatch& dispatch = dispatches[i];
     const Pipeline& pipeline = pipelines[i];
     if (hazards.Add(dispatch) && gpu_->settings().barriers) {
-      MemoryBarrier(vk, commands_, kCompute, kWrite, kCompute, kRead | kWrite);
+      MemoryBarrier(vk, commands_, Stage::eComputeShader, Access::eShaderWrite,
+                    Stage::eComputeShader, kReadWrite);
       ++barriers_;
     }
     if (pipeline.pipeline != bound) {
       bound = pipeline.pipeline;
-      vk.CmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, bound);
+      commands_.bindPipeline(vk::PipelineBindPoint::eCompute, bound, vk);
     }
-    vk.CmdBindDescriptorSets(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.layout, 0, 1,
-                             &sets[i], 0, nullptr);
-    vk.CmdPushConstants(commands_, pipeline.layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                        dispatch.push_words * sizeof(uint32_t), dispatch.push.data());
+    commands_.bindDescriptorSets(vk::PipelineBindPoint::eCompute, pipeline.layout, 0, sets[i], {},
+                                 vk);
+    commands_.pushConstants(pipeline.layout, vk::ShaderStageFlagBits::eCompute, 0,
+                            dispatch.push_words * sizeof(uint32_t), dispatch.push.data(), vk);
     // Every driver takes so many workgroups along a dimension.
     constexpr uint64_t kLine = 65535;
     const uint64_t x = std::min(dispatch.groups, kLine);
     const uint64_t y = (dispatch.groups + x - 1) / x;
     if (y > kLine) return absl::ResourceExhaustedError("a graph needs too many workgroups");
-    vk.CmdDispatch(commands_, static_cast<uint32_t>(x), static_cast<uint32_t>(y), 1);
+    commands_.dispatch(static_cast<uint32_t>(x), static_cast<uint32_t>(y), 1, vk);
   }
-  MemoryBarrier(vk, commands_, kCompute, kWrite,
-                VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | kCompute,
-                VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
-                    VK_ACCESS_TRANSFER_WRITE_BIT | kRead | kWrite);
-  return ToStatus(vk.EndCommandBuffer(commands_), "commands");
+  MemoryBarrier(vk, commands_, Stage::eComputeShader, Access::eShaderWrite,
+                Stage::eHost | Stage::eTransfer | Stage::eComputeShader,
+                Access::eHostRead | Access::eHostWrite | Access::eTransferRead |
+                    Access::eTransferWrite | kReadWrite);
+  return ToStatus(commands_.end(vk), "commands");
 }
 
 absl::Status Executable::Run(device::Stream& stream) {

@@ -18,7 +18,7 @@ class Stream : public device::Stream {
   absl::Status Synchronize() override { return gpu_->Wait(submitted_); }
   absl::StatusOr<std::unique_ptr<device::Event>> Record() override;
   absl::Status WaitFor(device::Event& event) override;
-  absl::Status Submit(VkCommandBuffer commands);
+  absl::Status Submit(vk::CommandBuffer commands);
 
  private:
   explicit Stream(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
@@ -43,14 +43,15 @@ class Executable : public device::Executable {
   explicit Executable(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
   absl::Status Record(const std::vector<Dispatch>& dispatches);
   absl::Status MakeSets(const std::vector<Dispatch>& dispatches,
-                        const std::vector<Pipeline>& pipelines, std::vector<VkDescriptorSet>& sets);
+                        const std::vector<Pipeline>& pipelines,
+                        std::vector<vk::DescriptorSet>& sets);
   void Describe(const std::vector<Dispatch>& dispatches);
 
   std::shared_ptr<Gpu> gpu_;
   std::unique_ptr<Buffer> constants_, scratch_;
-  Handle<VkDescriptorPool> sets_;
-  Handle<VkCommandPool> pool_;
-  VkCommandBuffer commands_ = VK_NULL_HANDLE;
+  Unique<vk::DescriptorPool> sets_;
+  Unique<vk::CommandPool> pool_;
+  vk::CommandBuffer commands_;
   uint64_t submitted_ = 0;  // the last Run
   uint32_t barriers_ = 0;
   std::string description_;

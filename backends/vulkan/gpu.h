@@ -20,27 +20,28 @@
 
 namespace bantam::vulkan {
 
-// Memory with one VkBuffer over all of it.
+// Memory with one buffer over all of it.
 struct Memory {
-  Handle<VkBuffer> buffer;
-  Handle<VkDeviceMemory> memory;
+  Unique<vk::Buffer> buffer;
+  Unique<vk::DeviceMemory> memory;
   std::byte* mapped = nullptr;
+  uint64_t address = 0;  // on the GPU; 0 where it is not told
   uint64_t bytes = 0;
 };
 
 class Gpu : public std::enable_shared_from_this<Gpu> {
  public:
   // The GPU, opened once for the process; again after it was lost, or with other settings.
-  static absl::StatusOr<std::shared_ptr<Gpu>> Open(Instance& instance, VkPhysicalDevice physical,
+  static absl::StatusOr<std::shared_ptr<Gpu>> Open(Instance& instance, vk::PhysicalDevice physical,
                                                    const Settings& settings);
   // Bytes allocated by us on `physical`.
-  static uint64_t AllocatedBytes(VkPhysicalDevice physical);
+  static uint64_t AllocatedBytes(vk::PhysicalDevice physical);
   ~Gpu();
 
   const Traits& traits() const { return traits_; }
   const Settings& settings() const { return settings_; }
-  const DeviceFunctions& vk() const { return vk_; }
-  VkDevice device() const { return device_; }
+  const Dispatcher& vk() const { return vk_; }
+  vk::Device device() const { return *device_; }
   Pipelines& pipelines() { return *pipelines_; }
   bool lost() const { return lost_; }
 
@@ -50,32 +51,32 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
 
   // Submits and returns the number Wait takes. Work is done in order of submission, provided it
   // begins with a barrier against everything before.
-  absl::StatusOr<uint64_t> Submit(VkCommandBuffer commands);
+  absl::StatusOr<uint64_t> Submit(vk::CommandBuffer commands);
   absl::Status Wait(uint64_t submitted);
   uint64_t last_submitted() const;
   // Records commands, runs them and waits.
-  absl::Status RunNow(const std::function<void(VkCommandBuffer)>& record);
+  absl::Status RunNow(const std::function<void(vk::CommandBuffer)>& record);
 
   // Copies through staging memory, two halves in turn. CopyIn, where there is a queue for it,
   // beside what is computed; nothing that was submitted before may use the range it writes.
-  absl::Status CopyIn(VkBuffer buffer, uint64_t offset, std::span<const std::byte> data);
-  absl::Status CopyOut(VkBuffer buffer, uint64_t offset, std::span<std::byte> data);
+  absl::Status CopyIn(vk::Buffer buffer, uint64_t offset, std::span<const std::byte> data);
+  absl::Status CopyOut(vk::Buffer buffer, uint64_t offset, std::span<std::byte> data);
 
   // The codebooks of the IQ types, as shaders/quant/iq.glsl reads them.
-  absl::StatusOr<VkBuffer> Codebooks();
+  absl::StatusOr<vk::Buffer> Codebooks();
 
  private:
-  Gpu(Instance& instance, VkPhysicalDevice physical, const Settings& settings)
+  Gpu(Instance& instance, vk::PhysicalDevice physical, const Settings& settings)
       : instance_(instance), physical_(physical), settings_(settings) {}
   absl::Status Create();
-  absl::Status Note(VkResult result, absl::string_view what);
+  absl::Status Note(vk::Result result, absl::string_view what);
   // kResourceExhausted when a heap has no room for so much, by the driver's budget or our count.
   absl::Status CheckRoom(uint64_t bytes, uint32_t heap) const;
 
   // A queue's progress: a counter that the GPU raises with each submission.
   struct Timeline {
-    VkQueue queue = VK_NULL_HANDLE;
-    Handle<VkSemaphore> semaphore;
+    vk::Queue queue;
+    Unique<vk::Semaphore> semaphore;
     uint64_t submitted = 0;  // guarded by queue_mutex_
     // The largest that the host has waited for. Another queue's next submission waits for it too,
     // which costs nothing and makes what was written visible there.
@@ -85,22 +86,23 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
   struct Copier {
     std::mutex mutex;
     Timeline* timeline = nullptr;
-    Handle<VkCommandPool> pool;
-    VkCommandBuffer commands[2] = {};
+    Unique<vk::CommandPool> pool;
+    std::vector<vk::CommandBuffer> commands;  // two
     Memory staging[2];
   };
   absl::Status Make(Timeline& timeline, uint32_t family);
   absl::Status Make(Copier& copier, Timeline& timeline, uint32_t family);
   absl::Status Staging(Copier& copier);
-  absl::StatusOr<uint64_t> Submit(Timeline& timeline, VkCommandBuffer commands);
+  absl::StatusOr<uint64_t> Submit(Timeline& timeline, vk::CommandBuffer commands);
   absl::Status Wait(Timeline& timeline, uint64_t submitted);
 
   Instance& instance_;
-  const VkPhysicalDevice physical_;
+  const vk::PhysicalDevice physical_;
   const Settings settings_;
   Traits traits_;
-  DeviceFunctions vk_;
-  VkDevice device_ = VK_NULL_HANDLE;
+  // What is made with these two comes after, to be destroyed before.
+  Dispatcher vk_;
+  Unique<vk::Device> device_;
   Timeline main_, transfers_;
   std::unique_ptr<Pipelines> pipelines_;
   std::atomic<bool> lost_{false};

@@ -22,6 +22,7 @@ class Hazards {
       const Bound& bound = dispatch.bindings[i];
       (bound.written ? writes_ : reads_).push_back(bound);
     }
+    if (dispatch.key.by_address) reads_.push_back(dispatch.reached);
     return conflict;
   }
 
@@ -37,7 +38,7 @@ class Hazards {
       const Bound& bound = dispatch.bindings[i];
       if (Meets(writes_, bound) || (bound.written && Meets(reads_, bound))) return true;
     }
-    return false;
+    return dispatch.key.by_address && Meets(writes_, dispatch.reached);
   }
 
   std::vector<Bound> reads_, writes_;

@@ -29,38 +29,43 @@ bool ValidationWanted() {
   return wanted != nullptr && std::strcmp(wanted, "1") == 0;
 }
 
-int Rank(VkPhysicalDeviceType type) {
+int Rank(vk::PhysicalDeviceType type) {
   switch (type) {
-    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+    case vk::PhysicalDeviceType::eDiscreteGpu:
       return 0;
-    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+    case vk::PhysicalDeviceType::eIntegratedGpu:
       return 1;
-    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+    case vk::PhysicalDeviceType::eVirtualGpu:
       return 2;
     default:
       return 3;
   }
 }
 
+std::string VersionText(uint32_t version) {
+  return absl::StrCat(VK_API_VERSION_MAJOR(version), ".", VK_API_VERSION_MINOR(version));
+}
+
 }  // namespace
 
-absl::Status ToStatus(VkResult result, absl::string_view what) {
+absl::Status ToStatus(vk::Result result, absl::string_view what) {
+  const auto number = static_cast<int>(result);
   switch (result) {
-    case VK_SUCCESS:
+    case vk::Result::eSuccess:
       return absl::OkStatus();
-    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case vk::Result::eErrorOutOfDeviceMemory:
       return absl::ResourceExhaustedError(absl::StrCat(what, ": the GPU is out of memory"));
-    case VK_ERROR_OUT_OF_HOST_MEMORY:
-    case VK_ERROR_OUT_OF_POOL_MEMORY:
-    case VK_ERROR_FRAGMENTED_POOL:
-    case VK_ERROR_TOO_MANY_OBJECTS:
+    case vk::Result::eErrorOutOfHostMemory:
+    case vk::Result::eErrorOutOfPoolMemory:
+    case vk::Result::eErrorFragmentedPool:
+    case vk::Result::eErrorTooManyObjects:
       return absl::ResourceExhaustedError(
-          absl::StrCat(what, ": the Vulkan driver is out of memory (VkResult ", result, ")"));
-    case VK_ERROR_DEVICE_LOST:
+          absl::StrCat(what, ": the Vulkan driver is out of memory (VkResult ", number, ")"));
+    case vk::Result::eErrorDeviceLost:
       return absl::UnavailableError(absl::StrCat(
           what, ": the GPU was lost (reset by the driver, or removed); load the model again"));
     default:
-      return absl::InternalError(absl::StrCat(what, ": VkResult ", result));
+      return absl::InternalError(absl::StrCat(what, ": VkResult ", number));
   }
 }
 
@@ -83,32 +88,27 @@ absl::Status Instance::Create() {
     return absl::NotFoundError(absl::StrCat("no Vulkan loader on this machine (",
                                             why != nullptr ? why : "libvulkan.so.1", ")"));
   }
-  global_.GetInstanceProcAddr =
+  const auto find =
       reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(loader, "vkGetInstanceProcAddr"));
-  if (global_.GetInstanceProcAddr == nullptr) {
-    return absl::InternalError("libvulkan.so.1 lacks vkGetInstanceProcAddr");
+  if (find == nullptr) return absl::InternalError("libvulkan.so.1 lacks vkGetInstanceProcAddr");
+  vk_.init(find);
+  uint32_t version = VK_API_VERSION_1_0;  // which has no function to ask
+  if (vk_.vkEnumerateInstanceVersion != nullptr) {
+    BANTAM_RETURN_IF_ERROR(
+        Take(vk::enumerateInstanceVersion(vk_), version, "asking for Vulkan's version"));
   }
-#define BANTAM_VULKAN_LOAD(name) \
-  global_.name =                 \
-      reinterpret_cast<PFN_vk##name>(global_.GetInstanceProcAddr(VK_NULL_HANDLE, "vk" #name));
-  BANTAM_VULKAN_GLOBAL(BANTAM_VULKAN_LOAD)
-#undef BANTAM_VULKAN_LOAD
-  uint32_t version = VK_API_VERSION_1_0;
-  if (global_.EnumerateInstanceVersion != nullptr) global_.EnumerateInstanceVersion(&version);
   if (version < VK_API_VERSION_1_2) {
-    return absl::NotFoundError(absl::StrCat("the Vulkan loader is of version ",
-                                            VK_API_VERSION_MAJOR(version), ".",
-                                            VK_API_VERSION_MINOR(version), "; 1.2 is needed"));
+    return absl::NotFoundError(
+        absl::StrCat("the Vulkan loader is of version ", VersionText(version), "; 1.2 is needed"));
   }
 
-  VkApplicationInfo application{VK_STRUCTURE_TYPE_APPLICATION_INFO};
-  application.pApplicationName = "bantam";
-  application.apiVersion = std::min<uint32_t>(version, VK_API_VERSION_1_3);
-  VkInstanceCreateInfo info{VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO};
-  info.pApplicationInfo = &application;
+  const vk::ApplicationInfo application{
+      .pApplicationName = "bantam", .apiVersion = std::min<uint32_t>(version, VK_API_VERSION_1_3)};
+  vk::InstanceCreateInfo info{.pApplicationInfo = &application};
   const char* layer = "VK_LAYER_KHRONOS_validation";
   const char* extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME,
                               VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
+  // Of C, for versions of Vulkan-Hpp declare its callback in two ways.
   VkDebugUtilsMessengerCreateInfoEXT messenger{
       VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT};
   messenger.messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
@@ -116,67 +116,54 @@ absl::Status Instance::Create() {
   messenger.messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
                           VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT;
   messenger.pfnUserCallback = &OnMessage;
-  const VkValidationFeatureEnableEXT enabled[] = {
-      VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-  VkValidationFeaturesEXT features{VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT};
-  features.enabledValidationFeatureCount = 1;
-  features.pEnabledValidationFeatures = enabled;
+  const auto synchronization = vk::ValidationFeatureEnableEXT::eSynchronizationValidation;
+  const vk::ValidationFeaturesEXT features{.pNext = &messenger,
+                                           .enabledValidationFeatureCount = 1,
+                                           .pEnabledValidationFeatures = &synchronization};
   const bool validate = ValidationWanted();
   if (validate) {
-    features.pNext = &messenger;
     info.pNext = &features;
     info.enabledLayerCount = 1;
     info.ppEnabledLayerNames = &layer;
     info.enabledExtensionCount = 2;
     info.ppEnabledExtensionNames = extensions;
   }
-  const VkResult created = global_.CreateInstance(&info, nullptr, &instance_);
-  if (created == VK_ERROR_LAYER_NOT_PRESENT) {
+  const auto [created, instance] = vk::createInstance(info, nullptr, vk_);
+  if (created == vk::Result::eErrorLayerNotPresent) {
     return absl::NotFoundError(
         "BANTAM_VULKAN_VALIDATION=1, but the Khronos validation layer is not installed");
   }
-  if (created == VK_ERROR_INCOMPATIBLE_DRIVER) {
+  if (created == vk::Result::eErrorIncompatibleDriver) {
     return absl::NotFoundError("no Vulkan driver on this machine");
   }
   BANTAM_RETURN_IF_ERROR(ToStatus(created, "creating a Vulkan instance"));
-#define BANTAM_VULKAN_LOAD(name) \
-  vk_.name = reinterpret_cast<PFN_vk##name>(global_.GetInstanceProcAddr(instance_, "vk" #name));
-  BANTAM_VULKAN_INSTANCE(BANTAM_VULKAN_LOAD)
-#undef BANTAM_VULKAN_LOAD
-  if (validate) {
-    VkDebugUtilsMessengerEXT ignored;
-    BANTAM_RETURN_IF_ERROR(ToStatus(
-        vk_.CreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &ignored), "validation"));
-  }
-  return absl::OkStatus();
+  instance_ = instance;
+  vk_.init(instance_);
+  if (!validate) return absl::OkStatus();
+  // Like the instance, it is never destroyed.
+  VkDebugUtilsMessengerEXT ignored;
+  const auto result = static_cast<vk::Result>(
+      vk_.vkCreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &ignored));
+  return ToStatus(result, "validation");
 }
 
 absl::Status Instance::FindGpus() {
-  uint32_t count = 0;
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk_.EnumeratePhysicalDevices(instance_, &count, nullptr), "listing GPUs"));
-  std::vector<VkPhysicalDevice> all(count);
-  const VkResult listed = vk_.EnumeratePhysicalDevices(instance_, &count, all.data());
-  if (listed != VK_INCOMPLETE) BANTAM_RETURN_IF_ERROR(ToStatus(listed, "listing GPUs"));
-  all.resize(count);
-  std::vector<std::pair<int, VkPhysicalDevice>> ranked;
-  for (VkPhysicalDevice gpu : all) {
-    VkPhysicalDeviceProperties properties;
-    vk_.GetPhysicalDeviceProperties(gpu, &properties);
+  std::vector<vk::PhysicalDevice> all;
+  BANTAM_RETURN_IF_ERROR(Take(instance_.enumeratePhysicalDevices(vk_), all, "listing GPUs"));
+  std::vector<std::pair<int, vk::PhysicalDevice>> ranked;
+  for (vk::PhysicalDevice gpu : all) {
+    const vk::PhysicalDeviceProperties properties = gpu.getProperties(vk_);
+    const auto refuse = [&](auto&&... why) {
+      unusable_.push_back(absl::StrCat(properties.deviceName.data(), ": ", why...));
+    };
+    const uint32_t buffers = properties.limits.maxPerStageDescriptorStorageBuffers;
     if (properties.apiVersion < VK_API_VERSION_1_2) {
-      unusable_.push_back(absl::StrCat(properties.deviceName, ": its driver has Vulkan ",
-                                       VK_API_VERSION_MAJOR(properties.apiVersion), ".",
-                                       VK_API_VERSION_MINOR(properties.apiVersion),
-                                       "; 1.2 is needed"));
-      continue;
+      refuse("its driver has Vulkan ", VersionText(properties.apiVersion), "; 1.2 is needed");
+    } else if (buffers < 8) {
+      refuse(buffers, " storage buffers for a shader; 8 are needed");
+    } else {
+      ranked.emplace_back(Rank(properties.deviceType), gpu);
     }
-    if (properties.limits.maxPerStageDescriptorStorageBuffers < 8) {
-      unusable_.push_back(absl::StrCat(properties.deviceName, ": ",
-                                       properties.limits.maxPerStageDescriptorStorageBuffers,
-                                       " storage buffers for a shader; 8 are needed"));
-      continue;
-    }
-    ranked.emplace_back(Rank(properties.deviceType), gpu);
   }
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -16,11 +16,12 @@ class Instance {
   // kNotFound when there is no loader or no driver; said in a line either way.
   static absl::StatusOr<Instance*> Get();
 
-  const InstanceFunctions& vk() const { return vk_; }
+  const Dispatcher& vk() const { return vk_; }
+  vk::Instance handle() const { return instance_; }
   // For tests, which replace some to play another driver, before any GPU is opened.
-  InstanceFunctions& functions() { return vk_; }
+  Dispatcher& functions() { return vk_; }
   // GPUs that can run the shaders, discrete ones first, then integrated, then processors.
-  const std::vector<VkPhysicalDevice>& gpus() const { return gpus_; }
+  const std::vector<vk::PhysicalDevice>& gpus() const { return gpus_; }
   // GPUs that cannot, a line each.
   const std::vector<std::string>& unusable() const { return unusable_; }
   // Messages of the validation layer since the start. Validation is on when the process has
@@ -32,10 +33,9 @@ class Instance {
   absl::Status Create();
   absl::Status FindGpus();
 
-  GlobalFunctions global_;
-  InstanceFunctions vk_;
-  VkInstance instance_ = VK_NULL_HANDLE;
-  std::vector<VkPhysicalDevice> gpus_;
+  Dispatcher vk_;
+  vk::Instance instance_;
+  std::vector<vk::PhysicalDevice> gpus_;
   std::vector<std::string> unusable_;
 };
 

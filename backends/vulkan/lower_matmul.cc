@@ -45,7 +45,7 @@ struct TileShape {
     if (tile == Tile::kMatrix) {
       return (tile_m + tile_n) * 80 + parts() * traits.matrix.m * traits.matrix.n * 4 + tile_n * 12;
     }
-    return (tile_m + tile_n) * 32 * 4 + tile_n * 2 * 4;  // as f32, larger than as int8
+    return (tile_m + tile_n) * 32 * 4 + tile_n * 3 * 4;  // as f32, larger than as the others
   }
 };
 TileShape TileShapeOf(const Traits& traits, Tile tile, int64_t rows, int64_t columns) {
@@ -88,13 +88,16 @@ void SetTile(Builder& builder, const Traits& traits, Tile tile, quant::Type type
   if (tile == Tile::kMatrix) builder.Subgroups(traits.subgroup_size);
 }
 
-// In which words a shader counts its columns.
-uint32_t UnitWords(Tile tile) { return tile == Tile::kMatrix ? 4 : 1; }
+// Whether x is rounded by halves.comp; and in which words a shader counts its columns.
+bool TakesHalves(Tile tile) { return tile == Tile::kHalves || tile == Tile::kMatrix; }
+uint32_t UnitWords(Tile tile) { return TakesHalves(tile) ? 4 : 1; }
 
 Shader ProductShader(Tile tile, bool subgroups) {
   switch (tile) {
     case Tile::kF32:
       return Shader::kMatMul;
+    case Tile::kHalves:
+      return Shader::kMatMulHalves;
     case Tile::kInt8:
       return Shader::kMatMulInt8;
     case Tile::kMatrix:
@@ -108,6 +111,8 @@ absl::string_view ProductName(Tile tile) {
   switch (tile) {
     case Tile::kF32:
       return "matmul ";
+    case Tile::kHalves:
+      return "matmul halves ";
     case Tile::kInt8:
       return "matmul int8 ";
     case Tile::kMatrix:
@@ -128,7 +133,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
     const Tensor& x = t[0];
     int64_t part_row = 0;
     for (size_t part = 0; part < parts; ++part) {
-      const Tensor& weight = inputs[part];
+      const Tensor weight = Reachable(inputs[part]);
       const int64_t m = weight.shape[1];
       for (int64_t first = 0, count = 0; first < m; first += count) {
         BANTAM_ASSIGN_OR_RETURN(count, FittingCount(weight, 1, first));
@@ -177,6 +182,7 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
         for (int d = 1; d < 4; ++d) builder.Push(static_cast<uint32_t>(out.strides[d] / 4));
         builder.PushAll(
             {w.strides[1], 0, w_at, x_at, out_at, bias_at, 0, 0, 0, 0, activation, attrs.has_bias});
+        builder.PushAddress();
         builder.Finish(groups);
       }
       part_row += m;
@@ -188,15 +194,15 @@ absl::Status Lowering::MatMul(const graph::Node& node, std::span<const Tensor> i
 Tile Lowering::TileFor(quant::Type type, int64_t k) const {
   // Shorter rows are not worth rounding.
   constexpr int64_t kShortest = 64;
-  if (traits_.matrix.m != 0 && k >= kShortest && (IsQuantized(type) || type == quant::Type::kF16)) {
-    return Tile::kMatrix;
-  }
-  return traits_.integer_dot && IsQuantized(type) ? Tile::kInt8 : Tile::kF32;
+  const bool as_halves = k >= kShortest && (IsQuantized(type) || type == quant::Type::kF16);
+  if (traits_.matrix.m != 0 && as_halves) return Tile::kMatrix;
+  if (traits_.integer_dot && IsQuantized(type)) return Tile::kInt8;
+  return traits_.half_products && as_halves ? Tile::kHalves : Tile::kF32;
 }
 
 Tensor Lowering::Multiplied(Tile tile, const Tensor& x, uint64_t offset) {
-  if (tile != Tile::kInt8 && tile != Tile::kMatrix) return x;
-  const bool halves = tile == Tile::kMatrix;
+  const bool halves = TakesHalves(tile);
+  if (tile != Tile::kInt8 && !halves) return x;
   const auto kind = static_cast<uint32_t>(1 + offset + halves);  // offsets are not odd
   if (Holds(rounded_, x, kind)) return rounded_.tensor;
   // As shaders/planes.glsl and halves.comp write a row.
@@ -246,7 +252,7 @@ bool Lowering::GroupExperts(int64_t pairs, int64_t all_experts) const {
 }
 
 absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor& output) {
-  const Tensor& weights = inputs[0];
+  const Tensor weights = Reachable(inputs[0]);
   Tensor ids = inputs[2];
   ids.shape = {inputs[2].shape[0], 1, inputs[2].shape[1], 1};
   ids.strides = {4, 4 * ids.shape[0], 4 * ids.shape[0], 4 * ids.shape[0]};
@@ -320,6 +326,7 @@ absl::Status Lowering::MatMulExpert(std::span<const Tensor> inputs, const Tensor
                          all_experts,
                          0,
                          0});
+        builder.PushAddress();
         builder.Finish(grouped ? Groups(count, shape.tile_m) *
                                      MostTiles(pairs, all_experts, shape.tile_n)
                                : Groups(count, vector.local / vector.team * vector.rows) * pairs);

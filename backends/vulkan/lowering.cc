@@ -56,18 +56,27 @@ uint32_t Lowering::Builder::Bind(const Tensor& tensor, bool written) {
     BindCodebooks();
     return 0;
   }
-  Bound& bound = dispatch_.bindings[dispatch_.key.bindings++];
+  Bound bound;
   bound.buffer = tensor.buffer;
   bound.own = tensor.own;
-  uint64_t offset = tensor.offset;
+  uint64_t offset = tensor.offset, address = tensor.address;
   if (tensor.in_pieces != nullptr) {
     const Buffer::Piece piece = tensor.in_pieces->PieceAt(offset);
     bound.buffer = piece.buffer;
+    address = piece.address;
     offset -= piece.begin;
   }
   bound.begin = offset / lowering_.traits_.offset_alignment * lowering_.traits_.offset_alignment;
   bound.end = (offset + tensor.SpanBytes() + 3) / 4 * 4;
   bound.written = written;
+  if (tensor.by_address) {
+    dispatch_.key.by_address = true;
+    dispatch_.reached = bound;
+    address_ = address + offset;
+    BindCodebooks();
+    return 0;
+  }
+  dispatch_.bindings[dispatch_.key.bindings++] = bound;
   return static_cast<uint32_t>(offset - bound.begin);
 }
 
@@ -142,11 +151,19 @@ void Lowering::Keep(Derived& derived, const Tensor& source, const Tensor& tensor
 }
 
 uint64_t Lowering::RoomAt(const Tensor& tensor) const {
-  uint64_t room = traits_.binding_limit - traits_.offset_alignment;
+  constexpr uint64_t kAnywhere = uint64_t{1} << 62;
+  uint64_t room = tensor.by_address ? kAnywhere : traits_.binding_limit - traits_.offset_alignment;
   if (tensor.in_pieces != nullptr && !tensor.empty()) {
     room = std::min(room, tensor.in_pieces->PieceAt(tensor.offset).end - tensor.offset);
   }
   return room;
+}
+
+Tensor Lowering::Reachable(const Tensor& weight) const {
+  Tensor reachable = weight;
+  reachable.by_address = traits_.device_address && weight.own == Own::kNone &&
+                         weight.SpanBytes() > traits_.binding_limit - traits_.offset_alignment;
+  return reachable;
 }
 
 bool Lowering::Fits(const Tensor& tensor) const { return tensor.SpanBytes() <= RoomAt(tensor); }

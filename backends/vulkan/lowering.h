@@ -9,7 +9,8 @@
 
 #include "absl/status/status.h"
 #include "backends/vulkan/dispatch.h"
-#include "backends/vulkan/gpu.h"
+#include "backends/vulkan/settings.h"
+#include "backends/vulkan/traits.h"
 #include "runtime/graph/graph.h"
 
 namespace bantam::vulkan {
@@ -19,7 +20,7 @@ absl::Status CheckSupported(const graph::Graph& graph, const graph::Node& node,
                             const Traits& traits);
 
 // How matmul.comp multiplies (shaders/tile_*.glsl); kNone: matvec.comp does.
-enum class ProductTile : uint8_t { kNone, kF32, kInt8, kMatrix };
+enum class ProductTile : uint8_t { kNone, kF32, kHalves, kInt8, kMatrix };
 
 class Lowering {
  public:
@@ -58,6 +59,8 @@ class Lowering {
   // Whether a tensor can be bound: in one binding, and one piece of memory.
   bool Fits(const Tensor& tensor) const;
   uint64_t RoomAt(const Tensor& tensor) const;
+  // A weight that is to be read at its address where it is too large for a binding and can be.
+  Tensor Reachable(const Tensor& weight) const;
   void Add(Dispatch dispatch);
   // `shape` of 32-bit words in scratch memory, at byte `offset`.
   Tensor Scratch(const graph::Shape& shape, uint64_t offset = 0);

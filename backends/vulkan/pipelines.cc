@@ -26,8 +26,8 @@ uint64_t HashOfShaders() {
   static const uint64_t hash = [] {
     uint64_t h = Fnv1a(nullptr, 0);
     for (int i = 0; i < kShaderCount; ++i) {
-      for (bool small_storage : {false, true}) {
-        const auto code = ShaderCode(static_cast<Shader>(i), small_storage);
+      for (Reads reads : {Reads::kWords, Reads::kSmallStorage, Reads::kAddress}) {
+        const auto code = ShaderCode(static_cast<Shader>(i), reads);
         h = Fnv1a(code.data(), code.size_bytes(), h);
       }
     }
@@ -74,7 +74,7 @@ std::vector<char> ReadCache(const std::string& path, uint64_t key) {
 
 }  // namespace
 
-Pipelines::Pipelines(const DeviceFunctions& vk, VkDevice device, const std::string& identity,
+Pipelines::Pipelines(const Dispatcher& vk, vk::Device device, const std::string& identity,
                      bool small_storage)
     : vk_(vk), device_(device), identity_(identity), small_storage_(small_storage) {
   const std::string folder = CacheFolder();
@@ -84,128 +84,108 @@ Pipelines::Pipelines(const DeviceFunctions& vk, VkDevice device, const std::stri
   }
 }
 
-Pipelines::~Pipelines() = default;
-
 absl::Status Pipelines::MakeCache() {
-  if (cache_.get() != VK_NULL_HANDLE) return absl::OkStatus();
+  if (cache_) return absl::OkStatus();
   std::vector<char> data;
   if (!cache_path_.empty()) {
     data = ReadCache(cache_path_, Fnv1a(identity_.data(), identity_.size(), HashOfShaders()));
   }
-  VkPipelineCacheCreateInfo info{VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
-  info.initialDataSize = data.size();
-  info.pInitialData = data.data();
-  VkPipelineCache cache;
-  BANTAM_RETURN_IF_ERROR(ToStatus(vk_.CreatePipelineCache(device_, &info, nullptr, &cache),
-                                  "creating a pipeline cache"));
-  cache_ = {device_, cache, vk_.DestroyPipelineCache};
-  return absl::OkStatus();
+  const vk::PipelineCacheCreateInfo info{.initialDataSize = data.size(),
+                                         .pInitialData = data.data()};
+  return Take(device_.createPipelineCacheUnique(info, nullptr, vk_), cache_,
+              "creating a pipeline cache");
 }
 
 void Pipelines::Save() {
   std::lock_guard lock(mutex_);
   if (!changed_ || cache_path_.empty()) return;
   changed_ = false;
-  size_t size = 0;
-  if (vk_.GetPipelineCacheData(device_, cache_.get(), &size, nullptr) != VK_SUCCESS) return;
-  std::vector<char> data(size);
-  if (vk_.GetPipelineCacheData(device_, cache_.get(), &size, data.data()) != VK_SUCCESS) return;
+  const auto [result, data] = device_.getPipelineCacheData(*cache_, vk_);
+  if (result != vk::Result::eSuccess) return;
   CacheHeader header;
   header.key = Fnv1a(identity_.data(), identity_.size(), HashOfShaders());
-  header.size = size;
-  header.hash = Fnv1a(data.data(), size);
+  header.size = data.size();
+  header.hash = Fnv1a(data.data(), data.size());
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(cache_path_).parent_path(), error);
   auto file = AtomicFile::Create(cache_path_);
   if (!file.ok()) return;
   const bool written = (*file)->Append(std::as_bytes(std::span(&header, 1))).ok() &&
-                       (*file)->Append(std::as_bytes(std::span(data.data(), size))).ok();
+                       (*file)->Append(std::as_bytes(std::span(data))).ok();
   if (written) (*file)->Commit().IgnoreError();
 }
 
 absl::StatusOr<const Pipelines::Layout*> Pipelines::LayoutFor(int bindings) {
   Layout& layout = layouts_[bindings];
-  if (layout.pipeline.get() != VK_NULL_HANDLE) return &layout;
-  std::vector<VkDescriptorSetLayoutBinding> descriptors(bindings);
+  if (layout.pipeline) return &layout;
+  std::vector<vk::DescriptorSetLayoutBinding> descriptors(bindings);
   for (int i = 0; i < bindings; ++i) {
-    descriptors[i].binding = static_cast<uint32_t>(i);
-    descriptors[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
-    descriptors[i].descriptorCount = 1;
-    descriptors[i].stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
+    descriptors[i] =
+        vk::DescriptorSetLayoutBinding{.binding = static_cast<uint32_t>(i),
+                                       .descriptorType = vk::DescriptorType::eStorageBuffer,
+                                       .descriptorCount = 1,
+                                       .stageFlags = vk::ShaderStageFlagBits::eCompute};
   }
-  VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
-  set.bindingCount = static_cast<uint32_t>(bindings);
-  set.pBindings = descriptors.data();
-  VkDescriptorSetLayout set_layout;
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk_.CreateDescriptorSetLayout(device_, &set, nullptr, &set_layout),
-               "creating a descriptor set layout"));
-  layout.set = {device_, set_layout, vk_.DestroyDescriptorSetLayout};
-  const VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, kPushBytes};
-  VkPipelineLayoutCreateInfo info{VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO};
-  info.setLayoutCount = 1;
-  info.pSetLayouts = &set_layout;
-  info.pushConstantRangeCount = 1;
-  info.pPushConstantRanges = &push;
-  VkPipelineLayout pipeline_layout;
-  BANTAM_RETURN_IF_ERROR(
-      ToStatus(vk_.CreatePipelineLayout(device_, &info, nullptr, &pipeline_layout),
-               "creating a pipeline layout"));
-  layout.pipeline = {device_, pipeline_layout, vk_.DestroyPipelineLayout};
+  const vk::DescriptorSetLayoutCreateInfo set{.bindingCount = static_cast<uint32_t>(bindings),
+                                              .pBindings = descriptors.data()};
+  BANTAM_RETURN_IF_ERROR(Take(device_.createDescriptorSetLayoutUnique(set, nullptr, vk_),
+                              layout.set, "creating a descriptor set layout"));
+  const vk::PushConstantRange push{.stageFlags = vk::ShaderStageFlagBits::eCompute,
+                                   .size = kPushBytes};
+  const vk::PipelineLayoutCreateInfo info{.setLayoutCount = 1,
+                                          .pSetLayouts = &*layout.set,
+                                          .pushConstantRangeCount = 1,
+                                          .pPushConstantRanges = &push};
+  BANTAM_RETURN_IF_ERROR(Take(device_.createPipelineLayoutUnique(info, nullptr, vk_),
+                              layout.pipeline, "creating a pipeline layout"));
   return &layout;
 }
 
-absl::StatusOr<VkShaderModule> Pipelines::Module(Shader shader) {
-  Handle<VkShaderModule>& module = modules_[static_cast<size_t>(shader)];
-  if (module.get() == VK_NULL_HANDLE) {
-    const std::span<const uint32_t> code = ShaderCode(shader, small_storage_);
-    VkShaderModuleCreateInfo info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
-    info.codeSize = code.size_bytes();
-    info.pCode = code.data();
-    VkShaderModule made;
-    BANTAM_RETURN_IF_ERROR(ToStatus(vk_.CreateShaderModule(device_, &info, nullptr, &made),
-                                    absl::StrCat("creating the shader ", ShaderName(shader))));
-    module = {device_, made, vk_.DestroyShaderModule};
+absl::StatusOr<vk::ShaderModule> Pipelines::Module(Shader shader, bool by_address) {
+  Unique<vk::ShaderModule>& module = modules_[by_address][static_cast<size_t>(shader)];
+  if (!module) {
+    const Reads reads = by_address       ? Reads::kAddress
+                        : small_storage_ ? Reads::kSmallStorage
+                                         : Reads::kWords;
+    const std::span<const uint32_t> code = ShaderCode(shader, reads);
+    const vk::ShaderModuleCreateInfo info{.codeSize = code.size_bytes(), .pCode = code.data()};
+    BANTAM_RETURN_IF_ERROR(Take(device_.createShaderModuleUnique(info, nullptr, vk_), module,
+                                absl::StrCat("creating the shader ", ShaderName(shader))));
   }
-  return module.get();
+  return *module;
 }
 
 absl::StatusOr<Pipeline> Pipelines::Get(const PipelineKey& key) {
   std::lock_guard lock(mutex_);
   BANTAM_ASSIGN_OR_RETURN(const Layout* layout, LayoutFor(key.bindings));
-  Handle<VkPipeline>& pipeline = pipelines_[key];
-  if (pipeline.get() == VK_NULL_HANDLE) {
+  Unique<vk::Pipeline>& pipeline = pipelines_[key];
+  if (!pipeline) {
     BANTAM_RETURN_IF_ERROR(MakeCache());
-    BANTAM_ASSIGN_OR_RETURN(const VkShaderModule module, Module(key.shader));
-    std::array<VkSpecializationMapEntry, std::tuple_size_v<decltype(key.constants)>> entries;
+    BANTAM_ASSIGN_OR_RETURN(const vk::ShaderModule module, Module(key.shader, key.by_address));
+    std::array<vk::SpecializationMapEntry, std::tuple_size_v<decltype(key.constants)>> entries;
     for (uint32_t i = 0; i < entries.size(); ++i) {
-      entries[i] = {i, static_cast<uint32_t>(i * sizeof(uint32_t)), sizeof(uint32_t)};
+      entries[i] = vk::SpecializationMapEntry{i, static_cast<uint32_t>(i * sizeof(uint32_t)),
+                                              sizeof(uint32_t)};
     }
-    const VkSpecializationInfo constants{entries.size(), entries.data(), sizeof(key.constants),
-                                         key.constants.data()};
-    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups{
-        VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO};
-    subgroups.requiredSubgroupSize = key.subgroup_size;
-    VkComputePipelineCreateInfo info{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
-    info.layout = layout->pipeline.get();
-    info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
-    info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
-    info.stage.module = module;
-    info.stage.pName = "main";
-    info.stage.pSpecializationInfo = &constants;
+    const vk::SpecializationInfo constants{entries.size(), entries.data(), sizeof(key.constants),
+                                           key.constants.data()};
+    const vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups{.requiredSubgroupSize =
+                                                                              key.subgroup_size};
+    vk::ComputePipelineCreateInfo info{.stage = {.stage = vk::ShaderStageFlagBits::eCompute,
+                                                 .module = module,
+                                                 .pName = "main",
+                                                 .pSpecializationInfo = &constants},
+                                       .layout = *layout->pipeline};
     if (key.subgroup_size != 0) {
       info.stage.pNext = &subgroups;
-      info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
+      info.stage.flags = vk::PipelineShaderStageCreateFlagBits::eRequireFullSubgroups;
     }
-    VkPipeline made = VK_NULL_HANDLE;
-    const VkResult result =
-        vk_.CreateComputePipelines(device_, cache_.get(), 1, &info, nullptr, &made);
-    BANTAM_RETURN_IF_ERROR(
-        ToStatus(result, absl::StrCat("compiling the shader ", ShaderName(key.shader))));
-    pipeline = {device_, made, vk_.DestroyPipeline};
+    BANTAM_RETURN_IF_ERROR(Take(device_.createComputePipelineUnique(*cache_, info, nullptr, vk_),
+                                pipeline,
+                                absl::StrCat("compiling the shader ", ShaderName(key.shader))));
     changed_ = true;
   }
-  return Pipeline{pipeline.get(), layout->pipeline.get(), layout->set.get()};
+  return Pipeline{*pipeline, *layout->pipeline, *layout->set};
 }
 
 }  // namespace bantam::vulkan

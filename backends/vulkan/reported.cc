@@ -3,123 +3,110 @@
 #include <algorithm>
 #include <vector>
 
+#include "backends/vulkan/instance.h"
 #include "backends/vulkan/traits.h"
 
 namespace bantam::vulkan {
-namespace {
-
-// A chain of structures to be filled in.
-class Chain {
- public:
-  explicit Chain(void** next) : next_(next) {}
-  template <typename Structure>
-  void Add(Structure& structure, VkStructureType type) {
-    structure.sType = type;
-    *next_ = &structure;
-    next_ = &structure.pNext;
-  }
-  void End() { *next_ = nullptr; }
-
- private:
-  void** next_;
-};
-
-}  // namespace
 
 bool Reported::Has(absl::string_view extension) const {
   return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
 }
 
-Reported Ask(const Instance& instance, VkPhysicalDevice gpu, const Settings& settings) {
-  const InstanceFunctions& vk = instance.vk();
+Reported Ask(const Instance& instance, VkPhysicalDevice of, const Settings& settings) {
+  const Dispatcher& vk = instance.vk();
+  const vk::PhysicalDevice gpu = of;
   Reported reported;
-  vk.GetPhysicalDeviceProperties(gpu, &reported.base);
+  reported.base = gpu.getProperties(vk);
   if (settings.only_vulkan_12) {
     reported.base.apiVersion = std::min(reported.base.apiVersion, VK_MAKE_API_VERSION(0, 1, 2, 0));
   }
-  uint32_t count = 0;
-  vk.EnumerateDeviceExtensionProperties(gpu, nullptr, &count, nullptr);
-  std::vector<VkExtensionProperties> extensions(count);
-  vk.EnumerateDeviceExtensionProperties(gpu, nullptr, &count, extensions.data());
-  for (uint32_t i = 0; i < std::min<size_t>(count, extensions.size()); ++i) {
-    reported.extensions.emplace_back(extensions[i].extensionName);
+  for (const auto& extension : gpu.enumerateDeviceExtensionProperties(nullptr, vk).value) {
+    reported.extensions.emplace_back(extension.extensionName.data());
   }
 
-  VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
-  Chain of_properties(&properties.pNext), of_features(&features.pNext);
-  of_properties.Add(reported.properties11, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
-  of_properties.Add(reported.properties12, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES);
-  of_features.Add(reported.features11, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES);
-  of_features.Add(reported.features12, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
-  if (reported.HasSince13(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
-    of_properties.Add(reported.subgroup_size_properties,
-                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES);
-    of_features.Add(reported.subgroup_size_features,
-                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+  vk::StructureChain<
+      vk::PhysicalDeviceProperties2, vk::PhysicalDeviceVulkan11Properties,
+      vk::PhysicalDeviceVulkan12Properties, vk::PhysicalDeviceSubgroupSizeControlProperties,
+      vk::PhysicalDeviceShaderIntegerDotProductProperties, vk::PhysicalDeviceMaintenance4Properties>
+      properties;
+  vk::StructureChain<vk::PhysicalDeviceFeatures2, vk::PhysicalDeviceVulkan11Features,
+                     vk::PhysicalDeviceVulkan12Features,
+                     vk::PhysicalDeviceSubgroupSizeControlFeatures,
+                     vk::PhysicalDeviceShaderIntegerDotProductFeatures>
+      features;
+  // What is taken out of the chain stays zeros.
+  if (!reported.HasSince13(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
+    properties.unlink<vk::PhysicalDeviceSubgroupSizeControlProperties>();
+    features.unlink<vk::PhysicalDeviceSubgroupSizeControlFeatures>();
   }
-  if (reported.HasSince13(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
-    of_properties.Add(reported.dot_properties,
-                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES);
-    of_features.Add(reported.dot_features,
-                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+  if (!reported.HasSince13(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
+    properties.unlink<vk::PhysicalDeviceShaderIntegerDotProductProperties>();
+    features.unlink<vk::PhysicalDeviceShaderIntegerDotProductFeatures>();
   }
-  if (reported.HasSince13(VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) {
-    of_properties.Add(reported.maintenance4,
-                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES);
+  if (!reported.HasSince13(VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) {
+    properties.unlink<vk::PhysicalDeviceMaintenance4Properties>();
   }
-  VkPhysicalDeviceCooperativeMatrixPropertiesKHR matrix_properties = {};
-  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix_features = {};
-  const bool has_matrices = reported.Has(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) &&
-                            vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != nullptr;
+  // Older headers do not know these, nor that they belong in the chain.
+  VkPhysicalDeviceCooperativeMatrixPropertiesKHR matrix_properties{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix_features{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+  const auto list_matrices =
+      reinterpret_cast<PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR>(
+          vk.vkGetInstanceProcAddr(instance.handle(),
+                                   "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
+  const bool has_matrices =
+      reported.Has(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) && list_matrices != nullptr;
+  auto& first_properties = properties.get<vk::PhysicalDeviceProperties2>();
+  auto& first_features = features.get<vk::PhysicalDeviceFeatures2>();
   if (has_matrices) {
-    of_properties.Add(matrix_properties,
-                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR);
-    of_features.Add(matrix_features,
-                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
+    matrix_properties.pNext = std::exchange(first_properties.pNext, &matrix_properties);
+    matrix_features.pNext = std::exchange(first_features.pNext, &matrix_features);
   }
-  of_properties.End();
-  of_features.End();
-  vk.GetPhysicalDeviceProperties2(gpu, &properties);
-  vk.GetPhysicalDeviceFeatures2(gpu, &features);
+  gpu.getProperties2(&first_properties, vk);
+  gpu.getFeatures2(&first_features, vk);
+  const auto copy = [](const auto& from, auto& to) {
+    to = from;
+    to.pNext = nullptr;
+  };
+  copy(properties.get<vk::PhysicalDeviceVulkan11Properties>(), reported.properties11);
+  copy(properties.get<vk::PhysicalDeviceVulkan12Properties>(), reported.properties12);
+  copy(properties.get<vk::PhysicalDeviceSubgroupSizeControlProperties>(),
+       reported.subgroup_size_properties);
+  copy(properties.get<vk::PhysicalDeviceShaderIntegerDotProductProperties>(),
+       reported.dot_properties);
+  copy(properties.get<vk::PhysicalDeviceMaintenance4Properties>(), reported.maintenance4);
+  copy(features.get<vk::PhysicalDeviceVulkan11Features>(), reported.features11);
+  copy(features.get<vk::PhysicalDeviceVulkan12Features>(), reported.features12);
+  copy(features.get<vk::PhysicalDeviceSubgroupSizeControlFeatures>(),
+       reported.subgroup_size_features);
+  copy(features.get<vk::PhysicalDeviceShaderIntegerDotProductFeatures>(), reported.dot_features);
   if (has_matrices) {
     reported.cooperative_matrix = matrix_features.cooperativeMatrix;
     reported.matrix_stages = matrix_properties.cooperativeMatrixSupportedStages;
-    count = 0;
-    vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(gpu, &count, nullptr);
+    uint32_t count = 0;
+    list_matrices(gpu, &count, nullptr);
     VkCooperativeMatrixPropertiesKHR empty = {};
     empty.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
     reported.matrices.assign(count, empty);
-    vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(gpu, &count, reported.matrices.data());
+    list_matrices(gpu, &count, reported.matrices.data());
     reported.matrices.resize(std::min<size_t>(count, reported.matrices.size()));
   }
 
-  count = 0;
-  vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count, nullptr);
-  reported.queues.resize(count);
-  vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count, reported.queues.data());
-  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
-  vk.GetPhysicalDeviceMemoryProperties2(gpu, &memory);
-  reported.memory = memory.memoryProperties;
-  // What the chain pointed to may move.
-  for (void** next :
-       {&reported.properties11.pNext, &reported.properties12.pNext, &reported.features11.pNext,
-        &reported.features12.pNext, &reported.subgroup_size_properties.pNext,
-        &reported.subgroup_size_features.pNext, &reported.dot_properties.pNext,
-        &reported.dot_features.pNext, &reported.maintenance4.pNext}) {
-    *next = nullptr;
-  }
+  const auto queues = gpu.getQueueFamilyProperties(vk);
+  reported.queues.assign(queues.begin(), queues.end());
+  reported.memory = gpu.getMemoryProperties2(vk).memoryProperties;
   return reported;
 }
 
 Budget BudgetOf(const Instance& instance, VkPhysicalDevice gpu, uint32_t heap) {
-  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-                                           &budget};
-  instance.vk().GetPhysicalDeviceMemoryProperties2(gpu, &memory);
-  return {std::min(budget.heapBudget[heap], memory.memoryProperties.memoryHeaps[heap].size),
-          budget.heapUsage[heap]};
+  const auto memory =
+      vk::PhysicalDevice(gpu)
+          .getMemoryProperties2<vk::PhysicalDeviceMemoryProperties2,
+                                vk::PhysicalDeviceMemoryBudgetPropertiesEXT>(instance.vk());
+  const auto& heaps = memory.get<vk::PhysicalDeviceMemoryProperties2>().memoryProperties;
+  const auto& budget = memory.get<vk::PhysicalDeviceMemoryBudgetPropertiesEXT>();
+  return {std::min(budget.heapBudget[heap], heaps.memoryHeaps[heap].size), budget.heapUsage[heap]};
 }
 
 uint64_t FreeBytes(const Instance& instance, VkPhysicalDevice gpu, const Traits& traits,

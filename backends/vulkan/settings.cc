@@ -30,6 +30,8 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.subgroups = value != 0;
     } else if (is_number && name == "bytes") {
       settings.small_storage = value != 0;
+    } else if (is_number && name == "address") {
+      settings.device_address = value != 0;
     } else if (is_number && name == "gpu") {
       settings.like_gpu = value != 0;
     } else if (is_number && name == "budget") {
@@ -42,16 +44,18 @@ absl::StatusOr<Settings> SettingsFromEnvironment() {
       settings.integer_dot = value != 0;
     } else if (is_number && name == "matrix") {
       settings.cooperative_matrix = value != 0;
+    } else if (is_number && name == "f16") {
+      settings.half_products = value != 0;
     } else if (is_number && name == "vulkan12") {
       settings.only_vulkan_12 = value != 0;
     } else if (is_number && name == "splits") {
       settings.kv_splits = static_cast<int>(value);
     } else {
-      return absl::InvalidArgumentError(
-          absl::StrCat("BANTAM_VULKAN_TEST holds '", item,
-                       "'; expected name=number of binding, allocation, staging, transfer, "
-                       "subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, vulkan12, "
-                       "splits"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "BANTAM_VULKAN_TEST holds '", item,
+          "'; expected name=number of binding, allocation, staging, transfer, "
+          "subgroups, bytes, address, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12, "
+          "splits"));
     }
   }
   return settings;

@@ -17,20 +17,22 @@ struct Settings {
   std::optional<bool> transfer_queue;      // uploads apart from shaders, on their queue if need be
   bool subgroups = true;
   bool small_storage = true;
+  bool device_address = true;
   bool like_gpu = false;  // shapes of kernels as for a GPU, on a processor too
   bool budget = true;
   bool barriers = true;             // without, the validation layer must object
   bool matmul_tile_only = false;    // the tiled product for any number of columns
   std::optional<bool> integer_dot;  // int8 dot products, fast on this GPU or not; unset: if fast
   std::optional<bool> cooperative_matrix;  // the same for f16 matrices
+  std::optional<bool> half_products;       // and for products of f16
   bool only_vulkan_12 = false;  // as if the driver had no later version; its extensions stay
   int kv_splits = 0;            // parts of the cache in attention; 0: chosen
   bool operator==(const Settings&) const = default;
 };
 
 // $BANTAM_VULKAN_TEST as `name=number` separated by commas: binding, allocation, staging,
-// transfer, subgroups, bytes, gpu, budget, barriers, tile, dot, matrix, vulkan12, splits.
-// kInvalidArgument for anything else.
+// transfer, subgroups, bytes, address, gpu, budget, barriers, tile, dot, matrix, f16, vulkan12,
+// splits. kInvalidArgument for anything else.
 absl::StatusOr<Settings> SettingsFromEnvironment();
 
 // Counted down at every allocation and submission; the one that finds 1 fails, 0 never does.

@@ -1,14 +1,13 @@
 // The shaders, built to SPIR-V (CMakeLists.txt).
 
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/shader_code.h"
 
 namespace bantam::vulkan {
 namespace {
 
 struct Code {
   absl::string_view name;
-  std::span<const uint32_t> words;
-  std::span<const uint32_t> small_storage;  // the same where there is no second module
+  std::span<const uint32_t> modules[3];  // by Reads
 };
 
 #define BANTAM_SHADER(name, ...) constexpr uint32_t name##_words[] =
@@ -17,8 +16,8 @@ struct Code {
 
 // In the order of Shader.
 constexpr Code kCode[] = {
-#define BANTAM_SHADER_ENTRY(name, second) {#name, name##_words, second##_words},
-#define BANTAM_SHADER_MISSING(name) {#name, {}, {}},
+#define BANTAM_SHADER_ENTRY(name, second, ...) {#name, {name##_words, second##_words, __VA_ARGS__}},
+#define BANTAM_SHADER_MISSING(name) {#name, {}},
 #include "shader_list.inc"
 #undef BANTAM_SHADER_ENTRY
 #undef BANTAM_SHADER_MISSING
@@ -28,9 +27,8 @@ static_assert(std::size(kCode) == kShaderCount);
 }  // namespace
 
 absl::string_view ShaderName(Shader shader) { return kCode[static_cast<size_t>(shader)].name; }
-std::span<const uint32_t> ShaderCode(Shader shader, bool small_storage) {
-  const Code& code = kCode[static_cast<size_t>(shader)];
-  return small_storage ? code.small_storage : code.words;
+std::span<const uint32_t> ShaderCode(Shader shader, Reads reads) {
+  return kCode[static_cast<size_t>(shader)].modules[static_cast<size_t>(reads)];
 }
 
 }  // namespace bantam::vulkan

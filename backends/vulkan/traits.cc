@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "backends/vulkan/pipelines.h"
+#include "backends/vulkan/shader_code.h"
 #include "runtime/base/byte_size.h"
 #include "runtime/base/status.h"
 
@@ -166,8 +166,12 @@ std::vector<std::string> Lines(const Reported& reported, const Settings& setting
                                                         : "not used; words are taken apart");
   if (traits.matrix.m != 0) {
     line("f16 arithmetic", "used in cooperative matrices");
+  } else if (traits.half_products) {
+    line("f16 arithmetic", "used for products of many columns",
+         traits.integer_dot ? " with f16 weights" : "");
   } else {
-    line("f16 arithmetic", unused(reported.features12.shaderFloat16, "sums are in f32"));
+    line("f16 arithmetic",
+         unused(reported.features12.shaderFloat16, "a processor multiplies in f32"));
   }
   line("int8 arithmetic",
        unused(reported.features12.shaderInt8, "four bytes are a word to shaders"));
@@ -175,7 +179,9 @@ std::vector<std::string> Lines(const Reported& reported, const Settings& setting
   line("memory budget",
        traits.memory_budget ? "used" : "not there; free memory is what Bantam has not taken");
   line("buffer device address",
-       unused(reported.features12.bufferDeviceAddress, "what does not fit a binding is cut"));
+       traits.device_address
+           ? "used for weights larger than a binding"
+           : unused(reported.features12.bufferDeviceAddress, "what does not fit a binding is cut"));
   line("memory", traits.host_reads    ? "the host's, weights are written where they are used"
                  : traits.host_writes ? "written by the host, read back through staging"
                  : traits.mapped_memory != UINT32_MAX
@@ -197,7 +203,7 @@ std::vector<std::string> Lines(const Reported& reported, const Settings& setting
 absl::StatusOr<Traits> QueryTraits(const Instance& instance, VkPhysicalDevice gpu,
                                    const Settings& settings) {
   return Choose(Ask(instance, gpu, settings), settings,
-                !ShaderCode(Shader::kMatMulMatrix, false).empty());
+                !ShaderCode(Shader::kMatMulMatrix, Reads::kWords).empty());
 }
 
 absl::StatusOr<Traits> Choose(const Reported& reported, const Settings& settings,
@@ -252,10 +258,16 @@ absl::StatusOr<Traits> Choose(const Reported& reported, const Settings& settings
   if (traits.integer_dot) enable(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   traits.small_storage = reported.features11.storageBuffer16BitAccess &&
                          reported.features12.storageBuffer8BitAccess && settings.small_storage;
+  // Its shaders are built for both alone.
+  traits.device_address =
+      reported.features12.bufferDeviceAddress && traits.small_storage && settings.device_address;
   const std::string matrix_unused = ChooseMatrix(reported, settings, matrix_shader, traits);
   if (traits.matrix.m != 0) {
     traits.extensions.push_back(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
   }
+  traits.half_products =
+      reported.features12.shaderFloat16 && traits.matrix.m == 0 &&
+      settings.half_products.value_or(traits.type != VK_PHYSICAL_DEVICE_TYPE_CPU);
   traits.memory_budget = settings.budget && reported.Has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   if (traits.memory_budget) traits.extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 

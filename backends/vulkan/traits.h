@@ -7,12 +7,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "backends/vulkan/api.h"
 #include "backends/vulkan/cooperative_matrix.h"
-#include "backends/vulkan/instance.h"
 #include "backends/vulkan/settings.h"
 
 namespace bantam::vulkan {
+
+class Instance;
 
 // As the driver says it; nothing points anywhere. What belongs to an extension is zeros without it.
 struct Reported {
@@ -62,7 +62,9 @@ struct Traits {
   uint32_t max_invocations = 128;         // in a workgroup
   bool integer_dot = false;               // int8 dot products
   MatrixSize matrix;                      // f16 times f16, in f32
+  bool half_products = false;             // the same without matrices
   bool small_storage = false;             // 8-bit and 16-bit storage
+  bool device_address = false;            // of buffers, for weights larger than a binding
   bool memory_budget = false;
   std::vector<const char*> extensions;  // to be enabled
   std::vector<std::string> lines;       // for people: each optional ability, and whether it is used

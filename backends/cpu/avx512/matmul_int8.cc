@@ -4,6 +4,8 @@
 #include "backends/cpu/avx512/matmul_int8.h"
 
 #include <array>
+#include <type_traits>
+#include <utility>
 
 #include "backends/cpu/avx512/unpack.h"
 #include "backends/cpu/avx512/unpack_codebook.h"
@@ -11,6 +13,9 @@
 BANTAM_AVX512_BEGIN
 
 namespace bantam::cpu::avx512 {
+
+#include "backends/cpu/simd/unroll.inc"
+
 namespace {
 
 using simd::ActivationRow;
@@ -159,21 +164,13 @@ struct Format {
   static constexpr bool kHasMin = kHasMinOf;
 };
 
-// Calls f(0), f(1), ... with constants, so that arrays of registers they index are registers at
-// once: of a loop the compiler learns that too late.
-template <int kCount, typename F>
-[[gnu::always_inline]] inline void Unroll(const F& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>()), ...);
-  }
-  (std::make_integer_sequence<int, kCount>());
-}
-
+// The sums of a panel's 32 rows for some columns, in registers.
 template <int kColumns>
 struct Sums {
   static constexpr int kCount = kGroups * kColumns;
   __m512 of[kCount];  // [column][group]
 
+  // From and to memory, side by side ...
   [[gnu::always_inline]] explicit Sums(const float* from) {
     Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
       of[i] = _mm512_load_ps(from + i * kRows);
@@ -182,6 +179,17 @@ struct Sums {
   [[gnu::always_inline]] void Store(float* to) const {
     Unroll<kCount>([&](auto i)
                        __attribute__((always_inline)) { _mm512_store_ps(to + i * kRows, of[i]); });
+  }
+  // ... or each column in a place of its own.
+  [[gnu::always_inline]] explicit Sums(float* const* from) {
+    Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
+      of[i] = _mm512_load_ps(from[i / kGroups] + i % kGroups * kRows);
+    });
+  }
+  [[gnu::always_inline]] void Store(float* const* to) const {
+    Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
+      _mm512_store_ps(to[i / kGroups] + i % kGroups * kRows, of[i]);
+    });
   }
 };
 
@@ -252,15 +260,17 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
   sum.Store(sums);
 }
 
-template <typename T>
-void MultiplyRests(const Panel& panel, int64_t first, const ActivationRow& column, int64_t begin,
-                   int64_t end, float* sums) {
-  Sums<1> sum(sums);
-  for (int64_t i = begin; i < end; ++i) {
-    const int8_t* const x = column.quants + i * kRun;
-    const RunOfActivations* const info = column.runs + i;
-    AddRun<T, 1>(panel, simd::RunOfRest(*info) - first / kRun, &x, &info, sum);
+template <typename T, int kColumns>
+void MultiplyRests(const Panel& panel, int64_t run, const simd::RestOfRun* rests,
+                   float* const* sums) {
+  const int8_t* x[kColumns];
+  const RunOfActivations* info[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    x[c] = rests[c].quants;
+    info[c] = rests[c].info;
   }
+  Sums<kColumns> sum(sums);
+  AddRun<T, kColumns>(panel, run, x, info, sum);
   sum.Store(sums);
 }
 
@@ -271,7 +281,7 @@ constexpr Int8Kernels KernelsOf() {
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
           {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
-          &MultiplyRests<F>};
+          {&MultiplyRests<F, 1>, &MultiplyRests<F, 2>, &MultiplyRests<F, 3>, &MultiplyRests<F, 4>}};
 }
 
 }  // namespace

@@ -58,13 +58,12 @@ void Vector(const uint8_t* const* rows, int64_t k, const ActivationRow* columns,
             sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.sum, scales + run * kLanes,
                                  mins + run * kLanes, info.d, info.total);
           } else {
-            const float* scale = scales + 2 * run * kLanes;
-            const float* min = mins + 2 * run * kLanes;
-            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[0], scale, min, info.d,
-                                 info.d * static_cast<float>(info.half[0]));
+            const float* const scale = scales + 2 * run * kLanes;
+            const float* const min = mins + 2 * run * kLanes;
+            const Floats first = HalfRun<T>(JoinEight(s), info.half[0], scale, min);
             for (int r = 0; r < kLanes; ++r) s[r] = vdotq_s32(zero, Signed(weights[r].high), high);
-            sum[c] = AddGroup<T>(sum[c], JoinEight(s), info.half[1], scale + kLanes, min + kLanes,
-                                 info.d, info.d * static_cast<float>(info.half[1]));
+            sum[c] = AddHalves<T>(sum[c], first, JoinEight(s), info.half[1], scale + kLanes,
+                                  min + kLanes, info.d);
           }
           if (i != simd::kNoRest) [[unlikely]]
             std::swap(sum[c], rest[c]);
@@ -164,7 +163,7 @@ constexpr Int8Kernels KernelsOf() {
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
           {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
-          &MultiplyRests<F>};
+          {&MultiplyRests<F, 1>, &MultiplyRests<F, 2>, &MultiplyRests<F, 3>, &MultiplyRests<F, 4>}};
 }
 
 }  // namespace

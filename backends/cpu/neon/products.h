@@ -19,16 +19,37 @@ struct Products {
   int32x4_t low, high;
 };
 template <typename T>
-inline Floats AddGroup(Floats sum, Products products, int32_t x_sum, const float* scale,
-                       const float* min, float d, float total) {
+inline Floats LessBias(Products products, int32_t x_sum) {
   if constexpr (T::kBias != 0) {
     const int32x4_t bias = vdupq_n_s32(T::kBias * x_sum);
     products = {vsubq_s32(products.low, bias), vsubq_s32(products.high, bias)};
   }
-  const Floats floats = {vcvtq_f32_s32(products.low), vcvtq_f32_s32(products.high)};
-  sum = V::Fma(floats, V::Mul(V::Load(scale), V::Set1(d)), sum);
+  return {vcvtq_f32_s32(products.low), vcvtq_f32_s32(products.high)};
+}
+// A run whose weights have one scale ...
+template <typename T>
+inline Floats AddGroup(Floats sum, Products products, int32_t x_sum, const float* scale,
+                       const float* min, float d, float total) {
+  sum = V::Fma(LessBias<T>(products, x_sum), V::Mul(V::Load(scale), V::Set1(d)), sum);
   if constexpr (T::kHasMin) sum = V::Fma(V::Load(min), V::Set1(total), sum);
   return sum;
+}
+// ... or two: the first half, by the weights' scales alone, and the other, then both by that of the
+// activations.
+template <typename T>
+inline Floats HalfRun(Products products, int32_t x_sum, const float* scale, const float* min) {
+  const Floats scaled = V::Mul(LessBias<T>(products, x_sum), V::Load(scale));
+  if constexpr (!T::kHasMin) return scaled;
+  return V::Fma(V::Load(min), V::Set1(static_cast<float>(x_sum)), scaled);
+}
+template <typename T>
+inline Floats AddHalves(Floats sum, Floats first, Products products, int32_t x_sum,
+                        const float* scale, const float* min, float d) {
+  Floats both = V::Fma(LessBias<T>(products, x_sum), V::Load(scale), first);
+  if constexpr (T::kHasMin) {
+    both = V::Fma(V::Load(min), V::Set1(static_cast<float>(x_sum)), both);
+  }
+  return V::Fma(both, V::Set1(d), sum);
 }
 
 inline int8x16_t Signed(uint8x16_t bytes) { return vreinterpretq_s8_u8(bytes); }

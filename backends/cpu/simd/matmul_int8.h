@@ -29,6 +29,11 @@ struct alignas(64) Panel {
   float mins[Isa::kPanelElements / 16 * Isa::kPanelRows];
 };
 
+struct RestOfRun {
+  const int8_t* quants;
+  const RunOfActivations* info;
+};
+
 template <typename Isa>
 struct Int8Kernels {
   // Few columns: reads the weights once, unpacking in registers. out[c][r] for r < kVectorRows is
@@ -42,16 +47,14 @@ struct Int8Kernels {
   // ... and adds its products with columns, from element `first` on, to sums[c * kPanelRows + r].
   using Multiply = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
                             const ActivationRow* columns, float* sums);
-  // ... and with the rests from run `begin` to `end` of a column, which are of the panel's runs, to
-  // sums[r].
-  using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t first,
-                                 const ActivationRow& column, int64_t begin, int64_t end,
-                                 float* sums);
+  // ... and those of one run of the panel with rests of it, to sums[c][r].
+  using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t run, const RestOfRun* rests,
+                                 float* const* sums);
 
   std::array<Vector, Isa::kVectorColumns> vector;  // for 1, 2, ... columns
   Pack pack;
   std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
-  MultiplyRests rests;
+  std::array<MultiplyRests, Isa::kPanelColumns> rests;
 };
 
 // The same of interleaved weights (interleave.h): the results too, to the bit.

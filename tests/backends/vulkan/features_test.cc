@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/vulkan/gpu.h"
+#include "backends/vulkan/instance.h"
 #include "backends/vulkan/traits.h"
 #include "runtime/engine/engine.h"
 #include "tests/backends/vulkan/support.h"
@@ -106,6 +107,8 @@ TEST(VulkanFeatures, ADiscreteGpu) {
   EXPECT_EQ(traits.subgroup_size, 32);
   EXPECT_TRUE(traits.integer_dot);
   EXPECT_TRUE(traits.small_storage);
+  EXPECT_TRUE(traits.device_address);
+  EXPECT_THAT(Lines(traits), HasSubstr("buffer device address: used for weights larger"));
   EXPECT_TRUE(traits.memory_budget);
   EXPECT_EQ(traits.queue_family, 0);
   EXPECT_EQ(traits.transfer_family, 1);
@@ -195,6 +198,27 @@ TEST(VulkanFeatures, WhichMatrices) {
   because("there and not used; its matrices want subgroups");
 }
 
+TEST(VulkanFeatures, WhichF16) {
+  Reported reported = Discrete();
+  EXPECT_FALSE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: used in cooperative matrices"));
+  reported.cooperative_matrix = false;
+  EXPECT_TRUE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: used for products of many columns with f16 weights\n"));
+  reported.dot_properties.integerDotProduct4x8BitPackedSignedAccelerated = VK_FALSE;
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: used for products of many columns\n"));
+  reported.base.deviceType = VK_PHYSICAL_DEVICE_TYPE_CPU;
+  EXPECT_FALSE(Chosen(reported).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)),
+              HasSubstr("f16 arithmetic: there and not used; a processor"));
+  EXPECT_TRUE(Chosen(reported, {.half_products = true}).half_products);
+  reported.features12.shaderFloat16 = VK_FALSE;
+  EXPECT_FALSE(Chosen(reported, {.half_products = true}).half_products);
+  EXPECT_THAT(Lines(Chosen(reported)), HasSubstr("f16 arithmetic: not there"));
+}
+
 TEST(VulkanFeatures, WhatCannotRun) {
   Reported reported = Discrete();
   reported.queues.resize(2);
@@ -213,11 +237,14 @@ TEST_F(Vulkan, EveryAbilityHasALine) {
   Settings settings;
   settings.small_storage = settings.subgroups = false;
   settings.integer_dot = settings.transfer_queue = settings.staging = true;
+  settings.half_products = true;
   const std::string others = Lines(Chosen(reported, settings));
   EXPECT_THAT(others, HasSubstr("subgroup operations: not used"));
   EXPECT_THAT(others, HasSubstr("8-bit and 16-bit storage: not used"));
   EXPECT_THAT(others, HasSubstr("integer dot product: used"));
+  EXPECT_THAT(others, HasSubstr("buffer device address: there and not used"));
   EXPECT_THAT(others, HasSubstr("transfer queue: used"));
+  EXPECT_THAT(others, HasSubstr("f16 arithmetic: used for products of many columns with f16"));
   for (const Traits& traits : {Chosen(reported), Chosen(Discrete()), Chosen(reported, settings)}) {
     for (const char* ability :
          {"subgroup operations: ", "cooperative matrix: ", "integer dot product: ",
@@ -235,11 +262,11 @@ class VulkanBudget : public ::testing::Test {
   static void SetUpTestSuite() {
     auto instance = Instance::Get();
     ASSERT_TRUE(instance.ok());
-    InstanceFunctions& functions = (*instance)->functions();
+    Dispatcher& functions = (*instance)->functions();
     real_ = functions;
-    functions.EnumerateDeviceExtensionProperties = &Extensions;
-    functions.GetPhysicalDeviceMemoryProperties2 = &MemoryProperties;
-    functions.CreateDevice = &CreateDevice;
+    functions.vkEnumerateDeviceExtensionProperties = &Extensions;
+    functions.vkGetPhysicalDeviceMemoryProperties2 = &MemoryProperties;
+    functions.vkCreateDevice = &CreateDevice;
   }
   static void TearDownTestSuite() { (*Instance::Get())->functions() = real_; }
   void SetUp() override {
@@ -256,13 +283,14 @@ class VulkanBudget : public ::testing::Test {
     VkExtensionProperties budget = {};
     std::strcpy(budget.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     if (extensions == nullptr) {
-      const VkResult result = real_.EnumerateDeviceExtensionProperties(gpu, layer, count, nullptr);
+      const VkResult result =
+          real_.vkEnumerateDeviceExtensionProperties(gpu, layer, count, nullptr);
       ++*count;
       return result;
     }
     uint32_t others = *count - 1;
     const VkResult result =
-        real_.EnumerateDeviceExtensionProperties(gpu, layer, &others, extensions);
+        real_.vkEnumerateDeviceExtensionProperties(gpu, layer, &others, extensions);
     extensions[others] = budget;
     *count = others + 1;
     return result;
@@ -270,7 +298,7 @@ class VulkanBudget : public ::testing::Test {
   static void MemoryProperties(VkPhysicalDevice gpu, VkPhysicalDeviceMemoryProperties2* memory) {
     auto* budget = static_cast<VkPhysicalDeviceMemoryBudgetPropertiesEXT*>(memory->pNext);
     memory->pNext = nullptr;
-    real_.GetPhysicalDeviceMemoryProperties2(gpu, memory);
+    real_.vkGetPhysicalDeviceMemoryProperties2(gpu, memory);
     memory->pNext = budget;
     if (budget == nullptr) return;
     ASSERT_EQ(budget->sType, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT);
@@ -290,14 +318,14 @@ class VulkanBudget : public ::testing::Test {
     VkDeviceCreateInfo without = *info;
     without.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
     without.ppEnabledExtensionNames = extensions.data();
-    return real_.CreateDevice(gpu, &without, callbacks, device);
+    return real_.vkCreateDevice(gpu, &without, callbacks, device);
   }
 
-  static InstanceFunctions real_;
+  static Dispatcher real_;
   static uint64_t granted_, others_;
   std::unique_ptr<device::Device> device_;
 };
-InstanceFunctions VulkanBudget::real_;
+Dispatcher VulkanBudget::real_;
 uint64_t VulkanBudget::granted_, VulkanBudget::others_;
 
 TEST_F(VulkanBudget, IsWhatIsFree) {

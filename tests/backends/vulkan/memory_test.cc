@@ -18,8 +18,11 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// 300 MiB, more than twice what the smallest drivers bind at a time.
-TEST_F(Vulkan, AMatrixLargerThanABinding) {
+// 300 MiB, more than twice what the smallest drivers bind at a time: cut, or read at an address.
+class VulkanMatrix : public Vulkan, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, VulkanMatrix, ::testing::Values("address=0", "address=1"));
+
+TEST_P(VulkanMatrix, LargerThanABinding) {
   constexpr int64_t kWidth = 8192, kRows = 9600;
   static_assert(kWidth * kRows * sizeof(float) == 300 << 20);
   graph::Graph graph;
@@ -30,9 +33,14 @@ TEST_F(Vulkan, AMatrixLargerThanABinding) {
   const ValueId rows = graph.Add(Op::kGatherRows, {w, ids}, "rows");
   graph.AddOutput(product);
   graph.AddOutput(rows);
+  auto device = OpenWith(GetParam());
+  ASSERT_TRUE(device.ok()) << device.status();
   Compiled compiled;
-  absl::Status status = compiled.Make(*device_, graph);
+  absl::Status status = compiled.Make(**device, graph);
   ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(compiled.kernels(), HasSubstr(absl::string_view(GetParam()) == "address=1"
+                                                ? "matvec F32: 1 dispatch\n"
+                                                : "matvec F32: 3 dispatches\n"));
   // Small whole numbers, so that every sum is exact: element (k, row) is (k * 7 + row * 3) % 17
   // - 8.
   auto weight = [](int64_t k, int64_t row) {
@@ -93,8 +101,10 @@ TEST_F(Vulkan, AWeightLargerThanAnAllocation) {
   for (size_t i = 0; i < experts.size(); ++i) experts[i] = static_cast<int32_t>(i * i % 9) - 1;
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(9 * i) - 1;
   std::vector<std::vector<float>> found;
-  for (const char* settings : {"", "allocation=20000", "allocation=20000,staging=1,transfer=1",
-                               "allocation=16000", "allocation=16000,binding=4096,tile=1"}) {
+  for (const char* settings :
+       {"", "allocation=20000", "allocation=20000,staging=1,transfer=1", "allocation=16000",
+        "allocation=16000,binding=4096,tile=1", "allocation=16000,binding=4096,tile=1,address=0",
+        "binding=4096", "binding=4096,address=0"}) {
     SCOPED_TRACE(settings);
     auto device = OpenWith(settings);
     ASSERT_TRUE(device.ok()) << device.status();

@@ -1,4 +1,4 @@
-// Products of many columns in the ways that GPUs have: integer dot products, matrices of f16.
+// Products of many columns in the ways that GPUs have: integer dot products, f16, matrices of f16.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "backends/vulkan/instance.h"
 #include "backends/vulkan/traits.h"
 #include "runtime/quant/blocks.h"
 #include "runtime/quant/encode.h"
@@ -95,6 +96,18 @@ class VulkanProducts : public Vulkan {
     }
   }
 
+  // The same where a weight is larger than a binding and read at an address, once for those parts
+  // of x that fit; or cut too.
+  void CheckByAddress(const char* settings, absl::string_view kernel, const Product& found) const {
+    for (int64_t parts : {8, 16}) {
+      const Product again = Multiply(
+          absl::StrCat(settings, ",tile=1,binding=16384,address=", parts == 8).c_str(), x_);
+      EXPECT_THAT(again.kernels, HasSubstr(absl::StrCat("matmul ", kernel, quant::Name(type_), ": ",
+                                                        parts, " dispatches\n")));
+      EXPECT_LT(Difference(again, found), 1e-6);
+    }
+  }
+
   int64_t width_ = 0, rows_ = 0, columns_ = 0;
   std::vector<float> x_, w_;
   Type type_ = Type::kF32;
@@ -106,7 +119,7 @@ TEST_F(VulkanProducts, IntegerDotProductsAreAsGoodAsF32) {
   for (Type type : {Type::kQ4_1, Type::kQ4_K, Type::kQ6_K, Type::kQ8_0}) {
     SCOPED_TRACE(quant::Name(type));
     Encode(type);
-    const Product exact = Multiply("dot=0,matrix=0", x_);
+    const Product exact = Multiply("dot=0,matrix=0,f16=0", x_);
     const Product found = Multiply("dot=1,matrix=0", x_);
     EXPECT_THAT(exact.kernels, Not(HasSubstr("int8")));
     EXPECT_THAT(found.kernels, HasSubstr(absl::StrCat("matmul int8 ", quant::Name(type))));
@@ -117,6 +130,7 @@ TEST_F(VulkanProducts, IntegerDotProductsAreAsGoodAsF32) {
     EXPECT_LT(difference, 1e-4);
     EXPECT_GT(difference, 0);
     CheckBrokenColumns("dot=1,matrix=0", found);
+    if (type == Type::kQ4_K) CheckByAddress("dot=1,matrix=0", "int8 ", found);
   }
 }
 
@@ -129,45 +143,68 @@ MatrixSize Matrices() {
   return traits->matrix;
 }
 
-// Matrices of f16 round activations and weights to 11 bits each, however large or small they are.
-TEST_F(VulkanProducts, MatricesRoundToF16) {
+// Activations and weights rounded to 11 bits each, however large or small they are: what `kernel`
+// does with `settings`.
+class VulkanHalves : public VulkanProducts {
+ protected:
+  void CheckProducts(const char* settings, absl::string_view kernel) {
+    Draw(512, 70, 40);
+    for (Type type : {Type::kF16, Type::kQ4_K}) {
+      SCOPED_TRACE(quant::Name(type));
+      Encode(type);
+      const Product exact = Multiply(kExact, x_);
+      const Product found = Multiply(settings, x_);
+      EXPECT_THAT(exact.kernels, Not(HasSubstr(std::string(kernel))));
+      EXPECT_THAT(found.kernels, HasSubstr(absl::StrCat("matmul ", kernel, quant::Name(type))));
+      EXPECT_THAT(found.kernels, HasSubstr("halves: 1 dispatch\n"));
+      const double difference = Difference(found, exact);
+      std::printf("%s: %.1e of the result\n", std::string(quant::Name(type)).c_str(), difference);
+      // 2^-11 / sqrt 3 at most for each of the two.
+      EXPECT_LT(difference, 4.1e-4);
+      EXPECT_GT(difference, 0);
+      CheckBrokenColumns(settings, found);
+      if (type == Type::kQ4_K) CheckByAddress(settings, kernel, found);
+      // Each column has a power of two of its own, from far outside what f16 holds.
+      std::vector<float> scaled = x_;
+      const auto power = [](int64_t column) { return static_cast<int>(column * 5 % 101 - 50); };
+      for (int64_t i = 0; i < width_ * columns_; ++i) {
+        scaled[i] = std::ldexp(scaled[i], power(i / width_));
+      }
+      const Product again = Multiply(settings, scaled);
+      for (int64_t i = 0; i < rows_ * columns_; ++i) {
+        ASSERT_EQ(again.values[i], std::ldexp(found.values[i], power(i / rows_))) << i;
+      }
+    }
+    // Many tiles, some of them not full.
+    Draw(64, 8200, 130);
+    Encode(Type::kF16);
+    EXPECT_LT(Difference(Multiply(settings, x_), Multiply(kExact, x_)), 4.1e-4);
+    // Types that f16 has no room for are left to f32.
+    Encode(Type::kBF16);
+    EXPECT_THAT(Multiply(settings, x_).kernels, Not(HasSubstr(std::string(kernel))));
+  }
+
+  static constexpr char kExact[] = "matrix=0,f16=0,dot=0";
+};
+
+TEST_F(VulkanHalves, InMatrices) {
   const MatrixSize matrix = Matrices();
   if (matrix.m == 0) {
     GTEST_SKIP() << "the shader compiler or the driver lacks cooperative matrices";
   }
   std::printf("matrices of %u x %u x %u\n", matrix.m, matrix.n, matrix.k);
-  for (Type type : {Type::kF16, Type::kQ4_K}) {
-    SCOPED_TRACE(quant::Name(type));
-    Encode(type);
-    const Product exact = Multiply("matrix=0", x_);
-    const Product found = Multiply("matrix=1", x_);
-    EXPECT_THAT(exact.kernels, Not(HasSubstr("matrices")));
-    EXPECT_THAT(found.kernels, HasSubstr(absl::StrCat("matmul matrices ", quant::Name(type))));
-    EXPECT_THAT(found.kernels, HasSubstr("halves: 1 dispatch\n"));
-    const double difference = Difference(found, exact);
-    std::printf("%s: %.1e of the result\n", std::string(quant::Name(type)).c_str(), difference);
-    // 2^-11 / sqrt 3 at most for each of the two.
-    EXPECT_LT(difference, 4.1e-4);
-    EXPECT_GT(difference, 0);
-    CheckBrokenColumns("matrix=1", found);
-    // Each column has a power of two of its own, from far outside what f16 holds.
-    std::vector<float> scaled = x_;
-    const auto power = [](int64_t column) { return static_cast<int>(column * 5 % 101 - 50); };
-    for (int64_t i = 0; i < width_ * columns_; ++i) {
-      scaled[i] = std::ldexp(scaled[i], power(i / width_));
-    }
-    const Product again = Multiply("matrix=1", scaled);
-    for (int64_t i = 0; i < rows_ * columns_; ++i) {
-      ASSERT_EQ(again.values[i], std::ldexp(found.values[i], power(i / rows_))) << i;
-    }
-  }
-  // Tiles of 128 x 128, some of them not full.
-  Draw(64, 8200, 130);
+  CheckProducts("matrix=1", "matrices ");
+}
+
+TEST_F(VulkanHalves, WithoutMatrices) {
+  CheckProducts("f16=1,matrix=0,dot=0", "halves ");
+  CheckProducts("f16=1,matrix=0,dot=0,gpu=1", "halves ");
+  // Quantized weights stay integers where those are fast; f16 weights have no such.
+  Draw(512, 70, 40);
+  Encode(Type::kQ4_K);
+  EXPECT_THAT(Multiply("f16=1,matrix=0,dot=1", x_).kernels, HasSubstr("matmul int8 Q4_K"));
   Encode(Type::kF16);
-  EXPECT_LT(Difference(Multiply("matrix=1", x_), Multiply("matrix=0", x_)), 4.1e-4);
-  // Types that f16 has no room for are left to f32.
-  Encode(Type::kBF16);
-  EXPECT_THAT(Multiply("matrix=1", x_).kernels, Not(HasSubstr("matrices")));
+  EXPECT_THAT(Multiply("f16=1,matrix=0,dot=1", x_).kernels, HasSubstr("matmul halves F16"));
 }
 
 }  // namespace

@@ -158,6 +158,11 @@ TEST(VulkanHazards, OnlyWhatTouchesTheSameBytesWaits) {
   EXPECT_TRUE(hazards.Add(dispatch({a})));         // write after read
   EXPECT_TRUE(hazards.Add(dispatch({a})));         // write after write
   EXPECT_FALSE(hazards.Add(dispatch({{nullptr, Own::kScratch, 0, 64, true}})));  // other memory
+  Dispatch reaching = dispatch({b});
+  reaching.key.by_address = true;
+  reaching.reached = read(a);
+  EXPECT_TRUE(hazards.Add(reaching));       // what is read at an address, too
+  EXPECT_TRUE(hazards.Add(dispatch({a})));  // and written after that
 }
 
 TEST(VulkanSettings, NamesWhatItDoesNotKnow) {
