@@ -5,61 +5,17 @@
 
 #if defined(__x86_64__)
 
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/amx/kernels.h"
 #include "backends/cpu/amx/matmul.h"
 #include "tests/amx/emulator.h"
+#include "tests/backends/cpu/fenced.h"
 #include "tests/conformance/harness.h"
 
 namespace bantam::cpu::amx {
 namespace {
-
-class Fenced {
- public:
-  explicit Fenced(int64_t bytes) : bytes_(bytes) {
-    size_ = (bytes + kFence + kPage - 1) / kPage * kPage + kPage;
-    void* memory = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    EXPECT_NE(memory, MAP_FAILED);
-    memory_ = static_cast<std::byte*>(memory);
-    std::memset(memory_, kMark, size_ - kPage);
-    EXPECT_EQ(mprotect(memory_ + size_ - kPage, kPage, PROT_NONE), 0);
-  }
-  ~Fenced() {
-    const std::byte* const from = memory_;
-    EXPECT_TRUE(std::all_of(from, static_cast<const std::byte*>(data()),
-                            [](std::byte b) { return b == std::byte{kMark}; }));
-    munmap(memory_, size_);
-  }
-  Fenced(const Fenced&) = delete;
-  Fenced& operator=(const Fenced&) = delete;
-
-  std::byte* data() const { return memory_ + size_ - kPage - bytes_; }
-  int64_t size() const { return bytes_; }
-
- private:
-  static constexpr int64_t kPage = 4096, kFence = 256;
-  static constexpr uint8_t kMark = 0xA5;
-  int64_t bytes_, size_;
-  std::byte* memory_;
-};
-
-Tensor TensorAt(const Fenced& memory, quant::Type type, const graph::Shape& shape) {
-  return {memory.data(), type, shape, graph::ContiguousStrides(type, shape)};
-}
-int64_t BytesOf(quant::Type type, const graph::Shape& shape) {
-  return static_cast<int64_t>(quant::RowBytes(type, shape[0])) * graph::RowCount(shape);
-}
-void Fill(const Fenced& memory, const std::vector<std::byte>& bytes) {
-  ASSERT_EQ(memory.size(), static_cast<int64_t>(bytes.size()));
-  std::copy(bytes.begin(), bytes.end(), memory.data());
-}
 
 class AmxBounds : public ::testing::Test {
  protected:
@@ -68,21 +24,9 @@ class AmxBounds : public ::testing::Test {
     if (!Kernels().runs_here()) GTEST_SKIP() << "this processor lacks the AVX-512 of the set amx";
   }
 
-  // Runs a step on two threads, whose results are all written.
   void Run(Step& step) {
-    ThreadPool pool(2);
-    Kernels().prepare[static_cast<size_t>(step.op)](step);
+    RunFenced(Kernels(), step);
     ASSERT_EQ(step.origin, "amx");
-    auto lines = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
-    const int64_t worker_scratch = lines(step.worker_scratch);
-    const Fenced scratch(worker_scratch * pool.size()), shared(lines(step.shared_scratch));
-    const RunContext context = {pool, scratch.data(), worker_scratch, shared.data()};
-    step.run(step, context);
-    const int64_t count = step.output.shape[0] * step.output.rows();
-    const auto* results = reinterpret_cast<const float*>(step.output.data);
-    float mark;
-    std::memset(&mark, 0xA5, sizeof(mark));
-    EXPECT_EQ(std::count(results, results + count, mark), 0);
   }
   std::mt19937 random_{7};
 };

@@ -52,6 +52,8 @@ void Sizes(benchmark::internal::Benchmark* benchmark, bool is_portable) {
     // Weights that stay in the second-level cache: what computing alone costs, in times so short
     // that a busy machine leaves some undisturbed.
     if (!is_portable) benchmark->Args({2048, 256, 1, threads})->Args({2048, 256, 64, threads});
+    // A step of a prompt.
+    if (!is_portable) benchmark->Args({2048, 16384, 128, threads});
   }
 }
 

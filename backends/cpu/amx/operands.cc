@@ -43,23 +43,8 @@ struct F16 {
   }
 };
 
-// 16 x 16 of 32 bits: element i of the result is element i of all.
-inline void Transpose(__m512i v[kRows]) {
-  __m512i t[kRows];
-  for (int i = 0; i < kRows; i += 4) avx512::TransposeQuarters(v + i, t + i);
-  for (int i = 0; i < 4; ++i) {
-    const __m512i low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44);
-    const __m512i high = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xEE);
-    const __m512i more_low = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x44);
-    const __m512i more_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xEE);
-    v[i] = _mm512_shuffle_i32x4(low, more_low, 0x88);
-    v[i + 4] = _mm512_shuffle_i32x4(low, more_low, 0xDD);
-    v[i + 8] = _mm512_shuffle_i32x4(high, more_high, 0x88);
-    v[i + 12] = _mm512_shuffle_i32x4(high, more_high, 0xDD);
-  }
-}
 inline void StoreTransposed(__m512i v[kRows], std::byte* to) {
-  Transpose(v);
+  avx512::TransposeRows(v);
   for (int i = 0; i < kRows; ++i) _mm512_store_si512(to + i * 64, v[i]);
 }
 

@@ -100,6 +100,8 @@ struct V {
   static constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 };
 
+#include "backends/cpu/simd/float_types.inc"
+
 struct D {
   using Type = __m256d;
   static constexpr int kWidth = 4;

@@ -42,7 +42,6 @@ inline V::Type BlockRegister(const uint8_t* block, int i) {
 // All stand within the pragma of this file and include nothing themselves.
 #include "backends/cpu/simd/dot.inc"
 #include "backends/cpu/simd/exp.inc"
-
 // After those.
 #include "backends/cpu/simd/attend.inc"
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backends/cpu/avx2/set.h"
+#include "backends/cpu/simd/matmul_fixed.h"
 
 namespace bantam::cpu::avx512 {
 
@@ -26,6 +27,12 @@ struct Isa : avx2::Isa {
   static constexpr int64_t kPanelBlock = 512;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
+
+  // Products in fixed point.
+  static constexpr int kFixedColumns = 6;
+  static const simd::FixedKernels<Isa>* FixedKernelsOf(quant::Type type);
+  static void PackFixedColumns(const float* const* x, int64_t first, int64_t end,
+                               const simd::FixedColumn* to);
 
   static constexpr int kDotRows = avx512::kDotRows, kDotColumns = avx512::kDotColumns;
   static constexpr auto DotOf = &avx512::DotOf;

@@ -58,6 +58,21 @@ inline void TransposeQuarters(const __m512i* v, __m512i* out) {
   out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
   out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
 }
+// 16 x 16 of 32 bits: element i of the result is element i of all.
+inline void TransposeRows(__m512i v[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 4) TransposeQuarters(v + i, t + i);
+  for (int i = 0; i < 4; ++i) {
+    const __m512i low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44);
+    const __m512i high = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xEE);
+    const __m512i more_low = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x44);
+    const __m512i more_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xEE);
+    v[i] = _mm512_shuffle_i32x4(low, more_low, 0x88);
+    v[i + 4] = _mm512_shuffle_i32x4(low, more_low, 0xDD);
+    v[i + 8] = _mm512_shuffle_i32x4(high, more_high, 0x88);
+    v[i + 12] = _mm512_shuffle_i32x4(high, more_high, 0xDD);
+  }
+}
 inline __m512i Or(__m512i a, __m512i b) { return _mm512_or_si512(a, b); }
 inline __m512i Shifted2(__m512i bytes) { return _mm512_slli_epi16(bytes, 2); }
 inline __m512i Shifted4(__m512i bytes) { return _mm512_slli_epi16(bytes, 4); }

@@ -84,6 +84,8 @@ struct V {
   }
 };
 
+#include "backends/cpu/simd/float_types.inc"
+
 }  // namespace bantam::cpu::avx512
 
 BANTAM_AVX512_END

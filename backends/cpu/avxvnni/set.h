@@ -2,15 +2,22 @@
 #pragma once
 
 #include "backends/cpu/avx2/set.h"
+#include "backends/cpu/simd/matmul_fixed.h"
 
 namespace bantam::cpu::avxvnni {
 
-// Products with quantized weights; the rest is AVX2's.
+// Products of integers, and of plain types with many columns; the rest is AVX2's.
 struct Isa : avx2::Isa {
   static constexpr absl::string_view kName = "avxvnni";
   static constexpr int kPanelColumns = 3;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
+
+  // Products in fixed point.
+  static constexpr int kFixedColumns = 3;
+  static const simd::FixedKernels<Isa>* FixedKernelsOf(quant::Type type);
+  static void PackFixedColumns(const float* const* x, int64_t first, int64_t end,
+                               const simd::FixedColumn* to);
 };
 
 }  // namespace bantam::cpu::avxvnni

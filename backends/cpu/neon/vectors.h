@@ -105,6 +105,8 @@ struct V {
   }
 };
 
+#include "backends/cpu/simd/float_types.inc"
+
 struct D {
   struct Type {
     float64x2_t low, high;

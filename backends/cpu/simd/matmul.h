@@ -7,10 +7,13 @@
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once; the weights as they
 //                    lie in a file, or interleaved (interleave.h)
-//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h)
+//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h); more than kFewColumns
+//                    columns in fixed point where the set has that (matmul_fixed.h)
 //   F64, integers    the same after decoding to f32, in blocks
 //
-// A result depends on its two rows alone: not on how many others there are, nor on the threads.
+// A result depends on its two rows alone: not on how many others there are, nor on the threads; but
+// for what is made in fixed point, because there are more than kFewColumns columns or, on average,
+// as many for each expert.
 
 #pragma once
 
@@ -22,6 +25,7 @@
 #include "backends/cpu/plan/step.h"
 #include "backends/cpu/reference/activation.h"
 #include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/matmul_fixed.h"
 #include "backends/cpu/simd/matmul_int8.h"
 #include "backends/cpu/simd/matmul_panels.h"
 #include "backends/cpu/simd/tile.h"
@@ -29,7 +33,6 @@
 
 namespace bantam::cpu::simd {
 
-inline constexpr int64_t kFewColumns = 8;
 inline constexpr int64_t kMostBlock = 768;  // of the sums in f32
 
 // Elements of the blocks a sum of k is made in: near 512, so that what a block meets stays in the
@@ -55,6 +58,7 @@ class DenseColumns : public Columns {
   const float* X(int64_t c) const override { return x_.RowAs<const float>(c); }
   ActivationRow Quantized(int64_t c) const override { return quantized_.Row(c); }
   float* Out(int64_t c) const override { return out_.RowAs<float>(c) + offset_; }
+  int64_t XRow(int64_t c) const override { return c; }
 
  private:
   const Tensor& x_;
@@ -72,14 +76,14 @@ class ChosenColumns : public Columns {
   const float* X(int64_t c) const override { return x().RowAs<const float>(XRow(c)); }
   ActivationRow Quantized(int64_t c) const override { return quantized_.Row(XRow(c)); }
   float* Out(int64_t c) const override { return step_.output.RowAs<float>(chosen_[c]) + first_; }
-
- private:
-  const Tensor& x() const { return step_.inputs[1]; }
-  int64_t XRow(int64_t c) const {
+  int64_t XRow(int64_t c) const override {
     const int64_t top_k = step_.inputs[2].shape[0];
     const int64_t slot = std::min(chosen_[c] % top_k, x().shape[1] - 1);
     return chosen_[c] / top_k * x().shape[1] + slot;
   }
+
+ private:
+  const Tensor& x() const { return step_.inputs[1]; }
   const Step& step_;
   const ActivationRows& quantized_;
   const int32_t* chosen_;  // pairs (token, choice) as token * top_k + choice
@@ -107,6 +111,7 @@ class MatMul {
     }
     step.worker_scratch = sizeof(Scratch);
     if (any_int8) step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
+    Fixed::Reserve(step);
   }
 
   static void PrepareExpert(Step& step) {
@@ -120,9 +125,13 @@ class MatMul {
     if (IsInt8(step.inputs[0])) {
       step.shared_scratch = x.rows() * ActivationRows::BytesOfRow(x.shape[0]);
     }
+    Fixed::Reserve(step);
   }
 
  private:
+  using Fixed = FixedStep < Isa, requires { &Isa::FixedKernelsOf; }
+  > ;
+
   // What a worker needs: panels, or a tile decoded to f32.
   union Scratch {
     PanelProducts<Isa> panels;
@@ -248,7 +257,10 @@ class MatMul {
 
   // columns.Out(c)[r] = product of row r of the tiles and column c, for columns `begin` to `end`.
   static void MultiplyTiles(const Tiles<Isa>& tiles, int64_t k, const Columns& columns,
-                            int64_t begin, int64_t end, bool few, Scratch& scratch) {
+                            int64_t begin, int64_t end, bool few, const Fixed& fixed,
+                            std::byte* memory) {
+    auto& scratch = *reinterpret_cast<Scratch*>(memory);
+    if (fixed.Has(tiles.tile[0].type)) return fixed.Multiply(tiles, columns, begin, end, memory);
     const Int8Kernels<Isa>* kernels = Isa::Int8KernelsOf(tiles.tile[0].type);
     if (kernels != nullptr && !few) {
       return scratch.panels.Multiply(*kernels, tiles, k, columns, begin, end);
@@ -284,7 +296,9 @@ class MatMul {
     const reference::ActivationFunction activate =
         attrs.activation == graph::Activation::kNone ? nullptr : ActivationFor(attrs.activation);
     const ActivationRows quantized = {context.shared, k};
-    if (step.shared_scratch != 0) QuantizeRows(x, quantized, context);
+    const Fixed fixed(step, context);
+    if (fixed.shared_before() != 0) QuantizeRows(x, quantized, context);
+    fixed.PackColumns(x, context);
     int64_t tiles = 0;
     for (int32_t p = 0; p < attrs.parts; ++p) tiles += Tile<Isa>::CountOf(step.inputs[p].shape[1]);
     // Columns are split where tiles alone would leave workers idle.
@@ -315,8 +329,8 @@ class MatMul {
       const Tensor& w = step.inputs[part];
       const int64_t first = group * task_rows, rows = std::min(task_rows, w.shape[1] - first);
       const DenseColumns to(x, quantized, step.output, part_begin + first);
-      MultiplyTiles(Tiles<Isa>::Of(w, first, rows, 0), k, to, begin, end, few,
-                    *reinterpret_cast<Scratch*>(context.Scratch(worker)));
+      MultiplyTiles(Tiles<Isa>::Of(w, first, rows, 0), k, to, begin, end, few, fixed,
+                    reinterpret_cast<std::byte*>(context.Scratch(worker)));
       if (attrs.has_bias) {
         const Tensor& bias = step.inputs[attrs.parts + 1 + part];
         float b[Tiles<Isa>::kMost * Tile<Isa>::kRows];
@@ -350,7 +364,9 @@ class MatMul {
       }
     }
     const ActivationRows quantized = {context.shared, k};
-    if (step.shared_scratch != 0) QuantizeRows(step.inputs[1], quantized, context);
+    const Fixed fixed(step, context);
+    if (fixed.shared_before() != 0) QuantizeRows(step.inputs[1], quantized, context);
+    fixed.PackColumns(step.inputs[1], context);
     const int64_t tiles = Tile<Isa>::CountOf(m);
     auto run_task = [&](int64_t task, int worker) {
       const int64_t expert = task / tiles;
@@ -364,7 +380,7 @@ class MatMul {
       if (count == 0) return;
       MultiplyTiles(Tiles<Isa>::Of(w, first, std::min(Tile<Isa>::kRows, m - first), expert), k,
                     ChosenColumns(step, quantized, chosen, first), 0, count, count <= kFewColumns,
-                    *scratch);
+                    fixed, reinterpret_cast<std::byte*>(scratch));
     };
     const int64_t tasks = experts * tiles;
     context.pool.ParallelFor(

@@ -1,4 +1,4 @@
-// What the two ways of a matrix product (matmul.h) have in common: columns, and weights in tiles of
+// What the ways of a matrix product (matmul.h) have in common: columns, and weights in tiles of
 // rows.
 #pragma once
 
@@ -11,6 +11,8 @@
 
 namespace bantam::cpu::simd {
 
+inline constexpr int64_t kFewColumns = 8;  // up to so many are another way than more
+
 // The columns of a product: their activations and where their results go.
 class Columns {
  public:
@@ -18,6 +20,7 @@ class Columns {
   virtual const float* X(int64_t c) const = 0;
   virtual ActivationRow Quantized(int64_t c) const = 0;
   virtual float* Out(int64_t c) const = 0;
+  virtual int64_t XRow(int64_t c) const = 0;  // of the step's activations
 };
 
 // A part of one weight matrix. `Isa` is a set's description (avx2/set.h).
