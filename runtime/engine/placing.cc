@@ -86,6 +86,21 @@ LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& n
   return options;
 }
 
+std::string MovedGroups(const schedule::Placement& before, const schedule::Placement& after,
+                        const std::vector<std::string>& names) {
+  std::string moved;
+  int count = 0;
+  for (size_t g = 0; g < after.groups.size(); ++g) {
+    if (before.DeviceOf(after.groups[g]) == after.device[g]) continue;
+    if (++count > 3) continue;
+    absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(after.groups[g]), " to ",
+                    names[after.device[g]]);
+  }
+  if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
+  if (count > 0) return moved;
+  return before.hot.empty() ? "what was brought for prompts" : "some of the hot experts";
+}
+
 absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
                                         const DevicePtrs& devices,
                                         const schedule::ExpertUse& expert_use,
@@ -156,9 +171,18 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
         failing = static_cast<int>(d);
         return status;
       }
+      if (!status.ok() && options.notice) {
+        options.notice(absl::StrCat(devices[d]->name(),
+                                    " is short of memory: what the model takes there is reckoned "
+                                    "from the device's speeds, not measured"));
+      }
       profile = *std::move(measured);
     } else if (absl::IsResourceExhausted(measured.status())) {
-      // Not even room to be measured: nothing goes there.
+      // Not even room to be measured.
+      if (options.notice) {
+        options.notice(absl::StrCat(
+            devices[d]->name(), " is short of memory even for measuring it: nothing goes there"));
+      }
       schedule::DescribeDevice(*devices[d], profile);
       profile.capacity = 0;
     } else {
@@ -210,17 +234,9 @@ absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& re
   request_.steps = steps_;  // this may have been moved
   auto again = schedule::Place(request_, profiles_);
   if (!again.ok()) return refusal;
-  std::string moved;
-  int count = 0;
-  for (size_t g = 0; g < again->groups.size(); ++g) {
-    const int before = placement_.DeviceOf(again->groups[g]);
-    if (before == again->device[g]) continue;
-    if (++count > 3) continue;
-    absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(again->groups[g]),
-                    " to ", profiles_[again->device[g]].name);
-  }
-  if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
-  if (count == 0) moved = "some of the hot experts";
+  std::vector<std::string> names;
+  for (const schedule::DeviceProfile& one : profiles_) names.push_back(one.name);
+  const std::string moved = MovedGroups(placement_, *again, names);
   placement_ = *std::move(again);
   BANTAM_RETURN_IF_ERROR(SplitWeightGraphs());
   return absl::StrCat(profile.name, " had no room for ", FormatByteSize(placed), ": moved ", moved);

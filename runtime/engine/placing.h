@@ -22,6 +22,11 @@ absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options);
 // What is left of `options` for devices of these names without the one at `lost`.
 LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& names, size_t lost);
 
+// What is elsewhere in the second placement, for people: "KV of layer 3 to cpu". `names` of
+// devices.
+std::string MovedGroups(const schedule::Placement& before, const schedule::Placement& after,
+                        const std::vector<std::string>& names);
+
 // Chooses, and chooses again when a device has less memory than it said. On one device there is
 // nothing to choose, and nothing is measured or predicted.
 class Placing {

@@ -17,7 +17,8 @@ using graph::ValueId;
 
 absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
-                                                          const Units& units, Trace* trace) {
+                                                          const Units& units, Trace* trace,
+                                                          int& failing) {
   std::unique_ptr<Program> program(new Program);
   program->places_ = std::move(places);
   program->running_.assign(program->places_.size(), -1);
@@ -57,15 +58,16 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       }
     }
     const Place& place = program->places_[part.device];
-    BANTAM_ASSIGN_OR_RETURN(segment.executable,
-                            place.device->Compile({graph,
-                                                   partition.plans[part.device],
-                                                   bindings,
-                                                   {place.temp, 0},
-                                                   part.first_node,
-                                                   part.end_node,
-                                                   {place.temp, place.scratch_offset},
-                                                   place.scratch_bytes}));
+    auto compiled = place.device->Compile({graph,
+                                           partition.plans[part.device],
+                                           bindings,
+                                           {place.temp, 0},
+                                           part.first_node,
+                                           part.end_node,
+                                           {place.temp, place.scratch_offset},
+                                           place.scratch_bytes});
+    if (!compiled.ok()) failing = part.device;
+    BANTAM_ASSIGN_OR_RETURN(segment.executable, std::move(compiled));
     BANTAM_ASSIGN_OR_RETURN(const device::Scratch scratch,
                             schedule::SegmentScratch(partition, part, *place.device));
     segment.own_bytes = scratch.own;

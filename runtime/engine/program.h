@@ -39,11 +39,12 @@ class Program {
   };
 
   // `places` by device; those without a node need no memory.
-  // `trace`, where not null, is told what runs, and must outlive this.
+  // `trace`, where not null, is told what runs, and must outlive this. `failing` is set to a device
+  // that does not compile its part.
   static absl::StatusOr<std::unique_ptr<Program>> Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
-                                                          const Units& units,
-                                                          Trace* trace = nullptr);
+                                                          const Units& units, Trace* trace,
+                                                          int& failing);
 
   // Returns when everything is done.
   absl::Status Run();

@@ -108,6 +108,16 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   const size_t first = weights.buffers_.size();
   for (uint64_t size : sizes) {
     auto buffer = device.AllocateWeights(size);
+    const bool can_map = has_room && repacked > 0 && absl::IsResourceExhausted(buffer.status());
+    if (can_map) {
+      if (options.notice) {
+        options.notice(absl::StrCat("weights stay as they lie in the file, which is slower: ",
+                                    device.name(), " has no room for ", FormatByteSize(size)));
+      }
+      WeightOptions mapped = options;
+      mapped.repack = false;
+      return Reserve(file, made, graphs, placement, device_index, device, mapped);
+    }
     if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file.path(), ": weights"));
     weights.buffers_.push_back(*std::move(buffer));
     weights.allocated_ += size;

@@ -12,73 +12,35 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/engine/engine.h"
 #include "runtime/eval/imatrix.h"
-#include "tests/support/capped_device.h"
+#include "tests/engine/split_fixture.h"
 #include "tests/support/logits.h"
-#include "tests/support/tiny_model.h"
 
 namespace bantam {
 namespace {
 
 using ::bantam::testing::capped_memory;
 using ::bantam::testing::CappedMemory;
-using ::bantam::testing::TempDir;
+using ::bantam::testing::GoldenModel;
 using engine::LoadOptions;
 using engine::LogitsMode;
-using engine::Model;
 using engine::Session;
 using schedule::ExpertUse;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const device::BackendRegistration kCapped(std::make_unique<testing::CappedBackend>());
-
 constexpr const char* kMixtures[] = {"mixtral", "qwen2moe", "qwen3moe", "gpt_oss", "granitemoe"};
 
-std::string Golden(const std::string& name) {
-  return absl::StrCat(BANTAM_GOLDEN_DIR, "/models/", name, ".gguf");
-}
-
-class HotExpertsTest : public ::testing::Test {
+class HotExpertsTest : public testing::SplitFixture {
  protected:
-  void SetUp() override { capped_memory = CappedMemory(); }
-  void TearDown() override { EXPECT_EQ(capped_memory.used, 0) << "leaked"; }
-
-  // A fast card, a slow host, and a link that takes no time.
+  // A link that takes no time.
   LoadOptions Options(const std::string& device) {
-    LoadOptions options;
-    options.device = device;
-    options.threads = 1;
-    options.expected = {.context = 64, .ubatch = 16, .kv_type = quant::Type::kF32};
-    options.profiles.resize(2);
-    options.profiles[0].bandwidth = 1e12;
-    options.profiles[0].operations = 1e14;
+    LoadOptions options =
+        OptionsFor(device, {.context = 64, .ubatch = 16, .kv_type = quant::Type::kF32});
     options.profiles[0].transfer_bandwidth = 1e15;
     options.profiles[1].bandwidth = 1e9;
     options.profiles[1].operations = 1e10;
-    options.notice = [this](absl::string_view line) { notices_.emplace_back(line); };
     return options;
-  }
-  static std::unique_ptr<Session> Open(const std::string& path, const LoadOptions& options) {
-    auto model = Model::Load(path, options);
-    EXPECT_TRUE(model.ok()) << model.status();
-    if (!model.ok()) return nullptr;
-    auto session = Session::Create(*std::move(model), options.expected);
-    EXPECT_TRUE(session.ok()) << session.status();
-    return session.ok() ? *std::move(session) : nullptr;
-  }
-  static std::shared_ptr<ExpertUse> RandomUse(const std::string& path, std::mt19937& random) {
-    auto use = std::make_shared<ExpertUse>();
-    const auto file = gguf::File::Open(path);
-    if (!file.ok()) return use;
-    for (int l = 0;; ++l) {
-      const auto* router = (*file)->FindTensor(absl::StrCat("blk.", l, ".ffn_gate_inp.weight"));
-      if (router == nullptr) return use;
-      std::vector<double>& counts = use->counts.emplace_back();
-      for (int64_t e = 0; e < router->shape[1]; ++e) {
-        counts.push_back(std::pow(2.0, static_cast<double>(random() % 1000) / 100));
-      }
-    }
   }
 
   // The logits after a prompt in steps of several sizes, and after each of some tokens.
@@ -95,9 +57,6 @@ class HotExpertsTest : public ::testing::Test {
     }
     return logits;
   }
-
-  TempDir dir_;
-  std::vector<std::string> notices_;
 };
 
 // Random uses and caps, so that any set of experts is hot, and the rest of the model is anywhere.
@@ -108,7 +67,7 @@ TEST_F(HotExpertsTest, RandomHotSetsGiveTheSameLogits) {
   int split = 0, some = 0;
   double furthest = 0;
   for (const char* name : kMixtures) {
-    const std::string path = Golden(name);
+    const std::string path = GoldenModel(name);
     auto alone = Open(path, Options("reference"));
     ASSERT_NE(alone, nullptr);
     const Logits expected = Run(*alone);
@@ -159,7 +118,7 @@ TEST_F(HotExpertsTest, CountsWhatIsUsed) {
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i * i * 7 + 5) % 256;
   for (const char* name : kMixtures) {
     SCOPED_TRACE(name);
-    const std::string path = Golden(name);
+    const std::string path = GoldenModel(name);
     const std::string key = schedule::ExpertUseKey(**gguf::File::Open(path));
     LoadOptions options = Options("reference");
     options.expected.expert_use_folder = dir_.path();
@@ -219,7 +178,7 @@ TEST_F(HotExpertsTest, CountsWhatIsUsed) {
 
 // From one run to the next: the first counts, the second uses it.
 TEST_F(HotExpertsTest, TheNextRunKnows) {
-  const std::string path = Golden("qwen3moe");
+  const std::string path = GoldenModel("qwen3moe");
   LoadOptions options = Options("capped,reference");
   options.expected.expert_use_folder = options.expert_use_folder = dir_.path();
   capped_memory.cap = 0;
@@ -244,7 +203,7 @@ TEST_F(HotExpertsTest, TheNextRunKnows) {
 
 // A device that has less memory than it said gets fewer experts, and the user a line.
 TEST_F(HotExpertsTest, ARefusalMovesExperts) {
-  const std::string path = Golden("qwen3moe");
+  const std::string path = GoldenModel("qwen3moe");
   std::mt19937 random(4);
   LoadOptions options = Options("capped,reference");
   options.expert_use = RandomUse(path, random);

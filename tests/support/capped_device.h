@@ -32,7 +32,11 @@ struct CappedMemory {
   uint64_t used = 0;
   uint64_t peak = 0;
   int allocations = 0;
-  int fail_at = -1;     // the allocation of this number is refused, counted from 0
+  int fail_at = -1;  // the allocation of this number is refused, counted from 0
+  // The same of all that may need memory of a device or its driver: allocations, streams, programs,
+  // weights and whatever is uploaded.
+  Shared<int> requests = 0;
+  int refuse_at = -1;
   int lost_after = -1;  // from the run of this number on the device is lost
   int runs = 0;
   int lost_at_call = -1;  // from this call on, of any kind, the device is lost
@@ -59,7 +63,7 @@ class CappedDevice : public device::Device {
   absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
     CappedMemory& m = capped_memory;
     if (IsLost()) return Lost();
-    if (m.allocations++ == m.fail_at || bytes > m.cap - m.used) {
+    if (m.allocations++ == m.fail_at || bytes > m.cap - m.used || IsRefused()) {
       return absl::ResourceExhaustedError(absl::StrCat("capped: no ", bytes, " bytes are free"));
     }
     auto inner = inner_->Allocate(bytes);
@@ -76,11 +80,13 @@ class CappedDevice : public device::Device {
   }
   absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                           std::span<const std::byte> data, const device::Binding& where) override {
-    return IsLost() ? Lost() : inner_->LoadWeight(type, shape, data, Inner(where));
+    if (IsLost()) return Lost();
+    return IsRefused() ? Refusal() : inner_->LoadWeight(type, shape, data, Inner(where));
   }
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
     if (IsLost()) return Lost();
+    if (IsRefused()) return Refusal();
     std::vector<device::Binding> bindings;
     for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
     auto inner = inner_->Compile(
@@ -93,6 +99,7 @@ class CappedDevice : public device::Device {
     return inner_->PredictScratch(args);
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
+    if (IsRefused()) return Refusal();
     return inner_->NewStream();
   }
 
@@ -101,6 +108,10 @@ class CappedDevice : public device::Device {
     CappedMemory& m = capped_memory;
     if (m.calls++ == m.lost_at_call) m.is_lost.store(true);
     return m.is_lost;
+  }
+  static bool IsRefused() { return capped_memory.requests++ == capped_memory.refuse_at; }
+  static absl::Status Refusal() {
+    return absl::ResourceExhaustedError("capped: no memory for that");
   }
   static absl::Status Lost() { return absl::UnavailableError("capped: the device is lost"); }
 
@@ -124,6 +135,7 @@ class CappedDevice : public device::Device {
     absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override {
       std::this_thread::sleep_for(capped_memory.transfer);
       if (IsLost()) return Lost();
+      if (IsRefused()) return Refusal();
       return inner->Upload(offset, data);
     }
     absl::Status Download(uint64_t offset, std::span<std::byte> data) override {
