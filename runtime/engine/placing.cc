@@ -14,6 +14,7 @@
 #include "runtime/device/registry.h"
 #include "runtime/engine/input_layout.h"
 #include "runtime/engine/steps.h"
+#include "runtime/engine/weights.h"
 #include "runtime/schedule/cache.h"
 #include "runtime/schedule/calibrate.h"
 #include "runtime/schedule/measure.h"
@@ -208,16 +209,32 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
       InputLayout(expected.ubatch, expected.context, WindowCells(architecture.config(), expected),
                   alignment)
           .size;
-  BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
-  BANTAM_RETURN_IF_ERROR(placing.SplitWeightGraphs());
+  placing.may_repack_ = options.repack && !options.writable_weights;
+  BANTAM_RETURN_IF_ERROR(placing.Place());
   return placing;
 }
 
-absl::Status Placing::SplitWeightGraphs() {
-  weight_graphs_.clear();
-  for (const graph::Graph& whole : whole_weight_graphs_) {
-    BANTAM_ASSIGN_OR_RETURN(weight_graphs_.emplace_back(),
-                            schedule::SplitExperts(whole, placement_.hot));
+absl::Status Placing::Place() {
+  request_.steps = steps_;  // this may have been moved
+  // A host that copies weights to repack them copies no hot experts. Whether it has room for that,
+  // what it would repack then says; where they stay in the file, all experts of a layer do.
+  const auto host = static_cast<int>(profiles_.size()) - 1;
+  for (const bool apart : {true, false}) {
+    request_.cold_apart = apart;
+    BANTAM_ASSIGN_OR_RETURN(schedule::Placement placement, schedule::Place(request_, profiles_));
+    std::vector<graph::Graph> graphs;
+    for (const graph::Graph& whole : whole_weight_graphs_) {
+      BANTAM_ASSIGN_OR_RETURN(graphs.emplace_back(), schedule::SplitExperts(whole, placement.hot));
+    }
+    bool is_as_said = !apart || placement.hot.empty();
+    if (!is_as_said && may_repack_) {
+      BANTAM_ASSIGN_OR_RETURN(
+          is_as_said, DeviceWeights::MayRepack(graphs, placement, host, *profiles_[host].device));
+    }
+    if (!is_as_said) continue;
+    placement_ = std::move(placement);
+    weight_graphs_ = std::move(graphs);
+    break;
   }
   return absl::OkStatus();
 }
@@ -231,14 +248,11 @@ absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& re
   if (profile.device->kind() != device::Kind::kCpu) {
     profile.capacity = std::min(profile.capacity, profile.device->memory().free);
   }
-  request_.steps = steps_;  // this may have been moved
-  auto again = schedule::Place(request_, profiles_);
-  if (!again.ok()) return refusal;
+  const schedule::Placement before = placement_;
+  if (!Place().ok()) return refusal;
   std::vector<std::string> names;
   for (const schedule::DeviceProfile& one : profiles_) names.push_back(one.name);
-  const std::string moved = MovedGroups(placement_, *again, names);
-  placement_ = *std::move(again);
-  BANTAM_RETURN_IF_ERROR(SplitWeightGraphs());
+  const std::string moved = MovedGroups(before, placement_, names);
   return absl::StrCat(profile.name, " had no room for ", FormatByteSize(placed), ": moved ", moved);
 }
 

@@ -47,14 +47,15 @@ class Placing {
   absl::StatusOr<std::string> MakeRoom(int device, const absl::Status& refusal);
 
  private:
-  // After placement_ was chosen.
-  absl::Status SplitWeightGraphs();
+  // Chooses placement_ and weight_graphs_. They are as before where that fails.
+  absl::Status Place();
 
   std::vector<graph::Graph> steps_;
   std::vector<graph::Graph> whole_weight_graphs_;  // before experts are split
   std::vector<graph::Graph> weight_graphs_;
   std::vector<schedule::DeviceProfile> profiles_;
   schedule::PlacementRequest request_;
+  bool may_repack_ = true;
   schedule::Placement placement_;
 };
 

@@ -96,10 +96,25 @@ absl::Status Program::CompileUnit(const schedule::Partition& partition,
   }
   for (const auto& place : layout.places) {
     const Value& weight = partition.graph.value(place.weight);
-    Load load{weight.type, weight.shape, {}, {buffer, place.offset}};
-    BANTAM_ASSIGN_OR_RETURN(load.data, units.source(weight));
-    bindings[place.weight] = load.to;
-    segment.loads.push_back(load);
+    bindings[place.weight] = {buffer, place.offset};
+    BANTAM_ASSIGN_OR_RETURN(const Units::Pieces pieces, units.source(weight));
+    if (pieces.size() == 1) {
+      segment.loads.push_back({weight.type, weight.shape, pieces[0], bindings[place.weight]});
+      continue;
+    }
+    // Of a device that keeps weights as they are, some rows are as good as a weight.
+    if (device->PackedBytes(weight.type, weight.shape) !=
+        static_cast<uint64_t>(weight.SpanBytes())) {
+      return absl::UnimplementedError(
+          absl::StrCat(device->name(), " cannot be brought ", weight.name, " in pieces"));
+    }
+    const int64_t row_bytes = quant::RowBytes(weight.type, weight.shape[0]);
+    uint64_t offset = place.offset;
+    for (const std::span<const std::byte> piece : pieces) {
+      const graph::Shape rows = {weight.shape[0], std::ssize(piece) / row_bytes, 1, 1};
+      segment.loads.push_back({weight.type, rows, piece, {buffer, offset}});
+      offset += piece.size();
+    }
   }
   return absl::OkStatus();
 }

@@ -35,7 +35,9 @@ class Program {
   // has such segments, and where the weights come from.
   struct Units {
     std::array<device::Buffer*, 2> buffers = {};
-    std::function<absl::StatusOr<std::span<const std::byte>>(const graph::Value&)> source;
+    // One after the other they are the weight, as the file has it.
+    using Pieces = std::vector<std::span<const std::byte>>;
+    std::function<absl::StatusOr<Pieces>(const graph::Value&)> source;
   };
 
   // `places` by device; those without a node need no memory.
@@ -74,7 +76,7 @@ class Program {
     int from_device = 0;
     uint64_t bytes = 0;
   };
-  // A weight that is brought before a segment runs.
+  // A weight, or rows of one, that is brought before a segment runs.
   struct Load {
     quant::Type type;
     graph::Shape shape;

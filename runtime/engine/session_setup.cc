@@ -164,12 +164,11 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   };
   Program::Units units;
   for (size_t i = 0; i < 2; ++i) units.buffers[i] = unit_buffers[i].get();
-  units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
+  units.source = [this](const graph::Value& weight) -> absl::StatusOr<Program::Units::Pieces> {
     const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
-    if (tensor != nullptr) return tensor->data;
+    if (tensor != nullptr) return Program::Units::Pieces{tensor->data};
     const MadeWeights::Entry* made = model->made_weights().Find(weight.name);
-    // A table of slots: hot experts are never brought.
-    if (made != nullptr && made->pieces.size() == 1) return made->pieces[0];
+    if (made != nullptr) return made->pieces;
     return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
   };
   return Program::Compile(partition, std::move(places), bind, units, options.trace, refusing);
@@ -309,6 +308,8 @@ absl::Status Session::Impl::AllocateUnits() {
     for (const auto& place : schedule::LayOutUnit(partition.graph, segment, profile).places) {
       const std::string& name = partition.graph.value(place.weight).name;
       const gguf::TensorInfo* tensor = model->file().FindTensor(name);
+      const MadeWeights::Entry* made = model->made_weights().Find(name);
+      if (tensor == nullptr && made != nullptr) tensor = made->tensor;
       if (tensor == nullptr) continue;
       auto registered = device(d).RegisterHost(tensor->data);
       // Copies are slower without, and right all the same.

@@ -181,7 +181,7 @@ class Rewriter {
         const graph::Value& value = source_.value(node.inputs[i]);
         const bool is_table = node.op == Op::kMatMulExpert || node.op == Op::kGatherRows;
         if (is_table && i == 0) {
-          if (is_hot) node.inputs[i] = HotWeight(node, hot);
+          if (is_hot || hot.cold_apart) node.inputs[i] = SideWeight(node, hot, is_hot);
         } else if (source_.RootOf(node.inputs[i]) == source_.RootOf(experts.ids)) {
           node.inputs[i] = value.shape == chosen ? slots : flat;
         } else {
@@ -196,11 +196,12 @@ class Rewriter {
     return map(sum);
   }
 
-  ValueId HotWeight(const Node& node, const HotExperts& hot) {
+  ValueId SideWeight(const Node& node, const HotExperts& hot, bool is_hot) {
     const graph::Value& whole = source_.value(node.inputs[0]);
+    const auto some = static_cast<int64_t>(hot.experts.size());
     graph::Shape shape = whole.shape;
-    shape[node.op == Op::kMatMulExpert ? 2 : 1] = static_cast<int64_t>(hot.experts.size());
-    return out_.AddWeight(HotName(whole.name), whole.type, shape);
+    shape[node.op == Op::kMatMulExpert ? 2 : 1] = is_hot ? some : hot.count - some;
+    return out_.AddWeight(SideName(whole.name, is_hot), whole.type, shape);
   }
 
   const Graph& source_;
@@ -212,8 +213,18 @@ class Rewriter {
 
 }  // namespace
 
-std::string HotName(absl::string_view weight) {
-  return absl::StrReplaceAll(weight, {{"_exps.", "_exps.hot."}});
+std::vector<int32_t> ExpertsOf(const HotExperts& hot, bool is_hot) {
+  if (is_hot) return hot.experts;
+  std::vector<int32_t> cold;
+  for (int32_t e = 0; e < hot.count; ++e) {
+    const auto found = std::find(hot.experts.begin(), hot.experts.end(), e);
+    if (found == hot.experts.end()) cold.push_back(e);
+  }
+  return cold;
+}
+
+std::string SideName(absl::string_view weight, bool hot) {
+  return absl::StrReplaceAll(weight, {{"_exps.", hot ? "_exps.hot." : "_exps.cold."}});
 }
 
 std::string SlotsName(int layer, bool hot) {
@@ -222,11 +233,10 @@ std::string SlotsName(int layer, bool hot) {
 
 std::vector<int32_t> Slots(const HotExperts& hot, bool is_hot) {
   std::vector<int32_t> slots(hot.count, -1);
-  if (!is_hot) {
-    for (int32_t e = 0; e < hot.count; ++e) slots[e] = e;
-  }
-  for (size_t i = 0; i < hot.experts.size(); ++i) {
-    slots[hot.experts[i]] = is_hot ? static_cast<int32_t>(i) : -1;
+  const std::vector<int32_t> experts = ExpertsOf(hot, is_hot);
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const bool is_apart = is_hot || hot.cold_apart;
+    slots[experts[i]] = is_apart ? static_cast<int32_t>(i) : experts[i];
   }
   return slots;
 }

@@ -70,6 +70,7 @@ struct PlacementRequest {
   // on the last device, if that is a processor. Without knowing the use nothing is gained by it
   // that whole layers would not gain.
   const ExpertUse* expert_use = nullptr;
+  bool cold_apart = false;  // as HotExperts has it
 };
 
 // Where the weights of one device lie in its buffer.

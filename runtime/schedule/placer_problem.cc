@@ -264,6 +264,7 @@ std::vector<HotExperts> Placer::HotOf(const std::vector<int>& device) const {
     layer.device = mix.card;
     layer.experts = HotOfMix(static_cast<int>(g), mix);
     layer.count = static_cast<int32_t>(ranked_[g].size());
+    layer.cold_apart = request_.cold_apart;
   }
   return hot;
 }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
 
 #include "runtime/base/status.h"
@@ -180,6 +181,7 @@ TEST_F(RefusalTest, HotExperts) {
 TEST_F(RefusalTest, Measuring) {
   LoadOptions options = Options();
   options.profiles.clear();
+  setenv("XDG_CACHE_HOME", dir_.path().c_str(), 1);  // what is measured is kept there
   capped_memory.refuse_at = 0;
   auto session = Open(WriteDense(), options);
   ASSERT_NE(session, nullptr);

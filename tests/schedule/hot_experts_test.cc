@@ -71,6 +71,7 @@ TEST(SplitExperts, RandomHotSetsComputeTheSame) {
     for (int l = 0; l < 3; ++l) {
       if (random() % 4 == 0) continue;
       hot.push_back({l, 0, RandomExperts(count, random), static_cast<int32_t>(count), 0});
+      hot.back().cold_apart = random() % 2 == 0;
     }
     const auto split = SplitExperts(whole, hot);
     ASSERT_TRUE(split.ok()) << split.status();
@@ -98,14 +99,19 @@ TEST(SplitExperts, RandomHotSetsComputeTheSame) {
         }
         for (const auto& [from, data] : inputs) {
           const std::string& name = whole.value(from).name;
-          if (HotName(name) != value.name ||
-              !absl::StartsWith(name, absl::StrCat("blk.", layer.layer))) {
+          const bool is_hot = SideName(name, true) == value.name;
+          const bool is_cold = layer.cold_apart && SideName(name, false) == value.name;
+          if ((!is_hot && !is_cold) ||
+              !absl::StartsWith(name, absl::StrCat("blk.", layer.layer, "."))) {
             continue;
           }
           const size_t one = data.data.size() / count;
-          for (const int32_t e : layer.experts) {
-            tensor.data.insert(tensor.data.end(), data.data.begin() + e * one,
-                               data.data.begin() + (e + 1) * one);
+          for (int32_t e = 0; e < layer.count; ++e) {
+            const auto at = std::find(layer.experts.begin(), layer.experts.end(), e);
+            const int32_t expert = is_hot && e < std::ssize(layer.experts) ? layer.experts[e] : e;
+            if (is_hot ? e >= std::ssize(layer.experts) : at != layer.experts.end()) continue;
+            tensor.data.insert(tensor.data.end(), data.data.begin() + expert * one,
+                               data.data.begin() + (expert + 1) * one);
           }
         }
       }
