@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       Copy copy;
       copy.from_device = partition.device_of_node[graph.value(graph.RootOf(source)).producer];
       copy.from = temp(source, copy.from_device);
-      copy.to = temp(node.output, part.device);
+      copy.to_device = partition.device_of_node[n];
+      copy.to = temp(node.output, copy.to_device);
       copy.bytes = static_cast<uint64_t>(graph.value(node.output).SpanBytes());
       if (copy.from.buffer->host().empty() && copy.to.buffer->host().empty()) {
         largest = std::max(largest, copy.bytes);
@@ -164,14 +165,13 @@ void Program::BeginStep() {
 
 absl::Status Program::MoveTo(int segment) {
   Segment& s = segments_[segment];
-  if (s.copies.empty()) return absl::OkStatus();
-  BANTAM_RETURN_IF_ERROR(Synchronize(s.device));
   for (const Copy& copy : s.copies) {
+    BANTAM_RETURN_IF_ERROR(Synchronize(copy.to_device));
     BANTAM_RETURN_IF_ERROR(Synchronize(copy.from_device));
     const Trace::Clock::time_point begin = Trace::Clock::now();
     BANTAM_RETURN_IF_ERROR(Move(copy));
     if (trace_ == nullptr) continue;
-    trace_->Add({s.device, true, step_, segment, copy.bytes, begin, Trace::Clock::now()});
+    trace_->Add({copy.to_device, true, step_, segment, copy.bytes, begin, Trace::Clock::now()});
   }
   return absl::OkStatus();
 }

@@ -73,7 +73,7 @@ class Program {
  private:
   struct Copy {
     device::Binding from, to;
-    int from_device = 0;
+    int from_device = 0, to_device = 0;
     uint64_t bytes = 0;
   };
   // A weight, or rows of one, that is brought before a segment runs.

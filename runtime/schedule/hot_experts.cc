@@ -134,8 +134,15 @@ class Rewriter {
  private:
   void AddBothSides(const ExpertNodes& experts, const HotExperts& hot) {
     const ValueId sum = experts.Sum();
-    const ValueId near = AddSide(experts, hot, /*is_hot=*/true, sum);
-    const ValueId far = AddSide(experts, hot, /*is_hot=*/false, sum);
+    // All that both sides read is made before them, so that neither waits for the other.
+    const graph::Shape chosen = source_.value(experts.ids).shape;
+    const ValueId in_a_row = NewValue(absl::StrCat("blk.", hot.layer, ".experts_in_a_row"));
+    Append({Op::kReshape,
+            {experts.ids},
+            in_a_row,
+            graph::ReshapeAttrs{{chosen[0] * chosen[1], 1, 1, 1}}});
+    const ValueId near = AddSide(experts, hot, /*is_hot=*/true, sum, in_a_row);
+    const ValueId far = AddSide(experts, hot, /*is_hot=*/false, sum, in_a_row);
     const ValueId both = NewValue(absl::StrCat("blk.", hot.layer, ".hot_and_cold"));
     Append({Op::kBinary, {near, far}, both, graph::BinaryAttrs{graph::BinaryOp::kAdd}});
     instead_[sum] = both;
@@ -155,7 +162,8 @@ class Rewriter {
   }
 
   // One side of the layer; what it adds up to.
-  ValueId AddSide(const ExpertNodes& experts, const HotExperts& hot, bool is_hot, ValueId sum) {
+  ValueId AddSide(const ExpertNodes& experts, const HotExperts& hot, bool is_hot, ValueId sum,
+                  ValueId in_a_row) {
     const absl::string_view side = is_hot ? ".hot" : ".cold";
     const auto map = [&](ValueId id) {
       const auto found = std::find_if(copies_.begin(), copies_.end(),
@@ -171,9 +179,7 @@ class Rewriter {
     const graph::Shape chosen = source_.value(experts.ids).shape;
     const ValueId table =
         out_.AddWeight(SlotsName(hot.layer, is_hot), quant::Type::kI32, {hot.count, 1, 1, 1});
-    const graph::ReshapeAttrs in_a_row{{chosen[0] * chosen[1], 1, 1, 1}};
-    const ValueId flat =
-        add(Op::kGatherElements, {table, add(Op::kReshape, {experts.ids}, in_a_row)}, {});
+    const ValueId flat = add(Op::kGatherElements, {table, in_a_row}, {});
     const ValueId slots = add(Op::kReshape, {flat}, graph::ReshapeAttrs{chosen});
     for (const NodeId n : experts.nodes) {
       Node node = source_.nodes()[n];

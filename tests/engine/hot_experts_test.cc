@@ -190,6 +190,44 @@ TEST_F(HotExpertsTest, EachSideHoldsItsOwn) {
   EXPECT_GE(streamed, 4);
 }
 
+// While the card computes a layer's hot experts, the host computes the cold ones; what one reads is
+// not written by the other, so that every bit is the same.
+TEST_F(HotExpertsTest, BothSidesAtTheSameTime) {
+  const std::string path = GoldenModel("qwen3moe");
+  std::mt19937 random(4);
+  LoadOptions options = Options("capped,reference");
+  options.expert_use = RandomUse(path, random);
+  options.expected.pipeline = options.expected.stream_weights = false;
+  Logits expected;
+  for (const bool runs_apart : {false, true}) {
+    engine::Trace trace;
+    options.expected.trace = &trace;
+    capped_memory = CappedMemory();
+    capped_memory.cap = 150'000;
+    capped_memory.runs_apart = runs_apart;
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    const size_t layers = session->model().placement().hot.size();
+    ASSERT_GE(layers, 1);
+    const Logits found = Run(*session);
+    if (!runs_apart) expected = found;
+    EXPECT_EQ(found, expected);
+    std::map<int64_t, size_t> beside;  // by step
+    const std::vector<engine::Trace::Span> spans = trace.spans();
+    for (const auto& card : spans) {
+      beside[card.step];
+      for (const auto& host : spans) {
+        const bool is_next = host.step == card.step && host.segment == card.segment + 1;
+        if (!is_next || card.is_transfer || host.is_transfer) continue;
+        if (card.device != 0 || host.device != 1) continue;
+        beside[card.step] += card.begin < host.begin && host.begin < card.end;
+      }
+    }
+    EXPECT_GE(beside.size(), 7);
+    for (const auto& [step, count] : beside) EXPECT_GE(count, layers) << step;
+  }
+}
+
 // What a session counts is what the products were given, told by another way.
 TEST_F(HotExpertsTest, CountsWhatIsUsed) {
   std::vector<int32_t> tokens(48);

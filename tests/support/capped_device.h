@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -43,6 +44,7 @@ struct CappedMemory {
   Shared<int> calls = 0;
   Shared<bool> is_lost = false;
   std::chrono::microseconds transfer{0};  // that each upload and download takes at least
+  bool runs_apart = false;                // programs run on a thread of their stream's
 };
 // Of the one device there is at a time.
 inline CappedMemory capped_memory;
@@ -100,7 +102,9 @@ class CappedDevice : public device::Device {
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
     if (IsRefused()) return Refusal();
-    return inner_->NewStream();
+    auto inner = inner_->NewStream();
+    if (!inner.ok()) return inner.status();
+    return std::make_unique<Stream>(*std::move(inner));
   }
 
  private:
@@ -115,11 +119,29 @@ class CappedDevice : public device::Device {
   }
   static absl::Status Lost() { return absl::UnavailableError("capped: the device is lost"); }
 
+  struct Stream : device::Stream {
+    explicit Stream(std::unique_ptr<device::Stream> inner) : inner(std::move(inner)) {}
+    absl::Status Synchronize() override {
+      return running.valid() ? running.get() : inner->Synchronize();
+    }
+    absl::StatusOr<std::unique_ptr<device::Event>> Record() override { return inner->Record(); }
+    absl::Status WaitFor(device::Event& event) override { return inner->WaitFor(event); }
+    std::unique_ptr<device::Stream> inner;
+    std::future<absl::Status> running;  // at most one program
+  };
+
   struct Executable : device::Executable {
     explicit Executable(std::unique_ptr<device::Executable> inner) : inner(std::move(inner)) {}
     absl::Status Run(device::Stream& stream) override {
       if (capped_memory.runs++ == capped_memory.lost_after) capped_memory.is_lost.store(true);
-      return IsLost() ? Lost() : inner->Run(stream);
+      if (IsLost()) return Lost();
+      auto& on = static_cast<Stream&>(stream);
+      const absl::Status before = on.Synchronize();
+      if (!before.ok() || !capped_memory.runs_apart) {
+        return before.ok() ? inner->Run(*on.inner) : before;
+      }
+      on.running = std::async(std::launch::async, [this, &on] { return inner->Run(*on.inner); });
+      return absl::OkStatus();
     }
     uint64_t scratch_bytes() const override { return inner->scratch_bytes(); }
     std::string Describe() const override { return inner->Describe(); }
