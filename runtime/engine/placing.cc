@@ -156,6 +156,8 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
       calibrated.push_back(std::move(step));
     }
   }
+  std::vector<schedule::Calibration> calibrations;
+  std::vector<int> calibrated_device;
   for (size_t d = 0; d < devices.size(); ++d) {
     schedule::DeviceProfile& profile = placing.profiles_[d];
     if (d < options.profiles.size()) {
@@ -165,19 +167,9 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     }
     auto measured = schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder());
     if (measured.ok()) {
-      const absl::Status status =
-          schedule::Calibrate(*devices[d], calibrated, depth, schedule::CacheFolder(), *measured);
-      // Where there is no room to measure, the speeds of the device have to do.
-      if (!status.ok() && !absl::IsResourceExhausted(status)) {
-        failing = static_cast<int>(d);
-        return status;
-      }
-      if (!status.ok() && options.notice) {
-        options.notice(absl::StrCat(devices[d]->name(),
-                                    " is short of memory: what the model takes there is reckoned "
-                                    "from the device's speeds, not measured"));
-      }
       profile = *std::move(measured);
+      calibrations.push_back({devices[d].get(), &profile});
+      calibrated_device.push_back(static_cast<int>(d));
     } else if (absl::IsResourceExhausted(measured.status())) {
       // Not even room to be measured.
       if (options.notice) {
@@ -189,6 +181,21 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     } else {
       failing = static_cast<int>(d);
       return measured.status();
+    }
+  }
+  schedule::Calibrate(calibrations, calibrated, depth, schedule::CacheFolder());
+  for (size_t i = 0; i < calibrations.size(); ++i) {
+    const absl::Status& status = calibrations[i].status;
+    if (status.ok()) continue;
+    // Where there is no room to measure, the speeds of the device have to do.
+    if (!absl::IsResourceExhausted(status)) {
+      failing = calibrated_device[i];
+      return status;
+    }
+    if (options.notice) {
+      options.notice(absl::StrCat(calibrations[i].device->name(),
+                                  " is short of memory: what the model takes there is reckoned "
+                                  "from the device's speeds, not measured"));
     }
   }
   BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
