@@ -4,11 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 
 #include "runtime/base/status.h"
+#include "runtime/device/registry.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/steps.h"
+#include "runtime/engine/weights.h"
+#include "runtime/model/architecture.h"
 #include "tests/engine/split_fixture.h"
 #include "tests/support/logits.h"
 
@@ -175,6 +180,58 @@ TEST_F(RefusalTest, HotExperts) {
       return !placement.hot.empty() && (placement.memory[0].streamed > 0) == streams;
     });
   }
+}
+
+// A host that would rather have weights in another arrangement than that of the file.
+class RepackingHost : public testing::CappedDevice {
+ public:
+  using CappedDevice::CappedDevice;
+  absl::StatusOr<std::unique_ptr<device::Buffer>> WrapHost(
+      std::span<const std::byte> data) override {
+    return std::make_unique<Wrapped>(data);
+  }
+  bool Repacks(const graph::Graph&, graph::ValueId) const override { return true; }
+
+ private:
+  struct Wrapped : device::Buffer {
+    explicit Wrapped(std::span<const std::byte> wrapped) : data(wrapped) {}
+    uint64_t size() const override { return data.size(); }
+    absl::Status Upload(uint64_t, std::span<const std::byte>) override {
+      return absl::FailedPreconditionError("read-only");
+    }
+    absl::Status Download(uint64_t offset, std::span<std::byte> to) override {
+      std::copy_n(data.begin() + static_cast<ptrdiff_t>(offset), to.size(), to.begin());
+      return absl::OkStatus();
+    }
+    std::span<const std::byte> data;
+  };
+};
+
+TEST_F(RefusalTest, AHostWithoutRoomToRepack) {
+  const auto file = gguf::File::Open(WriteDense());
+  ASSERT_TRUE(file.ok());
+  const auto architecture = model::Open(**file);
+  ASSERT_TRUE(architecture.ok());
+  const auto graph = engine::BuildStep(**architecture, {.context = 64, .ubatch = 16}, 1, 1);
+  ASSERT_TRUE(graph.ok());
+  schedule::Placement placement;
+  placement.groups = schedule::FindGroups(*graph)->groups;
+  placement.device.assign(placement.groups.size(), 0);
+  RepackingHost host(*device::OpenDevice("reference", {}));
+  for (const bool is_refused : {false, true}) {
+    capped_memory.requests = 0;
+    capped_memory.refuse_at = is_refused ? 0 : -1;
+    const engine::MadeWeights none;
+    const auto weights = engine::DeviceWeights::Reserve(
+        **file, none, {&*graph, 1}, placement, 0, host,
+        {.notice = [this](absl::string_view line) { notices_.emplace_back(line); }});
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    EXPECT_EQ(weights->mapped_bytes() > 0, is_refused);
+    EXPECT_EQ(weights->allocated_bytes() > 0, !is_refused);
+    EXPECT_EQ(weights->Find("output_norm.weight") != nullptr, is_refused);  // the others are filled
+    ASSERT_EQ(notices_.size(), is_refused ? 1 : 0);
+  }
+  EXPECT_THAT(notices_[0], HasSubstr("has no room for"));
 }
 
 // Not even its speeds can be measured.

@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "runtime/base/byte_size.h"
 #include "tests/graph/random_graph.h"
+#include "tests/schedule/cards.h"
 #include "tests/schedule/shapes.h"
 #include "tests/support/graph_eval.h"
 
@@ -23,6 +24,8 @@ namespace {
 
 using ::bantam::testing::BuildShape;
 using ::bantam::testing::BuildSteps;
+using ::bantam::testing::Cpu;
+using ::bantam::testing::Gpu;
 using ::bantam::testing::ModelShape;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -38,26 +41,6 @@ const ModelShape kTinyMoe{.name = "tiny MoE",
                           .tied = true,
                           .type = quant::Type::kQ8_0,
                           .better = quant::Type::kQ8_0};
-
-DeviceProfile Gpu(std::string name, double gib, double bandwidth, double operations) {
-  DeviceProfile gpu;
-  gpu.name = std::move(name);
-  gpu.capacity = static_cast<uint64_t>(gib * kGiB);
-  gpu.alignment = 256;
-  gpu.bandwidth = bandwidth;
-  gpu.operations = operations;
-  gpu.node_seconds = 3e-6;
-  gpu.transfer_seconds = 1.5e-5;
-  gpu.transfer_bandwidth = 1.2e10;
-  return gpu;
-}
-DeviceProfile Cpu() {
-  DeviceProfile cpu;
-  cpu.name = "cpu";
-  cpu.bandwidth = 4e10;
-  cpu.operations = 5e11;
-  return cpu;
-}
 
 std::vector<std::string> Names(const Grouping& grouping) {
   std::vector<std::string> names;
