@@ -60,13 +60,12 @@ absl::StatusOr<plan::Machine> FindMachine(const Arguments& arguments) {
   device::BackendOptions options;
   options.threads = arguments.threads;
   device::DeviceList list = device::ListDevices(options);
-  const std::vector<std::unique_ptr<device::Device>> here =
-      device::Distinct(std::move(list.devices));
-  const auto profile = [&](device::Device& device) -> absl::StatusOr<schedule::DeviceProfile> {
-    BANTAM_ASSIGN_OR_RETURN(schedule::DeviceProfile made,
-                            schedule::ProfileDevice(device, kMeasured, schedule::CacheFolder()));
-    made.device = nullptr;  // it is closed when the plan is made
-    return made;
+  for (auto& device : device::Distinct(std::move(list.devices))) {
+    machine.open.push_back(std::move(device));
+  }
+  const std::vector<std::shared_ptr<device::Device>>& here = machine.open;
+  const auto profile = [&](device::Device& device) {
+    return schedule::ProfileDevice(device, kMeasured, schedule::CacheFolder());
   };
   const auto is_host = [](const auto& d) { return d->kind() == device::Kind::kCpu; };
   if (arguments.vram.empty()) {

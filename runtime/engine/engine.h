@@ -27,6 +27,8 @@ namespace bantam::engine {
 
 using tokenizer::TokenId;
 
+class Placing;
+
 struct SessionOptions {
   int64_t context = 0;   // tokens the KV cache holds; 0: what the model was trained for
   int64_t ubatch = 512;  // most tokens in one step of prompt processing
@@ -135,6 +137,7 @@ class Model {
   Model() = default;
   // `failing` is set to a device that made it fail.
   absl::Status LoadWeights(const LoadOptions& options, int& failing);
+  absl::Status LoadAsPlaced(const Placing& placing, const LoadOptions& options, int& failing);
 
   std::unique_ptr<gguf::File> file_;
   std::vector<std::unique_ptr<device::Device>> devices_;

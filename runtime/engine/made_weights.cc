@@ -24,14 +24,8 @@ MadeWeights::MadeWeights(const gguf::File& file, std::span<const schedule::HotEx
       if (!absl::StartsWith(tensor.name, prefix) || !absl::StrContains(tensor.name, "_exps.")) {
         continue;
       }
-      Entry& entry = entries_[schedule::HotName(tensor.name)];
-      entry.type = tensor.type;
-      entry.shape = tensor.shape;
-      // A matrix to an expert, or a row of a bias.
-      entry.shape[tensor.shape[2] == layer.count ? 2 : 1] = std::ssize(layer.experts);
-      const size_t bytes = tensor.data.size() / static_cast<size_t>(layer.count);
-      for (const int32_t e : layer.experts) {
-        entry.pieces.push_back(tensor.data.subspan(static_cast<size_t>(e) * bytes, bytes));
+      for (const bool is_hot : {false, true}) {
+        if (is_hot || layer.cold_apart) AddSide(tensor, layer, is_hot);
       }
     }
     for (const bool is_hot : {false, true}) {
@@ -43,6 +37,25 @@ MadeWeights::MadeWeights(const gguf::File& file, std::span<const schedule::HotEx
       entry.own.assign(bytes.begin(), bytes.end());
       entry.pieces = {entry.own};
     }
+  }
+}
+
+void MadeWeights::AddSide(const gguf::TensorInfo& tensor, const schedule::HotExperts& layer,
+                          bool is_hot) {
+  const std::vector<int32_t> experts = schedule::ExpertsOf(layer, is_hot);
+  Entry& entry = entries_[schedule::SideName(tensor.name, is_hot)];
+  entry.tensor = &tensor;
+  entry.type = tensor.type;
+  entry.shape = tensor.shape;
+  // A matrix to an expert, or a row of a bias.
+  entry.shape[tensor.shape[2] == layer.count ? 2 : 1] = std::ssize(experts);
+  const size_t bytes = tensor.data.size() / static_cast<size_t>(layer.count);
+  for (size_t i = 0; i < experts.size();) {
+    size_t count = 1;
+    while (i + count < experts.size() && experts[i + count] == experts[i + count - 1] + 1) ++count;
+    entry.pieces.push_back(
+        tensor.data.subspan(static_cast<size_t>(experts[i]) * bytes, count * bytes));
+    i += count;
   }
 }
 

@@ -19,7 +19,9 @@ class MadeWeights {
   struct Entry {
     quant::Type type = quant::Type::kF32;
     graph::Shape shape = {};
-    // What it is made of, in order: of the file, or of `own`.
+    // What it is made of, in order: of a tensor of the file, or of `own`. Experts that are
+    // neighbours are one piece.
+    const gguf::TensorInfo* tensor = nullptr;
     std::vector<std::span<const std::byte>> pieces;
     std::vector<std::byte> own;
 
@@ -35,6 +37,8 @@ class MadeWeights {
   const Entry* Find(absl::string_view name) const;
 
  private:
+  void AddSide(const gguf::TensorInfo& tensor, const schedule::HotExperts& layer, bool is_hot);
+
   std::map<std::string, Entry, std::less<>> entries_;
 };
 

@@ -72,22 +72,26 @@ absl::Status Model::LoadWeights(const LoadOptions& options, int& failing) {
   }
   BANTAM_ASSIGN_OR_RETURN(
       Placing placing, Placing::Create(*architecture_, devices_, *expert_use_, options, failing));
-  while (weights_.size() < devices_.size()) {
-    const int device = static_cast<int>(weights_.size());
-    if (device == 0) made_weights_ = MadeWeights(*file_, placing.placement().hot);
-    auto reserved = DeviceWeights::Reserve(
-        *file_, made_weights_, placing.weight_graphs(), placing.placement(), device,
-        *devices_[device], {!options.writable_weights, options.repack, options.notice});
-    if (reserved.ok()) {
-      weights_.push_back(*std::move(reserved));
-      continue;
-    }
-    failing = device;
-    BANTAM_ASSIGN_OR_RETURN(const std::string line, placing.MakeRoom(device, reserved.status()));
+  for (;;) {
+    const absl::Status status = LoadAsPlaced(placing, options, failing);
+    if (status.ok()) return status;
+    weights_.clear();  // what they take would not count as free
+    BANTAM_ASSIGN_OR_RETURN(const std::string line, placing.MakeRoom(failing, status));
     if (options.notice) options.notice(line);
-    weights_.clear();
   }
+}
+
+absl::Status Model::LoadAsPlaced(const Placing& placing, const LoadOptions& options, int& failing) {
   placement_ = placing.placement();
+  made_weights_ = MadeWeights(*file_, placement_.hot);
+  for (size_t d = 0; d < devices_.size(); ++d) {
+    failing = static_cast<int>(d);
+    BANTAM_ASSIGN_OR_RETURN(
+        weights_.emplace_back(),
+        DeviceWeights::Reserve(*file_, made_weights_, placing.weight_graphs(), placement_, failing,
+                               *devices_[d],
+                               {!options.writable_weights, options.repack, options.notice}));
+  }
   uint64_t done = 0;
   const uint64_t all = std::max<uint64_t>(weight_bytes() - mapped_bytes(), 1);
   for (size_t d = 0; d < weights_.size(); ++d) {

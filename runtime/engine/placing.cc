@@ -14,6 +14,7 @@
 #include "runtime/device/registry.h"
 #include "runtime/engine/input_layout.h"
 #include "runtime/engine/steps.h"
+#include "runtime/engine/weights.h"
 #include "runtime/schedule/cache.h"
 #include "runtime/schedule/calibrate.h"
 #include "runtime/schedule/measure.h"
@@ -86,6 +87,21 @@ LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& n
   return options;
 }
 
+std::string MovedGroups(const schedule::Placement& before, const schedule::Placement& after,
+                        const std::vector<std::string>& names) {
+  std::string moved;
+  int count = 0;
+  for (size_t g = 0; g < after.groups.size(); ++g) {
+    if (before.DeviceOf(after.groups[g]) == after.device[g]) continue;
+    if (++count > 3) continue;
+    absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(after.groups[g]), " to ",
+                    names[after.device[g]]);
+  }
+  if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
+  if (count > 0) return moved;
+  return before.hot.empty() ? "what was brought for prompts" : "some of the hot experts";
+}
+
 absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
                                         const DevicePtrs& devices,
                                         const schedule::ExpertUse& expert_use,
@@ -140,6 +156,8 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
       calibrated.push_back(std::move(step));
     }
   }
+  std::vector<schedule::Calibration> calibrations;
+  std::vector<int> calibrated_device;
   for (size_t d = 0; d < devices.size(); ++d) {
     schedule::DeviceProfile& profile = placing.profiles_[d];
     if (d < options.profiles.size()) {
@@ -149,21 +167,35 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
     }
     auto measured = schedule::ProfileDevice(*devices[d], type, schedule::CacheFolder());
     if (measured.ok()) {
-      const absl::Status status =
-          schedule::Calibrate(*devices[d], calibrated, depth, schedule::CacheFolder(), *measured);
-      // Where there is no room to measure, the speeds of the device have to do.
-      if (!status.ok() && !absl::IsResourceExhausted(status)) {
-        failing = static_cast<int>(d);
-        return status;
-      }
       profile = *std::move(measured);
+      calibrations.push_back({devices[d].get(), &profile});
+      calibrated_device.push_back(static_cast<int>(d));
     } else if (absl::IsResourceExhausted(measured.status())) {
-      // Not even room to be measured: nothing goes there.
+      // Not even room to be measured.
+      if (options.notice) {
+        options.notice(absl::StrCat(
+            devices[d]->name(), " is short of memory even for measuring it: nothing goes there"));
+      }
       schedule::DescribeDevice(*devices[d], profile);
       profile.capacity = 0;
     } else {
       failing = static_cast<int>(d);
       return measured.status();
+    }
+  }
+  schedule::Calibrate(calibrations, calibrated, depth, schedule::CacheFolder());
+  for (size_t i = 0; i < calibrations.size(); ++i) {
+    const absl::Status& status = calibrations[i].status;
+    if (status.ok()) continue;
+    // Where there is no room to measure, the speeds of the device have to do.
+    if (!absl::IsResourceExhausted(status)) {
+      failing = calibrated_device[i];
+      return status;
+    }
+    if (options.notice) {
+      options.notice(absl::StrCat(calibrations[i].device->name(),
+                                  " is short of memory: what the model takes there is reckoned "
+                                  "from the device's speeds, not measured"));
     }
   }
   BANTAM_RETURN_IF_ERROR(schedule::ApplyCaps(options.control, placing.profiles_));
@@ -184,16 +216,32 @@ absl::StatusOr<Placing> Placing::Create(const model::Architecture& architecture,
       InputLayout(expected.ubatch, expected.context, WindowCells(architecture.config(), expected),
                   alignment)
           .size;
-  BANTAM_ASSIGN_OR_RETURN(placing.placement_, schedule::Place(placing.request_, placing.profiles_));
-  BANTAM_RETURN_IF_ERROR(placing.SplitWeightGraphs());
+  placing.may_repack_ = options.repack && !options.writable_weights;
+  BANTAM_RETURN_IF_ERROR(placing.Place());
   return placing;
 }
 
-absl::Status Placing::SplitWeightGraphs() {
-  weight_graphs_.clear();
-  for (const graph::Graph& whole : whole_weight_graphs_) {
-    BANTAM_ASSIGN_OR_RETURN(weight_graphs_.emplace_back(),
-                            schedule::SplitExperts(whole, placement_.hot));
+absl::Status Placing::Place() {
+  request_.steps = steps_;  // this may have been moved
+  // A host that copies weights to repack them copies no hot experts. Whether it has room for that,
+  // what it would repack then says; where they stay in the file, all experts of a layer do.
+  const auto host = static_cast<int>(profiles_.size()) - 1;
+  for (const bool apart : {true, false}) {
+    request_.cold_apart = apart;
+    BANTAM_ASSIGN_OR_RETURN(schedule::Placement placement, schedule::Place(request_, profiles_));
+    std::vector<graph::Graph> graphs;
+    for (const graph::Graph& whole : whole_weight_graphs_) {
+      BANTAM_ASSIGN_OR_RETURN(graphs.emplace_back(), schedule::SplitExperts(whole, placement.hot));
+    }
+    bool is_as_said = !apart || placement.hot.empty();
+    if (!is_as_said && may_repack_) {
+      BANTAM_ASSIGN_OR_RETURN(
+          is_as_said, DeviceWeights::MayRepack(graphs, placement, host, *profiles_[host].device));
+    }
+    if (!is_as_said) continue;
+    placement_ = std::move(placement);
+    weight_graphs_ = std::move(graphs);
+    break;
   }
   return absl::OkStatus();
 }
@@ -207,22 +255,11 @@ absl::StatusOr<std::string> Placing::MakeRoom(int device, const absl::Status& re
   if (profile.device->kind() != device::Kind::kCpu) {
     profile.capacity = std::min(profile.capacity, profile.device->memory().free);
   }
-  request_.steps = steps_;  // this may have been moved
-  auto again = schedule::Place(request_, profiles_);
-  if (!again.ok()) return refusal;
-  std::string moved;
-  int count = 0;
-  for (size_t g = 0; g < again->groups.size(); ++g) {
-    const int before = placement_.DeviceOf(again->groups[g]);
-    if (before == again->device[g]) continue;
-    if (++count > 3) continue;
-    absl::StrAppend(&moved, moved.empty() ? "" : ", ", schedule::GroupName(again->groups[g]),
-                    " to ", profiles_[again->device[g]].name);
-  }
-  if (count > 3) absl::StrAppend(&moved, " and ", count - 3, " more");
-  if (count == 0) moved = "some of the hot experts";
-  placement_ = *std::move(again);
-  BANTAM_RETURN_IF_ERROR(SplitWeightGraphs());
+  const schedule::Placement before = placement_;
+  if (!Place().ok()) return refusal;
+  std::vector<std::string> names;
+  for (const schedule::DeviceProfile& one : profiles_) names.push_back(one.name);
+  const std::string moved = MovedGroups(before, placement_, names);
   return absl::StrCat(profile.name, " had no room for ", FormatByteSize(placed), ": moved ", moved);
 }
 

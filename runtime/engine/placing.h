@@ -22,6 +22,11 @@ absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options);
 // What is left of `options` for devices of these names without the one at `lost`.
 LoadOptions WithoutDevice(LoadOptions options, const std::vector<std::string>& names, size_t lost);
 
+// What is elsewhere in the second placement, for people: "KV of layer 3 to cpu". `names` of
+// devices.
+std::string MovedGroups(const schedule::Placement& before, const schedule::Placement& after,
+                        const std::vector<std::string>& names);
+
 // Chooses, and chooses again when a device has less memory than it said. On one device there is
 // nothing to choose, and nothing is measured or predicted.
 class Placing {
@@ -42,14 +47,15 @@ class Placing {
   absl::StatusOr<std::string> MakeRoom(int device, const absl::Status& refusal);
 
  private:
-  // After placement_ was chosen.
-  absl::Status SplitWeightGraphs();
+  // Chooses placement_ and weight_graphs_. They are as before where that fails.
+  absl::Status Place();
 
   std::vector<graph::Graph> steps_;
   std::vector<graph::Graph> whole_weight_graphs_;  // before experts are split
   std::vector<graph::Graph> weight_graphs_;
   std::vector<schedule::DeviceProfile> profiles_;
   schedule::PlacementRequest request_;
+  bool may_repack_ = true;
   schedule::Placement placement_;
 };
 

@@ -17,7 +17,8 @@ using graph::ValueId;
 
 absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
-                                                          const Units& units, Trace* trace) {
+                                                          const Units& units, Trace* trace,
+                                                          int& failing) {
   std::unique_ptr<Program> program(new Program);
   program->places_ = std::move(places);
   program->running_.assign(program->places_.size(), -1);
@@ -39,7 +40,8 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       Copy copy;
       copy.from_device = partition.device_of_node[graph.value(graph.RootOf(source)).producer];
       copy.from = temp(source, copy.from_device);
-      copy.to = temp(node.output, part.device);
+      copy.to_device = partition.device_of_node[n];
+      copy.to = temp(node.output, copy.to_device);
       copy.bytes = static_cast<uint64_t>(graph.value(node.output).SpanBytes());
       if (copy.from.buffer->host().empty() && copy.to.buffer->host().empty()) {
         largest = std::max(largest, copy.bytes);
@@ -57,15 +59,16 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Compile(const schedule::Partit
       }
     }
     const Place& place = program->places_[part.device];
-    BANTAM_ASSIGN_OR_RETURN(segment.executable,
-                            place.device->Compile({graph,
-                                                   partition.plans[part.device],
-                                                   bindings,
-                                                   {place.temp, 0},
-                                                   part.first_node,
-                                                   part.end_node,
-                                                   {place.temp, place.scratch_offset},
-                                                   place.scratch_bytes}));
+    auto compiled = place.device->Compile({graph,
+                                           partition.plans[part.device],
+                                           bindings,
+                                           {place.temp, 0},
+                                           part.first_node,
+                                           part.end_node,
+                                           {place.temp, place.scratch_offset},
+                                           place.scratch_bytes});
+    if (!compiled.ok()) failing = part.device;
+    BANTAM_ASSIGN_OR_RETURN(segment.executable, std::move(compiled));
     BANTAM_ASSIGN_OR_RETURN(const device::Scratch scratch,
                             schedule::SegmentScratch(partition, part, *place.device));
     segment.own_bytes = scratch.own;
@@ -94,10 +97,25 @@ absl::Status Program::CompileUnit(const schedule::Partition& partition,
   }
   for (const auto& place : layout.places) {
     const Value& weight = partition.graph.value(place.weight);
-    Load load{weight.type, weight.shape, {}, {buffer, place.offset}};
-    BANTAM_ASSIGN_OR_RETURN(load.data, units.source(weight));
-    bindings[place.weight] = load.to;
-    segment.loads.push_back(load);
+    bindings[place.weight] = {buffer, place.offset};
+    BANTAM_ASSIGN_OR_RETURN(const Units::Pieces pieces, units.source(weight));
+    if (pieces.size() == 1) {
+      segment.loads.push_back({weight.type, weight.shape, pieces[0], bindings[place.weight]});
+      continue;
+    }
+    // Of a device that keeps weights as they are, some rows are as good as a weight.
+    if (device->PackedBytes(weight.type, weight.shape) !=
+        static_cast<uint64_t>(weight.SpanBytes())) {
+      return absl::UnimplementedError(
+          absl::StrCat(device->name(), " cannot be brought ", weight.name, " in pieces"));
+    }
+    const int64_t row_bytes = quant::RowBytes(weight.type, weight.shape[0]);
+    uint64_t offset = place.offset;
+    for (const std::span<const std::byte> piece : pieces) {
+      const graph::Shape rows = {weight.shape[0], std::ssize(piece) / row_bytes, 1, 1};
+      segment.loads.push_back({weight.type, rows, piece, {buffer, offset}});
+      offset += piece.size();
+    }
   }
   return absl::OkStatus();
 }
@@ -147,14 +165,13 @@ void Program::BeginStep() {
 
 absl::Status Program::MoveTo(int segment) {
   Segment& s = segments_[segment];
-  if (s.copies.empty()) return absl::OkStatus();
-  BANTAM_RETURN_IF_ERROR(Synchronize(s.device));
   for (const Copy& copy : s.copies) {
+    BANTAM_RETURN_IF_ERROR(Synchronize(copy.to_device));
     BANTAM_RETURN_IF_ERROR(Synchronize(copy.from_device));
     const Trace::Clock::time_point begin = Trace::Clock::now();
     BANTAM_RETURN_IF_ERROR(Move(copy));
     if (trace_ == nullptr) continue;
-    trace_->Add({s.device, true, step_, segment, copy.bytes, begin, Trace::Clock::now()});
+    trace_->Add({copy.to_device, true, step_, segment, copy.bytes, begin, Trace::Clock::now()});
   }
   return absl::OkStatus();
 }

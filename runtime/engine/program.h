@@ -35,15 +35,18 @@ class Program {
   // has such segments, and where the weights come from.
   struct Units {
     std::array<device::Buffer*, 2> buffers = {};
-    std::function<absl::StatusOr<std::span<const std::byte>>(const graph::Value&)> source;
+    // One after the other they are the weight, as the file has it.
+    using Pieces = std::vector<std::span<const std::byte>>;
+    std::function<absl::StatusOr<Pieces>(const graph::Value&)> source;
   };
 
   // `places` by device; those without a node need no memory.
-  // `trace`, where not null, is told what runs, and must outlive this.
+  // `trace`, where not null, is told what runs, and must outlive this. `failing` is set to a device
+  // that does not compile its part.
   static absl::StatusOr<std::unique_ptr<Program>> Compile(const schedule::Partition& partition,
                                                           std::vector<Place> places, Bind bind,
-                                                          const Units& units,
-                                                          Trace* trace = nullptr);
+                                                          const Units& units, Trace* trace,
+                                                          int& failing);
 
   // Returns when everything is done.
   absl::Status Run();
@@ -70,10 +73,10 @@ class Program {
  private:
   struct Copy {
     device::Binding from, to;
-    int from_device = 0;
+    int from_device = 0, to_device = 0;
     uint64_t bytes = 0;
   };
-  // A weight that is brought before a segment runs.
+  // A weight, or rows of one, that is brought before a segment runs.
   struct Load {
     quant::Type type;
     graph::Shape shape;

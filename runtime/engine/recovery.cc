@@ -36,6 +36,7 @@ int Session::Impl::FindLost() const {
 }
 
 absl::Status Session::Impl::Recover(const absl::Status& why) {
+  if (model == nullptr) return why;
   const auto& devices = model->devices();
   const int found = FindLost();
   if (found < 0) return why;
@@ -58,20 +59,41 @@ absl::Status Session::Impl::Recover(const absl::Status& why) {
   logits = {};
   likeliest.clear();
   observed = nullptr;
-  second = {};
-  unit_buffers = {};
-  registrations.clear();
-  for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
-  for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
-  for (std::vector<TempRoom>* of_temps : {&rooms, &all_rooms, &verify_rooms}) of_temps->clear();
-  kv.clear();
-  streams.clear();
-  alignments.clear();
+  DropAll();
   lost_models.push_back(std::exchange(model, std::move(rest)));
   computed = 0;
   ring = WindowRing();
   const absl::Status status = Prepare();
   return absl::IsUnavailable(status) ? Recover(status) : status;
+}
+
+// The model is another's too, and stays as it is: what this session needs is loaded beside it, or
+// in its place where nobody else holds it.
+absl::Status Session::Impl::LoadWithLess(int device, const absl::Status& refusal) {
+  const auto& devices = model->devices();
+  const bool is_host = device + 1 == static_cast<int>(devices.size());
+  LoadOptions load = model->load_options();
+  // What was overwritten is not in the file.
+  if (device < 0 || is_host || load.writable_weights) return refusal;
+  const schedule::Placement before = model->placement();
+  const uint64_t placed = before.memory[device].total();
+  if (placed == 0) return refusal;
+  std::vector<std::string> names;
+  for (const auto& one : devices) names.push_back(one->name());
+  load.control.vram.push_back(absl::StrCat(names[device], "=", placed - placed / 16 - 1));
+  load.notice = options.notice;
+  load.expected = options;
+  const std::string path = model->file().path();
+  DropAll();
+  model = nullptr;
+  auto loaded = Model::Load(path, load);
+  if (!loaded.ok()) return absl::IsResourceExhausted(loaded.status()) ? refusal : loaded.status();
+  model = *std::move(loaded);
+  if (options.notice) {
+    options.notice(absl::StrCat(names[device], " is short of memory: loaded again, and moved ",
+                                MovedGroups(before, model->placement(), names)));
+  }
+  return Prepare();
 }
 
 }  // namespace bantam::engine

@@ -58,7 +58,7 @@ struct Session::Impl {
   schedule::Placement placement;
   std::vector<std::unique_ptr<device::Stream>> streams;
   std::vector<uint64_t> alignments;  // by device
-  int refusing = -1;                 // the device that last failed to allocate
+  mutable int refusing = -1;         // the device that last had no memory for something
   mutable int lost = -1;             // one that was lost before anything was made on it
   std::vector<Buffers> kv;           // by device: as many buffers as its limits ask for
   Buffers inputs;
@@ -104,7 +104,15 @@ struct Session::Impl {
   absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(size_t d, uint64_t bytes);
   absl::Status Prepare();
   absl::Status AllocateAll();
+  // Gives up something that is on `device` and no weight. False where there is nothing.
+  bool MakeRoom(int device);
   bool MoveKvFrom(int device);
+  void StopStreaming(int device);
+  // Loads the model with less on `device`, and makes the session for that. The error is `refusal`
+  // where that cannot be.
+  absl::Status LoadWithLess(int device, const absl::Status& refusal);
+  // Lets go of all that is on devices.
+  void DropAll();
   absl::StatusOr<schedule::Partition> Build(int64_t rows, int64_t output_rows) const;
   absl::Status AllocateKv(const schedule::Partition& decode);
   absl::Status AllocateInputs(const schedule::Partition& decode);
@@ -113,7 +121,11 @@ struct Session::Impl {
   absl::Status AddRoom(const schedule::Partition& partition, std::vector<TempRoom>& rooms);
   // Of steps of up to `rows` tokens.
   absl::StatusOr<Buffers> NewTemps(const std::vector<TempRoom>& rooms, int64_t rows);
-  absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams() const;
+  // The devices that compute something, of a session with such a step of one token.
+  std::vector<int> DevicesUsed(const schedule::Partition& decode) const;
+  // By device; null where nothing is computed.
+  absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> NewStreams(
+      const schedule::Partition& decode) const;
   absl::Status AllocateSecond(const schedule::Partition& decode);
   absl::Status AllocateUnits();
   // Whether the largest step is given weights, or would be with all memory there is.

@@ -1,6 +1,7 @@
 // Making a session: the graphs of its steps, the memory of all it holds, and compiling.
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -105,15 +106,20 @@ absl::StatusOr<Buffers> Session::Impl::NewInputs(const schedule::Partition& deco
   std::vector<int32_t> cells(2 * options.context, 0);
   for (int64_t i = 0; i < options.context; ++i) cells[2 * i] = static_cast<int32_t>(i);
   Buffers made(alignments.size());
-  std::vector<int> devices;
-  for (const schedule::Segment& segment : decode.segments) devices.push_back(segment.device);
-  if (Streams()) devices.push_back(placement.streaming.device);
-  for (const int d : devices) {
-    if (made[d] != nullptr) continue;
+  for (const int d : DevicesUsed(decode)) {
     BANTAM_ASSIGN_OR_RETURN(made[d], Allocate(d, layout.size));
-    BANTAM_RETURN_IF_ERROR(made[d]->Upload(layout.kv_cells, std::as_bytes(std::span(cells))));
+    const absl::Status status = made[d]->Upload(layout.kv_cells, std::as_bytes(std::span(cells)));
+    if (!status.ok()) refusing = d;
+    BANTAM_RETURN_IF_ERROR(status);
   }
   return made;
+}
+
+std::vector<int> Session::Impl::DevicesUsed(const schedule::Partition& decode) const {
+  std::set<int> devices;
+  for (const schedule::Segment& segment : decode.segments) devices.insert(segment.device);
+  if (Streams()) devices.insert(placement.streaming.device);
+  return {devices.begin(), devices.end()};
 }
 
 absl::StatusOr<device::Binding> Session::Impl::Bind(const graph::Value& value, int device,
@@ -158,15 +164,14 @@ absl::StatusOr<std::unique_ptr<Program>> Session::Impl::Compile(
   };
   Program::Units units;
   for (size_t i = 0; i < 2; ++i) units.buffers[i] = unit_buffers[i].get();
-  units.source = [this](const graph::Value& weight) -> absl::StatusOr<std::span<const std::byte>> {
+  units.source = [this](const graph::Value& weight) -> absl::StatusOr<Program::Units::Pieces> {
     const gguf::TensorInfo* tensor = model->file().FindTensor(weight.name);
-    if (tensor != nullptr) return tensor->data;
+    if (tensor != nullptr) return Program::Units::Pieces{tensor->data};
     const MadeWeights::Entry* made = model->made_weights().Find(weight.name);
-    // A table of slots: hot experts are never brought.
-    if (made != nullptr && made->pieces.size() == 1) return made->pieces[0];
+    if (made != nullptr) return made->pieces;
     return absl::InternalError(absl::StrCat("the file has no tensor ", weight.name));
   };
-  return Program::Compile(partition, std::move(places), bind, units, options.trace);
+  return Program::Compile(partition, std::move(places), bind, units, options.trace, refusing);
 }
 
 absl::Status Session::Impl::AddRoom(const schedule::Partition& partition,
@@ -203,12 +208,14 @@ absl::StatusOr<Buffers> Session::Impl::NewTemps(const std::vector<TempRoom>& roo
   return made;
 }
 
-absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewStreams() const {
-  std::vector<std::unique_ptr<device::Stream>> made;
-  for (size_t d = 0; d < model->devices().size(); ++d) {
+absl::StatusOr<std::vector<std::unique_ptr<device::Stream>>> Session::Impl::NewStreams(
+    const schedule::Partition& decode) const {
+  std::vector<std::unique_ptr<device::Stream>> made(alignments.size());
+  for (const int d : DevicesUsed(decode)) {
     auto stream = device(d).NewStream();
-    if (absl::IsUnavailable(stream.status())) lost = static_cast<int>(d);
-    BANTAM_ASSIGN_OR_RETURN(made.emplace_back(), std::move(stream));
+    if (!stream.ok()) refusing = d;
+    if (absl::IsUnavailable(stream.status())) lost = d;
+    BANTAM_ASSIGN_OR_RETURN(made[d], std::move(stream));
   }
   return made;
 }
@@ -266,7 +273,7 @@ absl::Status Session::Impl::AllocateSecond(const schedule::Partition& decode) {
                   [&](const auto& segment) { return segment.device != decode.segments[0].device; });
   if (!has_several || !TwoStepsInFlight(options) || Streams()) return absl::OkStatus();
   Lane lane;
-  BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams());
+  BANTAM_ASSIGN_OR_RETURN(lane.streams, NewStreams(decode));
   BANTAM_ASSIGN_OR_RETURN(lane.inputs, NewInputs(decode));
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition partition, Build(options.ubatch, 1));
   BANTAM_RETURN_IF_ERROR(AddRoom(partition, lane.rooms));
@@ -293,12 +300,7 @@ absl::Status Session::Impl::AllocateUnits() {
       continue;
     }
     if (!absl::IsResourceExhausted(allocated.status())) return allocated.status();
-    if (options.notice) {
-      options.notice(absl::StrCat(device(d).name(),
-                                  " is short of memory: no weights are brought there for prompts"));
-    }
-    unit_buffers = {};
-    placement.streaming = {};
+    StopStreaming(d);
     return absl::OkStatus();
   }
   for (const schedule::Segment& segment : partition.segments) {
@@ -306,6 +308,8 @@ absl::Status Session::Impl::AllocateUnits() {
     for (const auto& place : schedule::LayOutUnit(partition.graph, segment, profile).places) {
       const std::string& name = partition.graph.value(place.weight).name;
       const gguf::TensorInfo* tensor = model->file().FindTensor(name);
+      const MadeWeights::Entry* made = model->made_weights().Find(name);
+      if (tensor == nullptr && made != nullptr) tensor = made->tensor;
       if (tensor == nullptr) continue;
       auto registered = device(d).RegisterHost(tensor->data);
       // Copies are slower without, and right all the same.
@@ -316,15 +320,34 @@ absl::Status Session::Impl::AllocateUnits() {
   return absl::OkStatus();
 }
 
-absl::Status Session::Impl::AllocateAll() {
-  refusing = -1;
+void Session::Impl::StopStreaming(int device) {
+  if (options.notice) {
+    options.notice(absl::StrCat(model->devices()[device]->name(),
+                                " is short of memory: no weights are brought there for prompts"));
+  }
+  unit_buffers = {};
+  placement.streaming = {};
+}
+
+void Session::Impl::DropAll() {
   second = {};
+  for (std::vector<Step>* made : {&steps, &all_steps, &verify_steps}) made->clear();
+  for (Buffers* buffers : {&inputs, &temp, &all_temp, &verify_temp}) buffers->clear();
+  for (std::vector<TempRoom>* of_temps : {&rooms, &all_rooms, &verify_rooms}) of_temps->clear();
+  kv.clear();
   kv_states.clear();
   kv_parts.clear();
-  inputs.clear();
-  kv.clear();
+  unit_buffers = {};
+  registrations.clear();
+  streams.clear();
+}
+
+absl::Status Session::Impl::AllocateAll() {
+  refusing = -1;
+  DropAll();
   BANTAM_ASSIGN_OR_RETURN(const schedule::Partition decode, Build(1, 1));
   BANTAM_RETURN_IF_ERROR(AllocateUnits());
+  BANTAM_ASSIGN_OR_RETURN(streams, NewStreams(decode));
   BANTAM_RETURN_IF_ERROR(AllocateInputs(decode));
   BANTAM_RETURN_IF_ERROR(AllocateKv(decode));
   BANTAM_RETURN_IF_ERROR(
@@ -361,6 +384,15 @@ bool Session::Impl::MoveKvFrom(int device) {
   return false;
 }
 
+bool Session::Impl::MakeRoom(int device) {
+  if (device < 0) return false;
+  if (placement.streaming.rows > 0 && placement.streaming.device == device) {
+    StopStreaming(device);
+    return true;
+  }
+  return MoveKvFrom(device);
+}
+
 absl::Status Session::Impl::Prepare() {
   placement = model->placement();
   if (!options.stream_weights || options.keep_matmul_inputs) placement.streaming = {};
@@ -369,9 +401,9 @@ absl::Status Session::Impl::Prepare() {
   for (const auto& device : model->devices()) {
     alignments.push_back(device->limits().alignment);
   }
-  BANTAM_ASSIGN_OR_RETURN(streams, NewStreams());
   for (absl::Status status = AllocateAll(); !status.ok(); status = AllocateAll()) {
-    if (!absl::IsResourceExhausted(status) || !MoveKvFrom(refusing)) return status;
+    if (!absl::IsResourceExhausted(status)) return status;
+    if (!MakeRoom(refusing)) return LoadWithLess(refusing, status);
   }
   int64_t most = 0;
   for (const Step::Routed& routed : steps.back().routed) {

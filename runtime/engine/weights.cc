@@ -17,7 +17,8 @@ namespace {
 
 struct Used {
   std::string name;
-  bool repacks;  // all graphs that use it would gain
+  uint64_t bytes;  // packed
+  bool repacks;    // all graphs that use it would gain
 };
 
 // In order of first use.
@@ -36,11 +37,17 @@ absl::StatusOr<std::vector<Used>> WeightsOn(int device_index, device::Device& de
          schedule::LayOutWeights(graph, of_node, device_index, profile).places) {
       const std::string& name = graph.value(place.weight).name;
       const auto [found, is_new] = known.try_emplace(name, weights.size());
-      if (is_new) weights.push_back({name, true});
+      if (is_new) weights.push_back({name, profile.PackedBytes(graph.value(place.weight)), true});
       weights[found->second].repacks &= device.Repacks(graph, place.weight);
     }
   }
   return weights;
+}
+
+uint64_t BytesToRepack(std::span<const Used> weights) {
+  uint64_t bytes = 0;
+  for (const Used& weight : weights) bytes += weight.repacks ? weight.bytes : 0;
+  return bytes;
 }
 
 // What cannot be had back when it runs short: text, the KV cache and other programs want some too.
@@ -49,6 +56,15 @@ bool HasRoomFor(uint64_t bytes, const device::Device& device) {
 }
 
 }  // namespace
+
+absl::StatusOr<bool> DeviceWeights::MayRepack(std::span<const graph::Graph> graphs,
+                                              const schedule::Placement& placement,
+                                              int device_index, device::Device& device) {
+  BANTAM_ASSIGN_OR_RETURN(const std::vector<Used> used,
+                          WeightsOn(device_index, device, graphs, placement));
+  const uint64_t bytes = BytesToRepack(used);
+  return bytes > 0 && HasRoomFor(bytes, device);
+}
 
 absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
                                                      const MadeWeights& made,
@@ -63,24 +79,15 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   weights.device_ = &device;
   const device::Limits limits = device.limits();
   std::vector<uint64_t> sizes;  // of the buffers to allocate
-  uint64_t repacked = 0;
-  for (Used& weight : used) {
-    const gguf::TensorInfo* tensor = file.FindTensor(weight.name);
-    weight.repacks &= options.map && options.repack;
-    if (!weight.repacks) continue;
-    if (const MadeWeights::Entry* entry = made.Find(weight.name); tensor == nullptr && entry) {
-      repacked += device.PackedBytes(entry->type, entry->shape);
-    } else if (tensor != nullptr) {
-      repacked += tensor->data.size();
-    }
-  }
+  for (Used& weight : used) weight.repacks &= options.map && options.repack;
+  const uint64_t repacked = BytesToRepack(used);
   const bool has_room = HasRoomFor(repacked, device);
   if (!has_room && options.notice) {
     options.notice(absl::StrCat("weights stay as they lie in the file, which is slower: to repack ",
                                 FormatByteSize(repacked), " takes more than three quarters of the ",
                                 FormatByteSize(device.memory().free), " of memory that are free"));
   }
-  for (const auto& [name, would_repack] : used) {
+  for (const auto& [name, packed, would_repack] : used) {
     const bool repack = would_repack && has_room;
     const gguf::TensorInfo* tensor = file.FindTensor(name);
     const MadeWeights::Entry* entry = tensor == nullptr ? made.Find(name) : nullptr;
@@ -88,8 +95,6 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
       return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
-    const uint64_t packed = tensor != nullptr ? device.PackedBytes(tensor->type, tensor->shape)
-                                              : device.PackedBytes(entry->type, entry->shape);
     if (options.map && !repack && tensor != nullptr && packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
@@ -108,6 +113,16 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   const size_t first = weights.buffers_.size();
   for (uint64_t size : sizes) {
     auto buffer = device.AllocateWeights(size);
+    const bool can_map = has_room && repacked > 0 && absl::IsResourceExhausted(buffer.status());
+    if (can_map) {
+      if (options.notice) {
+        options.notice(absl::StrCat("weights stay as they lie in the file, which is slower: ",
+                                    device.name(), " has no room for ", FormatByteSize(size)));
+      }
+      WeightOptions mapped = options;
+      mapped.repack = false;
+      return Reserve(file, made, graphs, placement, device_index, device, mapped);
+    }
     if (!buffer.ok()) return Annotate(buffer.status(), absl::StrCat(file.path(), ": weights"));
     weights.buffers_.push_back(*std::move(buffer));
     weights.allocated_ += size;
@@ -125,7 +140,8 @@ absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) 
             ? (device_->*load)(copy.tensor->type, copy.tensor->shape, copy.tensor->data, where)
             : (device_->*load)(copy.made->type, copy.made->shape, copy.made->Joined(), where);
     BANTAM_RETURN_IF_ERROR(Annotate(loaded, copy.name));
-    if (copy.tensor != nullptr) file_->Release(*copy.tensor);
+    const gguf::TensorInfo* read = copy.tensor != nullptr ? copy.tensor : copy.made->tensor;
+    if (read != nullptr) file_->Release(*read);
     bindings_[copy.name] = where;
     progress(copy.tensor != nullptr ? copy.tensor->data.size() : 0);
   }

@@ -27,6 +27,11 @@ struct WeightOptions {
 
 class DeviceWeights {
  public:
+  // Whether what the device would repack of these weights has room there, with some to spare; false
+  // where there is nothing to repack. Arguments as Reserve's.
+  static absl::StatusOr<bool> MayRepack(std::span<const graph::Graph> graphs,
+                                        const schedule::Placement& placement, int device_index,
+                                        device::Device& device);
   // Reserves room for the weights that `graphs` use on the device of that index by `placement`,
   // copying nothing yet. kResourceExhausted when the device has too little memory. `file`, `made`
   // and `device` must outlive this.

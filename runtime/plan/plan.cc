@@ -20,7 +20,6 @@ namespace {
 
 constexpr int64_t kUsualContext = 4096;
 constexpr int64_t kContextStep = 256;
-constexpr int64_t kUbatch = 512, kHostUbatch = 128;
 // Speeds are predicted for this many tokens in the KV cache.
 constexpr int64_t kDepth = 1024;
 
@@ -157,8 +156,9 @@ void Recommend(const Machine& machine, Plan& plan) {
 }
 
 absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, double elements,
-                            const Machine& machine, int64_t ubatch,
+                            const Request& request, int64_t ubatch,
                             const schedule::ExpertUse* expert_use, const Plan& plan) {
+  const Machine& machine = request.machine;
   Row row;
   row.recipe = recipe;
   BANTAM_ASSIGN_OR_RETURN(const Made made, Made::By(recipe, file));
@@ -179,6 +179,7 @@ absl::StatusOr<Row> MakeRow(const std::string& recipe, const gguf::File& file, d
     if (row.placement.groups[g].part == schedule::Part::kEmbedding) continue;
     row.on_cards &= row.placement.device[g] != host;
   }
+  if (!request.find_longest_context) return row;
   BANTAM_ASSIGN_OR_RETURN(row.longest_context,
                           LongestContext(made, machine, ubatch, plan.trained_context));
   return row;
@@ -229,9 +230,10 @@ absl::StatusOr<Plan> MakePlan(const gguf::File& file, const Request& request) {
         absl::StrFormat("a context of %d tokens was asked for, but %s was trained for %d",
                         plan.context, plan.model, plan.trained_context));
   }
-  const int64_t ubatch = request.ubatch > 0           ? request.ubatch
-                         : machine.devices.size() > 1 ? kUbatch
-                                                      : kHostUbatch;
+  // As the engine has it; of a device that is only described, what is usual.
+  const device::Device* first = machine.devices[0].device;
+  const device::Limits limits = first != nullptr ? first->limits() : device::Limits();
+  const int64_t ubatch = request.ubatch > 0 ? request.ubatch : limits.ubatch;
   double elements = 0;
   for (const gguf::TensorInfo& tensor : file.tensors()) {
     elements += static_cast<double>(tensor.elements());
@@ -244,7 +246,7 @@ absl::StatusOr<Plan> MakePlan(const gguf::File& file, const Request& request) {
   const schedule::ExpertUse* expert_use = use.empty() ? nullptr : &use;
   for (const std::string& recipe : recipes) {
     BANTAM_ASSIGN_OR_RETURN(Row row,
-                            MakeRow(recipe, file, elements, machine, ubatch, expert_use, plan));
+                            MakeRow(recipe, file, elements, request, ubatch, expert_use, plan));
     plan.rows.push_back(std::move(row));
   }
   Recommend(machine, plan);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,11 @@
 namespace bantam::plan {
 
 struct Machine {
-  // Graphics cards, and last the host, whose profile has no limit: that is `ram`.
+  // Graphics cards, and last the host, whose profile has no limit: that is `ram`. A profile of a
+  // device that is here refers to it; it says then what its programs need besides.
   std::vector<schedule::DeviceProfile> devices;
-  uint64_t ram = 0;  // bytes of the host's memory that may be used
+  std::vector<std::shared_ptr<device::Device>> open;  // those devices
+  uint64_t ram = 0;                                   // bytes of the host's memory that may be used
 
   uint64_t vram() const;  // of all cards
 };
@@ -29,9 +32,10 @@ schedule::DeviceProfile TypicalHost(double bandwidth = 4e10);
 struct Request {
   Machine machine;
   int64_t context = 0;  // tokens; 0: 4096, or what the model was trained for where that is less
-  int64_t ubatch = 0;   // 0: as the engine chooses, 512 with a card and 128 without
+  int64_t ubatch = 0;   // 0: as the first device wants it
   // By name, the largest first; empty: the usual ones.
   std::vector<std::string> recipes;
+  bool find_longest_context = true;  // which takes as long as ten plans
   // Where it is kept how often a model's experts are used (schedule/expert_use.h); "": not known.
   std::string expert_use_folder;
 };
@@ -46,7 +50,7 @@ struct Row {
   bool on_cards = false;          // all layers and the output head are
   uint64_t in_vram = 0;           // bytes of weights and KV cache on cards
   uint64_t total = 0;             // bytes on all devices
-  int64_t longest_context = 0;    // 0: not even a short one fits
+  int64_t longest_context = 0;    // 0: not even a short one fits, or it was not looked for
 
   double generate_speed() const { return 1 / placement.decode_seconds; }  // tokens per second
   double prompt_speed() const {

@@ -31,8 +31,11 @@ using graph::ValueId;
 constexpr uint64_t kMaxBytes = uint64_t{128} << 20;
 // Steps of many tokens are bound by arithmetic: two layers tell as much as all of them.
 constexpr size_t kMostAtOnce = 2;
-constexpr double kLongEnough = 0.3;  // seconds, for all runs of all groups of a step
-constexpr int kMostRuns = 9;
+// Each step of each device is run in so many turns, that long in each. One that takes long has
+// fewer.
+constexpr int kTurns = 12, kLeastTurns = 3;
+constexpr double kTurn = 0.03;       // seconds
+constexpr double kLongEnough = 0.5;  // for all turns of a step
 
 // Of some groups of `source` the nodes, and nothing else: what others make is an input.
 absl::StatusOr<Graph> Extract(const Graph& source, const Grouping& grouping,
@@ -217,63 +220,115 @@ std::vector<Sample> Choose(const device::Device& device, const Graph& step,
   return samples;
 }
 
-// All samples in turn, as the groups of a step are, so that what one leaves in a cache the next
-// takes away.
-absl::Status Time(device::Device& device, std::vector<Sample>& samples) {
-  BANTAM_ASSIGN_OR_RETURN(const auto stream, device.NewStream());
-  const Clock::time_point begin = Clock::now();
-  for (int run = 0; run < kMostRuns; ++run) {
-    for (Sample& sample : samples) {
-      const Clock::time_point start = Clock::now();
-      BANTAM_RETURN_IF_ERROR(sample.executable->Run(*stream));
-      BANTAM_RETURN_IF_ERROR(stream->Synchronize());
-      const std::chrono::duration<double> took = Clock::now() - start;
-      sample.seconds.push_back(took.count() / static_cast<double>(sample.groups.size()));
-    }
-    if (run >= 2 && std::chrono::duration<double>(Clock::now() - begin).count() > kLongEnough)
-      break;
+// The groups of a step on a device.
+struct Task {
+  size_t device = 0;
+  std::vector<Sample> samples;
+  std::unique_ptr<device::Stream> stream;
+  std::vector<double> passes;  // seconds that all samples took, by run
+  double spent = 0;
+};
+
+// All samples one after the other, as the groups of a step are, so that what one leaves in a cache
+// the next takes away.
+absl::Status RunOnce(Task& task) {
+  double all = 0;
+  for (Sample& sample : task.samples) {
+    const Clock::time_point start = Clock::now();
+    BANTAM_RETURN_IF_ERROR(sample.executable->Run(*task.stream));
+    BANTAM_RETURN_IF_ERROR(task.stream->Synchronize());
+    const std::chrono::duration<double> took = Clock::now() - start;
+    sample.seconds.push_back(took.count() / static_cast<double>(sample.groups.size()));
+    all += took.count();
   }
+  task.passes.push_back(all);
+  task.spent += all;
   return absl::OkStatus();
 }
 
-// What else goes on adds to some of the runs, but a little of it always goes on: the lower
-// quartile.
-double Usual(std::vector<double> seconds) {
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 4];
+// Devices and steps take turns, so that what else the machine does meets all of them. The first run
+// of all is none: memory is touched and threads wake.
+void Time(std::vector<Task>& tasks, std::span<Calibration> devices) {
+  for (int turn = 0; turn <= kTurns; ++turn) {
+    for (Task& task : tasks) {
+      absl::Status& status = devices[task.device].status;
+      if (!status.ok() || (turn > kLeastTurns && task.spent > kLongEnough)) continue;
+      const double before = task.spent;
+      do {
+        status = RunOnce(task);
+      } while (turn > 0 && status.ok() && task.spent - before < kTurn);
+      if (turn > 0 || !status.ok()) continue;
+      for (Sample& sample : task.samples) sample.seconds.clear();
+      task.passes.clear();
+      task.spent = 0;
+    }
+  }
+}
+
+// What is predicted is a rate over many steps: a mean, in which what usually goes on beside has its
+// part. The slowest tenth of the runs, all samples of a run together, are left out: what goes on
+// only now.
+std::vector<size_t> UsualRuns(const std::vector<double>& passes) {
+  std::vector<size_t> runs(passes.size());
+  for (size_t i = 0; i < runs.size(); ++i) runs[i] = i;
+  std::sort(runs.begin(), runs.end(), [&](size_t a, size_t b) { return passes[a] < passes[b]; });
+  runs.resize(runs.size() - runs.size() / 10);
+  return runs;
 }
 
 }  // namespace
 
-absl::Status Calibrate(device::Device& device, std::span<const Graph> steps, int64_t depth,
-                       const std::string& folder, DeviceProfile& profile) {
-  const std::string key = CacheKey(device.name(), device.description(), "groups");
+void Calibrate(std::span<Calibration> devices, std::span<const Graph> steps, int64_t depth,
+               const std::string& folder) {
   nlohmann::json cache = ReadCache(folder);
-  nlohmann::json& kept = cache[key];
-  if (!kept.is_object()) kept = nlohmann::json::object();
-  for (const Graph& step : steps) {
+  const auto kept_of = [&](const Calibration& one) -> nlohmann::json& {
+    nlohmann::json& kept = cache[CacheKey(one.device->name(), one.device->description(), "groups")];
+    if (!kept.is_object()) kept = nlohmann::json::object();
+    return kept;
+  };
+  std::vector<Task> tasks;
+  // Those that have not been measured all; the others' figures are read.
+  const auto add_task = [&](size_t d, const Graph& step) -> absl::Status {
+    Calibration& one = devices[d];
     BANTAM_ASSIGN_OR_RETURN(const Grouping grouping, FindGroups(step));
     const int64_t rows = RowsOf(step);
     const int64_t at = DepthInStep(depth, rows);
-    std::vector<Sample> samples = Choose(device, step, grouping, rows, at);
+    Task task{.device = d, .samples = Choose(*one.device, step, grouping, rows, at)};
+    const nlohmann::json& kept = kept_of(one);
     bool all_known = true;
-    for (const Sample& sample : samples) {
+    for (const Sample& sample : task.samples) {
       const auto known = kept.find(sample.key);
       const bool is_known = known != kept.end() && known->is_number() && known->get<double>() >= 0;
       all_known &= is_known;
-      if (is_known) profile.measured[sample.key] = known->get<double>();
+      if (is_known) one.profile->measured[sample.key] = known->get<double>();
     }
-    if (all_known) continue;
-    for (Sample& sample : samples) {
-      BANTAM_RETURN_IF_ERROR(Compile(device, step, grouping, rows, at, sample));
+    if (all_known) return absl::OkStatus();
+    for (Sample& sample : task.samples) {
+      BANTAM_RETURN_IF_ERROR(Compile(*one.device, step, grouping, rows, at, sample));
     }
-    BANTAM_RETURN_IF_ERROR(Time(device, samples));
-    for (const Sample& sample : samples) {
-      profile.measured[sample.key] = kept[sample.key] = Usual(sample.seconds);
+    BANTAM_ASSIGN_OR_RETURN(task.stream, one.device->NewStream());
+    tasks.push_back(std::move(task));
+    return absl::OkStatus();
+  };
+  for (const Graph& step : steps) {
+    for (size_t d = 0; d < devices.size(); ++d) {
+      if (devices[d].status.ok()) devices[d].status = add_task(d, step);
     }
-    WriteCache(folder, cache);
   }
-  return absl::OkStatus();
+  if (tasks.empty()) return;
+  Time(tasks, devices);
+  for (const Task& task : tasks) {
+    Calibration& one = devices[task.device];
+    if (!one.status.ok()) continue;
+    const std::vector<size_t> runs = UsualRuns(task.passes);
+    for (const Sample& sample : task.samples) {
+      double sum = 0;
+      for (const size_t run : runs) sum += sample.seconds[run];
+      one.profile->measured[sample.key] = kept_of(one)[sample.key] =
+          sum / static_cast<double>(runs.size());
+    }
+  }
+  WriteCache(folder, cache);
 }
 
 }  // namespace bantam::schedule

@@ -134,8 +134,15 @@ class Rewriter {
  private:
   void AddBothSides(const ExpertNodes& experts, const HotExperts& hot) {
     const ValueId sum = experts.Sum();
-    const ValueId near = AddSide(experts, hot, /*is_hot=*/true, sum);
-    const ValueId far = AddSide(experts, hot, /*is_hot=*/false, sum);
+    // All that both sides read is made before them, so that neither waits for the other.
+    const graph::Shape chosen = source_.value(experts.ids).shape;
+    const ValueId in_a_row = NewValue(absl::StrCat("blk.", hot.layer, ".experts_in_a_row"));
+    Append({Op::kReshape,
+            {experts.ids},
+            in_a_row,
+            graph::ReshapeAttrs{{chosen[0] * chosen[1], 1, 1, 1}}});
+    const ValueId near = AddSide(experts, hot, /*is_hot=*/true, sum, in_a_row);
+    const ValueId far = AddSide(experts, hot, /*is_hot=*/false, sum, in_a_row);
     const ValueId both = NewValue(absl::StrCat("blk.", hot.layer, ".hot_and_cold"));
     Append({Op::kBinary, {near, far}, both, graph::BinaryAttrs{graph::BinaryOp::kAdd}});
     instead_[sum] = both;
@@ -155,7 +162,8 @@ class Rewriter {
   }
 
   // One side of the layer; what it adds up to.
-  ValueId AddSide(const ExpertNodes& experts, const HotExperts& hot, bool is_hot, ValueId sum) {
+  ValueId AddSide(const ExpertNodes& experts, const HotExperts& hot, bool is_hot, ValueId sum,
+                  ValueId in_a_row) {
     const absl::string_view side = is_hot ? ".hot" : ".cold";
     const auto map = [&](ValueId id) {
       const auto found = std::find_if(copies_.begin(), copies_.end(),
@@ -171,9 +179,7 @@ class Rewriter {
     const graph::Shape chosen = source_.value(experts.ids).shape;
     const ValueId table =
         out_.AddWeight(SlotsName(hot.layer, is_hot), quant::Type::kI32, {hot.count, 1, 1, 1});
-    const graph::ReshapeAttrs in_a_row{{chosen[0] * chosen[1], 1, 1, 1}};
-    const ValueId flat =
-        add(Op::kGatherElements, {table, add(Op::kReshape, {experts.ids}, in_a_row)}, {});
+    const ValueId flat = add(Op::kGatherElements, {table, in_a_row}, {});
     const ValueId slots = add(Op::kReshape, {flat}, graph::ReshapeAttrs{chosen});
     for (const NodeId n : experts.nodes) {
       Node node = source_.nodes()[n];
@@ -181,7 +187,7 @@ class Rewriter {
         const graph::Value& value = source_.value(node.inputs[i]);
         const bool is_table = node.op == Op::kMatMulExpert || node.op == Op::kGatherRows;
         if (is_table && i == 0) {
-          if (is_hot) node.inputs[i] = HotWeight(node, hot);
+          if (is_hot || hot.cold_apart) node.inputs[i] = SideWeight(node, hot, is_hot);
         } else if (source_.RootOf(node.inputs[i]) == source_.RootOf(experts.ids)) {
           node.inputs[i] = value.shape == chosen ? slots : flat;
         } else {
@@ -196,11 +202,12 @@ class Rewriter {
     return map(sum);
   }
 
-  ValueId HotWeight(const Node& node, const HotExperts& hot) {
+  ValueId SideWeight(const Node& node, const HotExperts& hot, bool is_hot) {
     const graph::Value& whole = source_.value(node.inputs[0]);
+    const auto some = static_cast<int64_t>(hot.experts.size());
     graph::Shape shape = whole.shape;
-    shape[node.op == Op::kMatMulExpert ? 2 : 1] = static_cast<int64_t>(hot.experts.size());
-    return out_.AddWeight(HotName(whole.name), whole.type, shape);
+    shape[node.op == Op::kMatMulExpert ? 2 : 1] = is_hot ? some : hot.count - some;
+    return out_.AddWeight(SideName(whole.name, is_hot), whole.type, shape);
   }
 
   const Graph& source_;
@@ -212,8 +219,18 @@ class Rewriter {
 
 }  // namespace
 
-std::string HotName(absl::string_view weight) {
-  return absl::StrReplaceAll(weight, {{"_exps.", "_exps.hot."}});
+std::vector<int32_t> ExpertsOf(const HotExperts& hot, bool is_hot) {
+  if (is_hot) return hot.experts;
+  std::vector<int32_t> cold;
+  for (int32_t e = 0; e < hot.count; ++e) {
+    const auto found = std::find(hot.experts.begin(), hot.experts.end(), e);
+    if (found == hot.experts.end()) cold.push_back(e);
+  }
+  return cold;
+}
+
+std::string SideName(absl::string_view weight, bool hot) {
+  return absl::StrReplaceAll(weight, {{"_exps.", hot ? "_exps.hot." : "_exps.cold."}});
 }
 
 std::string SlotsName(int layer, bool hot) {
@@ -222,11 +239,10 @@ std::string SlotsName(int layer, bool hot) {
 
 std::vector<int32_t> Slots(const HotExperts& hot, bool is_hot) {
   std::vector<int32_t> slots(hot.count, -1);
-  if (!is_hot) {
-    for (int32_t e = 0; e < hot.count; ++e) slots[e] = e;
-  }
-  for (size_t i = 0; i < hot.experts.size(); ++i) {
-    slots[hot.experts[i]] = is_hot ? static_cast<int32_t>(i) : -1;
+  const std::vector<int32_t> experts = ExpertsOf(hot, is_hot);
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const bool is_apart = is_hot || hot.cold_apart;
+    slots[experts[i]] = is_apart ? static_cast<int32_t>(i) : experts[i];
   }
   return slots;
 }

@@ -22,8 +22,9 @@ using graph::ValueId;
 
 class Splitter {
  public:
-  Splitter(const Graph& graph, std::vector<int> devices, std::vector<int> units)
+  Splitter(const Graph& graph, std::vector<int> devices, std::vector<int> units, int devices_count)
       : source_(graph),
+        devices_count_(devices_count),
         devices_(std::move(devices)),
         units_(std::move(units)),
         packed_(graph.values().size(), kNone) {
@@ -46,17 +47,10 @@ class Splitter {
     FindPacked();
     const auto count = static_cast<NodeId>(source_.nodes().size());
     for (NodeId first = 0; first < count;) {
-      NodeId end = first;
-      while (end < count && devices_[end] == devices_[first] && units_[end] == units_[first]) ++end;
-      Segment segment;
-      segment.unit = units_[first];
-      segment.device = devices_[first];
-      segment.first_transfer = NodeCount();
-      for (NodeId n = first; n < end; ++n) AddTransfers(n);
-      segment.first_node = NodeCount();
-      for (NodeId n = first; n < end; ++n) AddNode(n);
-      segment.end_node = NodeCount();
-      out_.segments.push_back(segment);
+      const NodeId end = EndOfRun(first);
+      const NodeId apart = FirstApart(first, end);
+      if (apart > first) AddSegment(first, apart, apart);
+      if (apart < end) AddSegment(apart, end, EndOfRun(end));
       first = end;
     }
     BANTAM_RETURN_IF_ERROR(graph::Infer(out_.graph));
@@ -64,6 +58,52 @@ class Splitter {
   }
 
  private:
+  NodeId EndOfRun(NodeId first) const {
+    NodeId end = first;
+    while (end < std::ssize(devices_) && devices_[end] == devices_[first] &&
+           units_[end] == units_[first]) {
+      ++end;
+    }
+    return end;
+  }
+
+  // Of the run [first, end) the first node after all that the next run waits for, if there are
+  // products from there on; else `end`. Programs of the host, the last device, have run when they
+  // were submitted: nothing runs beside them that is submitted later.
+  NodeId FirstApart(NodeId first, NodeId end) const {
+    const bool is_host = devices_[first] + 1 == devices_count_;
+    const NodeId next_end = end < std::ssize(devices_) ? EndOfRun(end) : end;
+    if (is_host || end == next_end || devices_[end] == devices_[first]) return end;
+    if (units_[first] >= 0 || units_[end] >= 0) return end;
+    NodeId apart = first;
+    for (NodeId n = end; n < next_end; ++n) {
+      for (ValueId id : source_.nodes()[n].inputs) {
+        for (const ValueId needed : {id, source_.RootOf(id)}) {
+          const NodeId maker = source_.value(needed).producer;
+          if (maker != kNone && maker < end) apart = std::max(apart, maker + 1);
+        }
+      }
+    }
+    for (NodeId n = apart; n < end; ++n) {
+      const Op op = source_.nodes()[n].op;
+      if (op == Op::kMatMul || op == Op::kMatMulExpert) return apart;
+    }
+    return end;
+  }
+
+  // With what comes to the nodes up to `end_transfers`.
+  void AddSegment(NodeId first, NodeId end, NodeId end_transfers) {
+    Segment segment;
+    segment.unit = units_[first];
+    segment.device = devices_[first];
+    segment.first_transfer = NodeCount();
+    for (NodeId n = first; n < std::max(end, end_transfers); ++n) AddTransfers(n);
+    segment.first_node = NodeCount();
+    for (NodeId n = first; n < end; ++n) AddNode(n);
+    segment.end_node = NodeCount();
+    out_.segments.push_back(segment);
+  }
+
   NodeId NodeCount() const { return static_cast<NodeId>(out_.graph.nodes().size()); }
 
   // Whether node `n` reads `id` from another device.
@@ -138,6 +178,7 @@ class Splitter {
   }
 
   const Graph& source_;
+  const int devices_count_;
   std::vector<int> devices_, units_;
   Partition out_;
   std::vector<ValueId> packed_;                       // by value: its packed copy
@@ -152,7 +193,9 @@ absl::StatusOr<Partition> Split(const Graph& graph, const std::vector<int>& devi
   if (device_of_node.size() != graph.nodes().size()) {
     return absl::InternalError("a partition needs one device for each node");
   }
-  BANTAM_ASSIGN_OR_RETURN(Partition result, Splitter(graph, device_of_node, unit_of_node).Run());
+  BANTAM_ASSIGN_OR_RETURN(
+      Partition result,
+      Splitter(graph, device_of_node, unit_of_node, static_cast<int>(alignments.size())).Run());
   for (size_t d = 0; d < alignments.size(); ++d) {
     result.plans.push_back(graph::PlanMemory(
         result.graph, static_cast<int64_t>(alignments[d]),

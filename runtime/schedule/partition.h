@@ -12,12 +12,14 @@
 
 namespace bantam::schedule {
 
-// A maximal run of nodes of one device, and of one unit (stream.h).
+// A run of nodes of one device, and of one unit (stream.h): as long as can be, but where the next
+// segment, of another device, can run beside the end of it.
 struct Segment {
   int device = 0;
   int unit = -1;  // -1: all its weights are there
   // In the partitioned graph: [first_transfer, first_node) are the kTransfer nodes that bring what
-  // the segment reads from elsewhere, [first_node, end_node) its own.
+  // the segment reads from elsewhere, [first_node, end_node) its own. What is brought may be for
+  // the next segment too, which then runs beside this one.
   graph::NodeId first_transfer = 0, first_node = 0, end_node = 0;
 };
 

@@ -67,9 +67,9 @@ struct PlacementRequest {
   // By group of the steps (FindGroups) and device: whether it may go there. Empty: anywhere.
   std::vector<std::vector<bool>> allowed;
   // Where not null, experts that are used most may be on a card while the others of their layer are
-  // on the last device, if that is a processor. Without knowing the use nothing is gained by it
-  // that whole layers would not gain.
+  // on the last device, if that is a processor.
   const ExpertUse* expert_use = nullptr;
+  bool cold_apart = false;  // as HotExperts has it
 };
 
 // Where the weights of one device lie in its buffer.

@@ -193,9 +193,9 @@ absl::StatusOr<Placement> Placer::Evaluate(std::vector<int> device_of_group,
     const Times times = TimesOf(s, partition, result);
     if (s == 0) result.decode_seconds = times.sum;
     result.prompt_busy = times.busy;
-    result.prompt_alone = times.sum;
+    result.prompt_alone = is_doubled ? times.one_by_one : times.sum;
     result.prompt_seconds = is_streamed  ? times.streamed
-                            : is_doubled ? std::max(times.busiest, times.sum / 2)
+                            : is_doubled ? std::max(times.busiest, times.one_by_one / 2)
                                          : times.sum;
   }
   const std::vector<int> of_node = DevicesOf(groupings_.back(), result.device);
@@ -262,6 +262,11 @@ uint64_t Placer::InputsOn(size_t d) const {
   return InputBytes(request_.steps.back(), devices_[d].alignment);
 }
 
+bool Placer::RunBeside(int card, int other) const {
+  return card != other && card != host() &&
+         !(devices_[card].is_processor && devices_[other].is_processor);
+}
+
 bool Placer::IsDoubled(const Placement& placement) const {
   return request_.two_in_flight && !placement.streaming.In(RowsOf(request_.steps.back())) &&
          std::any_of(placement.device.begin(), placement.device.end(),
@@ -288,6 +293,14 @@ Placer::Times Placer::TimesOf(size_t s, const Partition& partition,
     times.busy.push_back(devices_[d].is_processor ? processor : busy[d]);
   }
   times.busiest = *std::max_element(times.busy.begin(), times.busy.end());
+  double beside = 0;
+  for (const HotExperts& hot : placement.hot) {
+    const int h = groupings_[s].Find({Part::kHotExperts, hot.layer});
+    const int c = groupings_[s].Find({Part::kExperts, hot.layer});
+    if (h >= 0 && c >= 0 && RunBeside(device[h], device[c])) {
+      beside += std::min(of_group[h][device[h]], of_group[c][device[c]]);
+    }
+  }
   std::vector<double> of_node(partition.graph.nodes().size(), 0);
   for (size_t n = 0; n < of_node.size(); ++n) {
     const Node& node = partition.graph.nodes()[n];
@@ -298,6 +311,8 @@ Placer::Times Placer::TimesOf(size_t s, const Partition& partition,
                                  devices_[partition.device_of_node[n]]);
     times.sum += of_node[n];
   }
+  times.one_by_one = times.sum;
+  times.sum -= beside;
   if (!placement.streaming.In(RowsOf(step))) return times;
   // A group's time, spread over its nodes as speeds have it.
   const int64_t depth = DepthInStep(request_.depth, RowsOf(step));

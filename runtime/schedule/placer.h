@@ -48,7 +48,8 @@ class Placer {
   // Of one step: all that it does, and what the busiest device does of that. While two steps are
   // under way each device works on one of them, but for those that are the same processor.
   struct Times {
-    double sum = 0;
+    double sum = 0;         // hot experts beside the cold ones of their layer
+    double one_by_one = 0;  // all after each other
     double busiest = 0;
     std::vector<double> busy;  // by device
     double streamed = 0;       // with weights copied beside
@@ -68,6 +69,8 @@ class Placer {
   uint64_t StateBytes(const graph::Value& value, size_t d) const;
   uint64_t WeightBytes(const graph::Value& value, size_t d) const;
   uint64_t InputsOn(size_t d) const;
+  // Whether what was given to `card` is computed while `other` computes what is submitted after it.
+  bool RunBeside(int card, int other) const;
   bool IsDoubled(const Placement& placement) const;
 
   size_t ProblemStep() const;

@@ -219,7 +219,8 @@ void Placer::FindMixes() {
   }
 }
 
-// Both sides, and the way of what the host adds up to the card.
+// Both sides, beside each other where no other step is under way; and the way of what the host adds
+// up to the card.
 double Placer::MixSeconds(int group, std::span<const int32_t> hot, int card) const {
   const size_t step = ProblemStep();
   const Graph& graph = request_.steps[step];
@@ -230,8 +231,10 @@ double Placer::MixSeconds(int group, std::span<const int32_t> hot, int card) con
     const Value& x = graph.value(node.inputs[1]);
     bytes = x.shape[0] * x.shape[2] * static_cast<int64_t>(sizeof(float));
   }
-  return Weight(card) * SideSeconds(step, group, hot, /*is_hot=*/true, card) +
-         Weight(host()) * SideSeconds(step, group, hot, /*is_hot=*/false, host()) +
+  const double near = Weight(card) * SideSeconds(step, group, hot, /*is_hot=*/true, card);
+  const double far = Weight(host()) * SideSeconds(step, group, hot, /*is_hot=*/false, host());
+  const bool is_beside = !Overlaps() && RunBeside(card, host());
+  return (is_beside ? std::max(near, far) : near + far) +
          transfer_weight_ * TransferSeconds(bytes, devices_[host()], devices_[card]);
 }
 
@@ -264,6 +267,7 @@ std::vector<HotExperts> Placer::HotOf(const std::vector<int>& device) const {
     layer.device = mix.card;
     layer.experts = HotOfMix(static_cast<int>(g), mix);
     layer.count = static_cast<int32_t>(ranked_[g].size());
+    layer.cold_apart = request_.cold_apart;
   }
   return hot;
 }

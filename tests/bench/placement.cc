@@ -4,13 +4,25 @@
 //   build/bench/bench_placement MODEL [DEVICES [ROUNDS [CONTEXT [LAYERS...]]]]
 //
 // DEVICES as --device takes it, by default vulkan,cpu; LAYERS those on the first, by default 0, 5,
-// ... to all. The splits take turns, so that what else the machine does meets all of them, and the
-// median of the rounds counts: what is predicted is the usual, not the best.
+// ... to all. In each round a split is predicted from measurements made just before, as a program
+// does that starts for the first time, and then measured: how fast the machine is changes within
+// minutes. What counts is the median of the rounds of how far off that was.
+//
+// On a machine that others use too, what is measured is what they leave. With
+// BANTAM_BENCH_CLOCK=processor in the environment the processor time of this program stands for the
+// clock, in calibrating and in measuring: with one thread for each device (taskset -c 0, and
+// LP_NUM_THREADS=1 for llvmpipe), which then never compute at the same time.
+
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,28 +31,57 @@
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
 
+// In place of the C library's, for all that this program links: std::chrono asks it.
+extern "C" int clock_gettime(clockid_t id, timespec* time) noexcept {
+  static const char* const clock = std::getenv("BANTAM_BENCH_CLOCK");
+  const bool is_processor_time = clock != nullptr && std::strcmp(clock, "processor") == 0;
+  if (is_processor_time && id == CLOCK_MONOTONIC) id = CLOCK_PROCESS_CPUTIME_ID;
+  return static_cast<int>(syscall(SYS_clock_gettime, id, time));
+}
+
 namespace bantam {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kUbatch = 64;
-constexpr int kGenerated = 16;
+constexpr int kGenerated = 64;
+
+// Of one split: of the prompt, and of an answer.
+struct Figures {
+  std::vector<double> predicted, measured;  // tokens per second, by round
+};
 
 struct Split {
   std::string layers;
   std::unique_ptr<engine::Session> session;
-  std::vector<double> prompt, generate;  // seconds for a token, by round
+  Figures prompt, generate;
 };
 
 double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+  if (values.size() % 2 == 1) return *middle;
+  return (*middle + *std::max_element(values.begin(), middle)) / 2;
 }
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// What a program that starts now would predict: devices are measured anew.
+absl::Status Predict(const char* model_path, const engine::LoadOptions& load, Split& split) {
+  std::string folder = (std::filesystem::temp_directory_path() / "bantam_bench_XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return absl::UnavailableError("no temporary folder");
+  setenv("XDG_CACHE_HOME", folder.c_str(), 1);
+  const auto model = engine::Model::Load(model_path, load);
+  std::filesystem::remove_all(folder);
+  BANTAM_RETURN_IF_ERROR(model.status());
+  const schedule::Placement& placement = (*model)->placement();
+  split.prompt.predicted.push_back(static_cast<double>(placement.prompt_rows) /
+                                   placement.prompt_seconds);
+  split.generate.predicted.push_back(1 / placement.decode_seconds);
+  return absl::OkStatus();
 }
 
 absl::Status Measure(Split& split) {
@@ -53,12 +94,12 @@ absl::Status Measure(Split& split) {
   const std::span<const int32_t> prompt = std::span(tokens).first(tokens.size() - kGenerated);
   Clock::time_point start = Clock::now();
   BANTAM_RETURN_IF_ERROR(session.Decode(prompt));
-  split.prompt.push_back(Since(start) / static_cast<double>(prompt.size()));
+  split.prompt.measured.push_back(static_cast<double>(prompt.size()) / Since(start));
   start = Clock::now();
   for (size_t i = prompt.size(); i < tokens.size(); ++i) {
     BANTAM_RETURN_IF_ERROR(session.Decode({&tokens[i], 1}));
   }
-  split.generate.push_back(Since(start) / kGenerated);
+  split.generate.measured.push_back(kGenerated / Since(start));
   return absl::OkStatus();
 }
 
@@ -89,24 +130,28 @@ absl::Status Run(int argc, char** argv) {
     BANTAM_RETURN_IF_ERROR(split.session->Decode(std::vector<int32_t>{1, 2, 3}));
   }
   for (int round = 0; round < rounds; ++round) {
-    for (Split& split : splits) BANTAM_RETURN_IF_ERROR(Measure(split));
+    std::fprintf(stderr, "round %d of %d\n", round + 1, rounds);
+    for (Split& split : splits) {
+      load.control.gpu_layers = split.layers;
+      BANTAM_RETURN_IF_ERROR(Predict(argv[1], load, split));
+      BANTAM_RETURN_IF_ERROR(Measure(split));
+    }
   }
   std::printf("%-6s | %10s %10s %7s | %10s %10s %7s\n", "layers", "prompt", "measured", "off",
               "generate", "measured", "off");
   double furthest = 0;
   for (const Split& split : splits) {
-    const schedule::Placement& placement = split.session->model().placement();
-    const double predicted[] = {
-        static_cast<double>(placement.prompt_rows) / placement.prompt_seconds,
-        1 / placement.decode_seconds};
-    const double measured[] = {1 / Median(split.prompt), 1 / Median(split.generate)};
-    double off[2];
-    for (int i = 0; i < 2; ++i) {
-      off[i] = predicted[i] / measured[i] - 1;
-      furthest = std::max(furthest, std::abs(off[i]));
+    std::printf("%-6s", split.layers.c_str());
+    for (const Figures* figures : {&split.prompt, &split.generate}) {
+      std::vector<double> off;
+      for (size_t i = 0; i < figures->measured.size(); ++i) {
+        off.push_back(figures->predicted[i] / figures->measured[i] - 1);
+      }
+      furthest = std::max(furthest, std::abs(Median(off)));
+      std::printf(" | %10.1f %10.1f %6.0f%%", Median(figures->predicted), Median(figures->measured),
+                  100 * Median(off));
     }
-    std::printf("%-6s | %10.1f %10.1f %6.0f%% | %10.1f %10.1f %6.0f%%\n", split.layers.c_str(),
-                predicted[0], measured[0], 100 * off[0], predicted[1], measured[1], 100 * off[1]);
+    std::printf("\n");
   }
   std::printf("furthest off: %.0f%%\n", 100 * furthest);
   return absl::OkStatus();

@@ -7,21 +7,21 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/engine/engine.h"
 #include "runtime/eval/imatrix.h"
-#include "tests/support/capped_device.h"
+#include "tests/engine/split_fixture.h"
 #include "tests/support/logits.h"
-#include "tests/support/tiny_model.h"
 
 namespace bantam {
 namespace {
 
 using ::bantam::testing::capped_memory;
 using ::bantam::testing::CappedMemory;
-using ::bantam::testing::TempDir;
+using ::bantam::testing::GoldenModel;
 using engine::LoadOptions;
 using engine::LogitsMode;
 using engine::Model;
@@ -31,54 +31,18 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const device::BackendRegistration kCapped(std::make_unique<testing::CappedBackend>());
-
 constexpr const char* kMixtures[] = {"mixtral", "qwen2moe", "qwen3moe", "gpt_oss", "granitemoe"};
 
-std::string Golden(const std::string& name) {
-  return absl::StrCat(BANTAM_GOLDEN_DIR, "/models/", name, ".gguf");
-}
-
-class HotExpertsTest : public ::testing::Test {
+class HotExpertsTest : public testing::SplitFixture {
  protected:
-  void SetUp() override { capped_memory = CappedMemory(); }
-  void TearDown() override { EXPECT_EQ(capped_memory.used, 0) << "leaked"; }
-
-  // A fast card, a slow host, and a link that takes no time.
+  // A link that takes no time.
   LoadOptions Options(const std::string& device) {
-    LoadOptions options;
-    options.device = device;
-    options.threads = 1;
-    options.expected = {.context = 64, .ubatch = 16, .kv_type = quant::Type::kF32};
-    options.profiles.resize(2);
-    options.profiles[0].bandwidth = 1e12;
-    options.profiles[0].operations = 1e14;
+    LoadOptions options =
+        OptionsFor(device, {.context = 64, .ubatch = 16, .kv_type = quant::Type::kF32});
     options.profiles[0].transfer_bandwidth = 1e15;
     options.profiles[1].bandwidth = 1e9;
     options.profiles[1].operations = 1e10;
-    options.notice = [this](absl::string_view line) { notices_.emplace_back(line); };
     return options;
-  }
-  static std::unique_ptr<Session> Open(const std::string& path, const LoadOptions& options) {
-    auto model = Model::Load(path, options);
-    EXPECT_TRUE(model.ok()) << model.status();
-    if (!model.ok()) return nullptr;
-    auto session = Session::Create(*std::move(model), options.expected);
-    EXPECT_TRUE(session.ok()) << session.status();
-    return session.ok() ? *std::move(session) : nullptr;
-  }
-  static std::shared_ptr<ExpertUse> RandomUse(const std::string& path, std::mt19937& random) {
-    auto use = std::make_shared<ExpertUse>();
-    const auto file = gguf::File::Open(path);
-    if (!file.ok()) return use;
-    for (int l = 0;; ++l) {
-      const auto* router = (*file)->FindTensor(absl::StrCat("blk.", l, ".ffn_gate_inp.weight"));
-      if (router == nullptr) return use;
-      std::vector<double>& counts = use->counts.emplace_back();
-      for (int64_t e = 0; e < router->shape[1]; ++e) {
-        counts.push_back(std::pow(2.0, static_cast<double>(random() % 1000) / 100));
-      }
-    }
   }
 
   // The logits after a prompt in steps of several sizes, and after each of some tokens.
@@ -95,9 +59,6 @@ class HotExpertsTest : public ::testing::Test {
     }
     return logits;
   }
-
-  TempDir dir_;
-  std::vector<std::string> notices_;
 };
 
 // Random uses and caps, so that any set of experts is hot, and the rest of the model is anywhere.
@@ -108,7 +69,7 @@ TEST_F(HotExpertsTest, RandomHotSetsGiveTheSameLogits) {
   int split = 0, some = 0;
   double furthest = 0;
   for (const char* name : kMixtures) {
-    const std::string path = Golden(name);
+    const std::string path = GoldenModel(name);
     auto alone = Open(path, Options("reference"));
     ASSERT_NE(alone, nullptr);
     const Logits expected = Run(*alone);
@@ -153,13 +114,127 @@ TEST_F(HotExpertsTest, RandomHotSetsGiveTheSameLogits) {
   EXPECT_THAT(notices_, IsEmpty());
 }
 
+// A host that copies weights, to repack them, copies no hot experts; one that uses them as they lie
+// in the file copies none. The text is that of the host alone, also where the cold ones come to the
+// card for prompts.
+TEST_F(HotExpertsTest, EachSideHoldsItsOwn) {
+  const std::string path = dir_.File("mixture.gguf");
+  testing::WriteTinyLlama(path, {.layers = 3,
+                                 .feed_forward = 128,
+                                 .experts = 8,
+                                 .weight_type = quant::Type::kQ8_0,
+                                 .tied = false});
+  const auto file = gguf::File::Open(path);
+  ASSERT_TRUE(file.ok());
+  std::mt19937 random(7);
+  LoadOptions options = Options("capped,cpu");
+  options.expert_use = RandomUse(path, random);
+  LoadOptions alone = options;
+  alone.device = "cpu";
+  auto host = Open(path, alone);
+  ASSERT_NE(host, nullptr);
+  const Logits expected = Run(*host);
+  const bool repacks = host->model().weights()[0].allocated_bytes() > 0;
+  std::map<std::pair<bool, uint64_t>, Logits> repacked;
+  int split = 0, streamed = 0;
+  for (const bool repack : {true, false}) {
+    for (const bool streams : {false, true}) {
+      for (uint64_t cap = 150'000; cap < 700'000; cap += 40'000) {
+        SCOPED_TRACE(absl::StrCat(repack, " ", streams, " ", cap));
+        capped_memory = CappedMemory();
+        capped_memory.cap = cap;
+        options.repack = repack;
+        options.expected.stream_weights = streams;
+        auto session = Open(path, options);
+        ASSERT_NE(session, nullptr);
+        const Model& model = session->model();
+        const schedule::Placement& placement = model.placement();
+        if (placement.hot.empty()) continue;
+        ++split;
+        streamed += placement.streaming.rows > 0;
+        const engine::DeviceWeights& weights = model.weights()[1];
+        EXPECT_EQ(capped_memory.peak, placement.memory[0].total());
+        EXPECT_NEAR(static_cast<double>(weights.bytes()),
+                    static_cast<double>(placement.memory[1].weights), 0.02 * weights.bytes());
+        for (const schedule::HotExperts& hot : placement.hot) {
+          EXPECT_EQ(hot.cold_apart, repack && repacks);
+          const std::string name = absl::StrCat("blk.", hot.layer, ".ffn_up_exps.weight");
+          const std::string cold = schedule::SideName(name, /*hot=*/false);
+          EXPECT_EQ(weights.Find(name) != nullptr, !hot.cold_apart);
+          EXPECT_EQ(weights.Find(cold) != nullptr, hot.cold_apart);
+          EXPECT_EQ(weights.Find(schedule::SideName(name, /*hot=*/true)), nullptr);
+          if (!hot.cold_apart) continue;
+          const engine::MadeWeights::Entry* entry = model.made_weights().Find(cold);
+          ASSERT_NE(entry, nullptr);
+          const auto cold_share = static_cast<double>(8 - hot.experts.size()) / 8;
+          const auto whole = static_cast<double>((*file)->FindTensor(name)->data.size());
+          EXPECT_EQ(static_cast<double>(entry->Joined().size()), cold_share * whole);
+        }
+        if (!repack) {
+          EXPECT_LT(weights.allocated_bytes(), weights.bytes() / 10);
+        }
+        // The host rounds activations to 8 bits, which in this model of random weights changes
+        // logits by about this much whatever is on the card; the wrong experts would by far more.
+        const Logits found = Run(*session);
+        const auto [before, is_first] = repacked.try_emplace({streams, cap}, found);
+        for (size_t t = 0; t < expected.size(); ++t) {
+          ASSERT_LT(testing::NormalizedError(found[t], expected[t]), 0.05);
+          // Apart or in the file, they compute the same.
+          ASSERT_LT(testing::NormalizedError(found[t], before->second[t]), streams ? 0.05 : 1e-6);
+        }
+      }
+    }
+  }
+  std::printf("%d placements split experts, %d with weights that come\n", split, streamed);
+  EXPECT_GE(split, 20);
+  EXPECT_GE(streamed, 4);
+}
+
+// While the card computes a layer's hot experts, the host computes the cold ones; what one reads is
+// not written by the other, so that every bit is the same.
+TEST_F(HotExpertsTest, BothSidesAtTheSameTime) {
+  const std::string path = GoldenModel("qwen3moe");
+  std::mt19937 random(4);
+  LoadOptions options = Options("capped,reference");
+  options.expert_use = RandomUse(path, random);
+  options.expected.pipeline = options.expected.stream_weights = false;
+  Logits expected;
+  for (const bool runs_apart : {false, true}) {
+    engine::Trace trace;
+    options.expected.trace = &trace;
+    capped_memory = CappedMemory();
+    capped_memory.cap = 150'000;
+    capped_memory.runs_apart = runs_apart;
+    auto session = Open(path, options);
+    ASSERT_NE(session, nullptr);
+    const size_t layers = session->model().placement().hot.size();
+    ASSERT_GE(layers, 1);
+    const Logits found = Run(*session);
+    if (!runs_apart) expected = found;
+    EXPECT_EQ(found, expected);
+    std::map<int64_t, size_t> beside;  // by step
+    const std::vector<engine::Trace::Span> spans = trace.spans();
+    for (const auto& card : spans) {
+      beside[card.step];
+      for (const auto& host : spans) {
+        const bool is_next = host.step == card.step && host.segment == card.segment + 1;
+        if (!is_next || card.is_transfer || host.is_transfer) continue;
+        if (card.device != 0 || host.device != 1) continue;
+        beside[card.step] += card.begin < host.begin && host.begin < card.end;
+      }
+    }
+    EXPECT_GE(beside.size(), 7);
+    for (const auto& [step, count] : beside) EXPECT_GE(count, layers) << step;
+  }
+}
+
 // What a session counts is what the products were given, told by another way.
 TEST_F(HotExpertsTest, CountsWhatIsUsed) {
   std::vector<int32_t> tokens(48);
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i * i * 7 + 5) % 256;
   for (const char* name : kMixtures) {
     SCOPED_TRACE(name);
-    const std::string path = Golden(name);
+    const std::string path = GoldenModel(name);
     const std::string key = schedule::ExpertUseKey(**gguf::File::Open(path));
     LoadOptions options = Options("reference");
     options.expected.expert_use_folder = dir_.path();
@@ -219,7 +294,7 @@ TEST_F(HotExpertsTest, CountsWhatIsUsed) {
 
 // From one run to the next: the first counts, the second uses it.
 TEST_F(HotExpertsTest, TheNextRunKnows) {
-  const std::string path = Golden("qwen3moe");
+  const std::string path = GoldenModel("qwen3moe");
   LoadOptions options = Options("capped,reference");
   options.expected.expert_use_folder = options.expert_use_folder = dir_.path();
   capped_memory.cap = 0;
@@ -244,7 +319,7 @@ TEST_F(HotExpertsTest, TheNextRunKnows) {
 
 // A device that has less memory than it said gets fewer experts, and the user a line.
 TEST_F(HotExpertsTest, ARefusalMovesExperts) {
-  const std::string path = Golden("qwen3moe");
+  const std::string path = GoldenModel("qwen3moe");
   std::mt19937 random(4);
   LoadOptions options = Options("capped,reference");
   options.expert_use = RandomUse(path, random);

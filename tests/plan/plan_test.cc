@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "runtime/device/registry.h"
 #include "runtime/engine/engine.h"
 #include "runtime/gguf/layout.h"
 #include "runtime/model/architecture.h"
@@ -13,6 +14,7 @@
 #include "runtime/quant/decode.h"
 #include "runtime/quant/encode.h"
 #include "runtime/quantize/recipe.h"
+#include "runtime/schedule/measure.h"
 #include "tests/support/tiny_model.h"
 
 namespace bantam::plan {
@@ -65,7 +67,8 @@ const Row& Find(const Plan& plan, absl::string_view recipe) {
   return plan.rows[0];
 }
 
-std::string Recommended(double weights, const Request& request) {
+std::string Recommended(double weights, Request request) {
+  request.find_longest_context = false;
   const auto plan = PlanSize({weights}, request);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan->recommended < 0 ? "" : plan->rows[plan->recommended].recipe;
@@ -108,7 +111,10 @@ TEST(PlanSize, EveryByteHasItsPlace) {
   EXPECT_FALSE(Find(*plan, "Q8_0").on_cards);
   // The context that is said to be the longest does fit, and what does not fit by far is not said.
   const Row& row = Find(*plan, "Q8_0");
-  const auto longer = PlanSize({8.03e9}, {.machine = machine, .context = row.longest_context});
+  const auto longer = PlanSize({8.03e9}, {.machine = machine,
+                                          .context = row.longest_context,
+                                          .recipes = {"Q8_0"},
+                                          .find_longest_context = false});
   ASSERT_TRUE(longer.ok());
   EXPECT_TRUE(Find(*longer, "Q8_0").fits);
 }
@@ -142,8 +148,10 @@ TEST(PlanSize, PlacesMoreThanWholeLayersWithAMargin) {
        std::vector<std::vector<uint64_t>>{{4 * kGiB}, {12 * kGiB}, {8 * kGiB, 16 * kGiB}}) {
     const Machine machine = Described(64 * kGiB, vram);
     for (const ModelSize& size : {ModelSize{8e9}, ModelSize{14e9}, ModelSize{30e9, 3e9}}) {
-      const auto plan =
-          PlanSize(size, {.machine = machine, .context = 8192, .recipes = {"Q8_0", "Q4_K_M"}});
+      const auto plan = PlanSize(size, {.machine = machine,
+                                        .context = 8192,
+                                        .recipes = {"Q8_0", "Q4_K_M"},
+                                        .find_longest_context = false});
       ASSERT_TRUE(plan.ok()) << plan.status();
       for (const Row& row : plan->rows) {
         EXPECT_GE(row.in_vram, ByWholeLayers(size, row, machine, plan->layers))
@@ -203,6 +211,29 @@ TEST_F(TinyFile, FromAFile) {
     EXPECT_TRUE(Find(*longer, row.recipe).fits);
   }
   EXPECT_FALSE(PlanFile(path_, {.machine = Described(ram), .context = 257}).ok());
+}
+
+// Of a device that is here: with its own size of steps, and what its programs need besides.
+TEST_F(TinyFile, OnADeviceThatIsHere) {
+  Machine machine;
+  machine.open.push_back(*device::OpenDevice("cpu", {.threads = 1}));
+  machine.ram = kGiB;
+  schedule::DescribeDevice(*machine.open[0], machine.devices.emplace_back());
+  const auto plan = PlanFile(path_, {.machine = machine, .context = 256, .recipes = {"F16"}});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  auto model = engine::Model::Load(path_, {.device = "cpu", .threads = 1, .repack = false});
+  ASSERT_TRUE(model.ok());
+  const auto ubatch = std::min<int64_t>(256, machine.open[0]->limits().ubatch);
+  auto session = engine::Session::Create(*model, {.context = 256, .ubatch = ubatch});
+  ASSERT_TRUE(session.ok());
+  const schedule::DeviceMemory& predicted = plan->rows[0].placement.memory[0];
+  const schedule::DeviceMemory taken = (*session)->device_memory()[0];
+  EXPECT_EQ(plan->rows[0].placement.prompt_rows, ubatch);
+  EXPECT_EQ(predicted.kv_cache, taken.kv_cache);
+  EXPECT_EQ(predicted.inputs, taken.inputs);
+  EXPECT_EQ(predicted.compute, taken.compute);
+  EXPECT_GT(predicted.scratch, 0);
+  EXPECT_EQ(predicted.scratch, taken.scratch);
 }
 
 absl::Status Encode(Type type, const float* src, const float* weights, void* dst, int64_t n) {

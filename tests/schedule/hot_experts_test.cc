@@ -17,6 +17,7 @@
 #include "runtime/base/byte_size.h"
 #include "runtime/schedule/expert_use.h"
 #include "runtime/schedule/placement.h"
+#include "tests/schedule/cards.h"
 #include "tests/schedule/shapes.h"
 #include "tests/support/graph_eval.h"
 #include "tests/support/tiny_model.h"
@@ -25,6 +26,8 @@ namespace bantam::schedule {
 namespace {
 
 using ::bantam::testing::BuildShape;
+using ::bantam::testing::Cpu;
+using ::bantam::testing::Gpu;
 using ::bantam::testing::ModelShape;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
@@ -71,6 +74,7 @@ TEST(SplitExperts, RandomHotSetsComputeTheSame) {
     for (int l = 0; l < 3; ++l) {
       if (random() % 4 == 0) continue;
       hot.push_back({l, 0, RandomExperts(count, random), static_cast<int32_t>(count), 0});
+      hot.back().cold_apart = random() % 2 == 0;
     }
     const auto split = SplitExperts(whole, hot);
     ASSERT_TRUE(split.ok()) << split.status();
@@ -98,14 +102,19 @@ TEST(SplitExperts, RandomHotSetsComputeTheSame) {
         }
         for (const auto& [from, data] : inputs) {
           const std::string& name = whole.value(from).name;
-          if (HotName(name) != value.name ||
-              !absl::StartsWith(name, absl::StrCat("blk.", layer.layer))) {
+          const bool is_hot = SideName(name, true) == value.name;
+          const bool is_cold = layer.cold_apart && SideName(name, false) == value.name;
+          if ((!is_hot && !is_cold) ||
+              !absl::StartsWith(name, absl::StrCat("blk.", layer.layer, "."))) {
             continue;
           }
           const size_t one = data.data.size() / count;
-          for (const int32_t e : layer.experts) {
-            tensor.data.insert(tensor.data.end(), data.data.begin() + e * one,
-                               data.data.begin() + (e + 1) * one);
+          for (int32_t e = 0; e < layer.count; ++e) {
+            const auto at = std::find(layer.experts.begin(), layer.experts.end(), e);
+            const int32_t expert = is_hot && e < std::ssize(layer.experts) ? layer.experts[e] : e;
+            if (is_hot ? e >= std::ssize(layer.experts) : at != layer.experts.end()) continue;
+            tensor.data.insert(tensor.data.end(), data.data.begin() + expert * one,
+                               data.data.begin() + (expert + 1) * one);
           }
         }
       }
@@ -173,24 +182,12 @@ TEST(ExpertUse, IsKeptAndAddsUp) {
   EXPECT_TRUE(ReadExpertUse("", "a").empty());
 }
 
-DeviceProfile Card(double mib, double bandwidth = 4e11) {
-  DeviceProfile card;
-  card.name = "card";
-  card.capacity = static_cast<uint64_t>(mib * (1 << 20));
-  card.alignment = 256;
-  card.bandwidth = bandwidth;
-  card.operations = 1e13;
-  card.node_seconds = 3e-7;
-  card.transfer_seconds = 1.5e-6;
-  card.transfer_bandwidth = 1.2e10;
+// For models so small that a usual card's fixed times would be all that counts.
+DeviceProfile SmallCard(double mib) {
+  DeviceProfile card = Gpu("card", mib / 1024, 4e11, 1e13);
+  card.node_seconds /= 10;
+  card.transfer_seconds /= 10;
   return card;
-}
-DeviceProfile Host() {
-  DeviceProfile host;
-  host.name = "cpu";
-  host.bandwidth = 4e10;
-  host.operations = 5e11;
-  return host;
 }
 
 bool Fits(const Placement& placement, const std::vector<DeviceProfile>& devices) {
@@ -217,7 +214,7 @@ TEST(PlaceHot, IsTheBestOfAll) {
   for (const Prefer prefer : {Prefer::kGenerate, Prefer::kPrompt}) {
     for (const double mib : {0.3, 1.0, 2.0, 3.5}) {
       const ExpertUse use = RandomUse(2, 6, 0.3 * static_cast<double>(1 + random() % 5), random);
-      const std::vector<DeviceProfile> devices = {Card(mib), Host()};
+      const std::vector<DeviceProfile> devices = {SmallCard(mib), Cpu()};
       PlacementRequest request{.steps = steps, .prefer = prefer, .expert_use = &use};
       // Attention and KV go together, so that there are not too many.
       const size_t groups = grouping->groups.size();
@@ -276,7 +273,7 @@ TEST(PlaceHot, WhatTheUserPlacedIsNotSplit) {
   std::mt19937 random(1);
   const ExpertUse use = RandomUse(2, 8, 1, random);
   PlacementRequest request{.steps = steps, .expert_use = &use};
-  std::vector<DeviceProfile> devices = {Card(0.65), Host()};
+  std::vector<DeviceProfile> devices = {SmallCard(0.65), Cpu()};
   // Values of this size would take longer to move than anything else.
   devices[0].transfer_seconds = devices[0].node_seconds = 0;
   const auto free = Place(request, devices);
@@ -303,21 +300,15 @@ TEST(PlaceHot, WhatTheUserPlacedIsNotSplit) {
 
 // Described machines; how steep use is differs from model to model, and text to text.
 TEST(PlaceHot, WhatItGains) {
-  const auto gpu = [&](double gib, double bandwidth, double operations) {
-    DeviceProfile card = Card(gib * 1024, bandwidth);
-    card.operations = operations;
-    card.node_seconds = 3e-6;
-    card.transfer_seconds = 1.5e-5;
-    return card;
-  };
   struct Machine {
     const char* name;
     std::vector<DeviceProfile> devices;
   };
   const Machine machines[] = {
-      {"laptop 4 GiB", {gpu(4, 1.9e11, 8e12), Host()}},
-      {"desktop 12 GiB", {gpu(12, 3.6e11, 2.5e13), Host()}},
-      {"two cards 4+8 GiB", {gpu(4, 2.7e11, 1.5e13), gpu(8, 3.6e11, 2.5e13), Host()}},
+      {"laptop 4 GiB", {Gpu("card", 4, 1.9e11, 8e12), Cpu()}},
+      {"desktop 12 GiB", {Gpu("card", 12, 3.6e11, 2.5e13), Cpu()}},
+      {"two cards 4+8 GiB",
+       {Gpu("card", 4, 2.7e11, 1.5e13), Gpu("card", 8, 3.6e11, 2.5e13), Cpu()}},
   };
   const ModelShape& shape = testing::kMoe30B;
   const std::vector<graph::Graph> steps = {BuildShape(shape, 1, 8192),

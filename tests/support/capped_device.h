@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -32,13 +33,18 @@ struct CappedMemory {
   uint64_t used = 0;
   uint64_t peak = 0;
   int allocations = 0;
-  int fail_at = -1;     // the allocation of this number is refused, counted from 0
+  int fail_at = -1;  // the allocation of this number is refused, counted from 0
+  // The same of all that may need memory of a device or its driver: allocations, streams, programs,
+  // weights and whatever is uploaded.
+  Shared<int> requests = 0;
+  int refuse_at = -1;
   int lost_after = -1;  // from the run of this number on the device is lost
   int runs = 0;
   int lost_at_call = -1;  // from this call on, of any kind, the device is lost
   Shared<int> calls = 0;
   Shared<bool> is_lost = false;
   std::chrono::microseconds transfer{0};  // that each upload and download takes at least
+  bool runs_apart = false;                // programs run on a thread of their stream's
 };
 // Of the one device there is at a time.
 inline CappedMemory capped_memory;
@@ -59,7 +65,7 @@ class CappedDevice : public device::Device {
   absl::StatusOr<std::unique_ptr<device::Buffer>> Allocate(uint64_t bytes) override {
     CappedMemory& m = capped_memory;
     if (IsLost()) return Lost();
-    if (m.allocations++ == m.fail_at || bytes > m.cap - m.used) {
+    if (m.allocations++ == m.fail_at || bytes > m.cap - m.used || IsRefused()) {
       return absl::ResourceExhaustedError(absl::StrCat("capped: no ", bytes, " bytes are free"));
     }
     auto inner = inner_->Allocate(bytes);
@@ -76,11 +82,13 @@ class CappedDevice : public device::Device {
   }
   absl::Status LoadWeight(quant::Type type, const graph::Shape& shape,
                           std::span<const std::byte> data, const device::Binding& where) override {
-    return IsLost() ? Lost() : inner_->LoadWeight(type, shape, data, Inner(where));
+    if (IsLost()) return Lost();
+    return IsRefused() ? Refusal() : inner_->LoadWeight(type, shape, data, Inner(where));
   }
   absl::StatusOr<std::unique_ptr<device::Executable>> Compile(
       const device::CompileArgs& args) override {
     if (IsLost()) return Lost();
+    if (IsRefused()) return Refusal();
     std::vector<device::Binding> bindings;
     for (const device::Binding& binding : args.bindings) bindings.push_back(Inner(binding));
     auto inner = inner_->Compile(
@@ -93,7 +101,10 @@ class CappedDevice : public device::Device {
     return inner_->PredictScratch(args);
   }
   absl::StatusOr<std::unique_ptr<device::Stream>> NewStream() override {
-    return inner_->NewStream();
+    if (IsRefused()) return Refusal();
+    auto inner = inner_->NewStream();
+    if (!inner.ok()) return inner.status();
+    return std::make_unique<Stream>(*std::move(inner));
   }
 
  private:
@@ -102,13 +113,35 @@ class CappedDevice : public device::Device {
     if (m.calls++ == m.lost_at_call) m.is_lost.store(true);
     return m.is_lost;
   }
+  static bool IsRefused() { return capped_memory.requests++ == capped_memory.refuse_at; }
+  static absl::Status Refusal() {
+    return absl::ResourceExhaustedError("capped: no memory for that");
+  }
   static absl::Status Lost() { return absl::UnavailableError("capped: the device is lost"); }
+
+  struct Stream : device::Stream {
+    explicit Stream(std::unique_ptr<device::Stream> inner) : inner(std::move(inner)) {}
+    absl::Status Synchronize() override {
+      return running.valid() ? running.get() : inner->Synchronize();
+    }
+    absl::StatusOr<std::unique_ptr<device::Event>> Record() override { return inner->Record(); }
+    absl::Status WaitFor(device::Event& event) override { return inner->WaitFor(event); }
+    std::unique_ptr<device::Stream> inner;
+    std::future<absl::Status> running;  // at most one program
+  };
 
   struct Executable : device::Executable {
     explicit Executable(std::unique_ptr<device::Executable> inner) : inner(std::move(inner)) {}
     absl::Status Run(device::Stream& stream) override {
       if (capped_memory.runs++ == capped_memory.lost_after) capped_memory.is_lost.store(true);
-      return IsLost() ? Lost() : inner->Run(stream);
+      if (IsLost()) return Lost();
+      auto& on = static_cast<Stream&>(stream);
+      const absl::Status before = on.Synchronize();
+      if (!before.ok() || !capped_memory.runs_apart) {
+        return before.ok() ? inner->Run(*on.inner) : before;
+      }
+      on.running = std::async(std::launch::async, [this, &on] { return inner->Run(*on.inner); });
+      return absl::OkStatus();
     }
     uint64_t scratch_bytes() const override { return inner->scratch_bytes(); }
     std::string Describe() const override { return inner->Describe(); }
@@ -124,6 +157,7 @@ class CappedDevice : public device::Device {
     absl::Status Upload(uint64_t offset, std::span<const std::byte> data) override {
       std::this_thread::sleep_for(capped_memory.transfer);
       if (IsLost()) return Lost();
+      if (IsRefused()) return Refusal();
       return inner->Upload(offset, data);
     }
     absl::Status Download(uint64_t offset, std::span<std::byte> data) override {

@@ -57,9 +57,12 @@ class TinyModel {
       Linear(p + "attn_v", d, kv);
       Linear(p + "attn_output", d, d);
       Vector(p + "ffn_norm.weight", d, 1.0f);
-      Linear(p + "ffn_gate", d, o_.feed_forward);
-      Linear(p + "ffn_up", d, o_.feed_forward);
-      Linear(p + "ffn_down", o_.feed_forward, d);
+      const char* suffix = o_.experts > 0 ? "_exps" : "";
+      const int64_t experts = std::max<int64_t>(o_.experts, 1);
+      if (o_.experts > 0) Matrix(p + "ffn_gate_inp.weight", d, o_.experts, 1.0f);
+      Linear(absl::StrCat(p, "ffn_gate", suffix), d, o_.feed_forward, experts);
+      Linear(absl::StrCat(p, "ffn_up", suffix), d, o_.feed_forward, experts);
+      Linear(absl::StrCat(p, "ffn_down", suffix), o_.feed_forward, d, experts);
     }
     Vector("output_norm.weight", d, 1.0f);
     if (!o_.tied) Matrix("output.weight", d, vocab_size_, 1.0f);
@@ -83,6 +86,10 @@ class TinyModel {
         {".rope.dimension_count", o_.embedding / o_.heads},
     };
     for (const auto& [key, value] : numbers) Set(a + key, static_cast<uint32_t>(value));
+    if (o_.experts > 0) {
+      Set(a + ".expert_count", static_cast<uint32_t>(o_.experts));
+      Set(a + ".expert_used_count", static_cast<uint32_t>(o_.experts_used));
+    }
     Set(a + ".attention.layer_norm_rms_epsilon", 1e-5f);
     Set(a + ".rope.freq_base", 10000.0f);
     if (!o_.rope_scaling.empty()) {
@@ -121,8 +128,8 @@ class TinyModel {
     writer_.Set(Keep(key), std::move(value));
   }
 
-  void Linear(const std::string& name, int64_t in, int64_t out) {
-    Matrix(name + ".weight", in, out, 1.0f / std::sqrt(static_cast<float>(in)));
+  void Linear(const std::string& name, int64_t in, int64_t out, int64_t experts = 1) {
+    Matrix(name + ".weight", in, out, 1.0f / std::sqrt(static_cast<float>(in)), experts);
     if (o_.biases) Vector(name + ".bias", out, 0.0f);
   }
 
@@ -133,10 +140,12 @@ class TinyModel {
     AddTensor(name, quant::Type::kF32, {n}, values);
   }
 
-  void Matrix(const std::string& name, int64_t in, int64_t out, float scale) {
-    std::vector<float> values(in * out);
+  void Matrix(const std::string& name, int64_t in, int64_t out, float scale, int64_t experts = 1) {
+    std::vector<float> values(in * out * experts);
     for (float& v : values) v = scale * Normal();
-    AddTensor(name, o_.weight_type, {in, out}, values);
+    std::vector<int64_t> shape = {in, out};
+    if (experts > 1) shape.push_back(experts);
+    AddTensor(name, o_.weight_type, shape, values);
   }
 
   void AddTensor(const std::string& name, quant::Type type, std::vector<int64_t> shape,
@@ -144,7 +153,7 @@ class TinyModel {
     if (name == o_.nan_tensor) {
       values.assign(values.size(), std::numeric_limits<float>::quiet_NaN());
     }
-    const int64_t rows = shape.size() > 1 ? shape[1] : 1;
+    const int64_t rows = static_cast<int64_t>(values.size()) / shape[0];
     const int64_t row_bytes = quant::RowBytes(type, shape[0]);
     data_.emplace_back(row_bytes * rows);
     for (int64_t r = 0; r < rows; ++r) {

@@ -15,6 +15,8 @@ struct TinyLlamaOptions {
   int64_t heads = 4;
   int64_t heads_kv = 2;
   int64_t feed_forward = 96;
+  int64_t experts = 0;  // in place of one feed-forward network
+  int64_t experts_used = 2;
   int64_t context = 256;
   quant::Type weight_type = quant::Type::kF32;  // a type quant::EncodeRow can write
   bool tied = true;                             // no output.weight
