@@ -5,6 +5,7 @@
 #include "backends/cpu/avx2/vector_ops.h"
 #include "backends/cpu/simd/cells.h"
 #include "backends/cpu/simd/dot.h"
+#include "backends/cpu/simd/matmul_fixed.h"
 #include "backends/cpu/simd/matmul_int8.h"
 
 namespace bantam::cpu::avx2 {
@@ -27,12 +28,17 @@ struct Isa {
   static constexpr int kVectorRows = 8, kVectorColumns = 4;
   static constexpr int kPanelRows = 16, kPanelColumns = 2;
   static constexpr int64_t kPanelElements = 1024;
-  static constexpr int64_t kPanelBlock = 256;
   // Null for the types that are not quantized.
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
   // Row r of `rows` from k floats.
   static constexpr auto Quantize = &avx2::Quantize;
+
+  // Products in fixed point (simd/matmul_fixed.h).
+  static constexpr int kFixedColumns = 2;
+  static const simd::FixedKernels<Isa>* FixedKernelsOf(quant::Type type);
+  static void PackFixedColumns(const float* const* x, int64_t first, int64_t end,
+                               const simd::FixedColumn* to);
 
   // Products of f32 (simd/dot.h): 1 <= rows <= kDotRows, 1 <= columns <= kDotColumns; F32, F16,
   // BF16.

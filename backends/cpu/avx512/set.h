@@ -2,7 +2,6 @@
 #pragma once
 
 #include "backends/cpu/avx2/set.h"
-#include "backends/cpu/simd/matmul_fixed.h"
 
 namespace bantam::cpu::avx512 {
 
@@ -24,7 +23,6 @@ struct Isa : avx2::Isa {
   static constexpr int kVectorRows = 16, kVectorColumns = 4;
   static constexpr int kPanelRows = 32, kPanelColumns = 4;
   static constexpr int64_t kPanelElements = 512;
-  static constexpr int64_t kPanelBlock = 512;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
 

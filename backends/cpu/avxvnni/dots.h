@@ -1,4 +1,5 @@
-// Four products of bytes added to each lane, as one instruction: what avx2/products.inc needs.
+// Four products of bytes, or two of 16 bits, added to each lane by one instruction: what
+// avx2/products.inc and avx2/matmul_fixed.inc need.
 #pragma once
 
 #include <immintrin.h>
@@ -12,6 +13,10 @@ namespace bantam::cpu::avxvnni {
 inline constexpr bool kVnni = true;
 inline __m256i AddDots(__m256i sum, __m256i weights, __m256i x) {
   return _mm256_dpbusd_avx_epi32(sum, weights, x);
+}
+
+inline __m256i AddPairs(__m256i sum, __m256i weights, __m256i x) {
+  return _mm256_dpwssd_avx_epi32(sum, weights, x);
 }
 
 }  // namespace bantam::cpu::avxvnni

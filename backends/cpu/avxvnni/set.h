@@ -2,7 +2,6 @@
 #pragma once
 
 #include "backends/cpu/avx2/set.h"
-#include "backends/cpu/simd/matmul_fixed.h"
 
 namespace bantam::cpu::avxvnni {
 

@@ -28,7 +28,6 @@ struct Isa {
   static constexpr int kVectorRows = 8, kVectorColumns = 4;
   static constexpr int kPanelRows = 16, kPanelColumns = 4;
   static constexpr int64_t kPanelElements = 1024;
-  static constexpr int64_t kPanelBlock = 256;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
   static constexpr auto Quantize = &neon::Quantize;

@@ -10,7 +10,6 @@
 //   kVectorRows, kVectorColumns   weight rows of one call of `vector`, most columns of one
 //   kPanelRows, kPanelColumns     the same of `panel`
 //   kPanelElements                of a panel's rows, a multiple of every type's block
-//   kPanelBlock                   columns that a panel is unpacked for
 #pragma once
 
 #include <array>

@@ -66,7 +66,7 @@ class PanelProducts {
   }
 
  private:
-  static constexpr int64_t kRows = Isa::kPanelRows, kBlock = Isa::kPanelBlock;
+  static constexpr int64_t kRows = Isa::kPanelRows, kBlock = 256;
 
   void Pack(const Int8Kernels<Isa>& kernels, const Tile<Isa>& tile, int64_t first, int64_t length) {
     auto pack = kernels.pack;
