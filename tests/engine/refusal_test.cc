@@ -55,7 +55,7 @@ class RefusalTest : public testing::SplitFixture {
   using IsOfTheKind = std::function<bool(const schedule::Placement&)>;
   // The least memory, about, with which a placement is of the kind; without any refusal.
   uint64_t CapFor(const std::string& path, const LoadOptions& options, const IsOfTheKind& is) {
-    for (uint64_t cap = 20'000; cap < 2'000'000; cap += cap / 20) {
+    for (uint64_t cap = 20'000; cap < 2'000'000; cap += cap / 10) {
       capped_memory = CappedMemory();
       capped_memory.cap = cap;
       const auto model = engine::Model::Load(path, options);
