@@ -100,6 +100,7 @@ class RefusalTest : public testing::SplitFixture {
         EXPECT_THAT(notices_, Each(AllOf(StartsWith("capped "), Not(HasSubstr("\n")))));
       }
       EXPECT_LE(capped_memory.peak, cap);
+      EXPECT_EQ((*session)->device_memory().size(), 2);
       capped_memory.refuse_at = -1;
       ASSERT_LT(testing::NormalizedError(Run(**session), expected),
                 (*session)->model().placement().hot.size() > 0 ? 1e-5 : 1e-12);
