@@ -36,6 +36,17 @@ quant::Type MainType(const graph::Graph& graph) {
   return most == bytes.end() ? quant::Type::kF32 : most->first;
 }
 
+bool RepacksExperts(const graph::Graph& graph, const device::Device& device) {
+  for (size_t v = 0; v < graph.values().size(); ++v) {
+    const graph::Value& value = graph.values()[v];
+    if (value.storage == graph::Storage::kWeight && absl::StrContains(value.name, "_exps.") &&
+        device.Repacks(graph, static_cast<graph::ValueId>(v))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 absl::StatusOr<DevicePtrs> OpenDevices(const LoadOptions& options) {
@@ -227,6 +238,7 @@ absl::Status Placing::Place() {
   // what it would repack then says; where they stay in the file, all experts of a layer do.
   const auto host = static_cast<int>(profiles_.size()) - 1;
   for (const bool apart : {true, false}) {
+    if (apart && !(may_repack_ && RepacksExperts(steps_[0], *profiles_[host].device))) continue;
     request_.cold_apart = apart;
     BANTAM_ASSIGN_OR_RETURN(schedule::Placement placement, schedule::Place(request_, profiles_));
     std::vector<graph::Graph> graphs;
@@ -234,7 +246,7 @@ absl::Status Placing::Place() {
       BANTAM_ASSIGN_OR_RETURN(graphs.emplace_back(), schedule::SplitExperts(whole, placement.hot));
     }
     bool is_as_said = !apart || placement.hot.empty();
-    if (!is_as_said && may_repack_) {
+    if (!is_as_said) {
       BANTAM_ASSIGN_OR_RETURN(
           is_as_said, DeviceWeights::MayRepack(graphs, placement, host, *profiles_[host].device));
     }

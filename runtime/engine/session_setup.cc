@@ -398,6 +398,7 @@ absl::Status Session::Impl::Prepare() {
   if (!options.stream_weights || options.keep_matmul_inputs) placement.streaming = {};
   tokens.reserve(options.context);
   moved.reserve(options.context);
+  alignments.clear();
   for (const auto& device : model->devices()) {
     alignments.push_back(device->limits().alignment);
   }

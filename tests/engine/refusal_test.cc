@@ -55,7 +55,7 @@ class RefusalTest : public testing::SplitFixture {
   using IsOfTheKind = std::function<bool(const schedule::Placement&)>;
   // The least memory, about, with which a placement is of the kind; without any refusal.
   uint64_t CapFor(const std::string& path, const LoadOptions& options, const IsOfTheKind& is) {
-    for (uint64_t cap = 20'000; cap < 2'000'000; cap += cap / 20) {
+    for (uint64_t cap = 20'000; cap < 2'000'000; cap += cap / 10) {
       capped_memory = CappedMemory();
       capped_memory.cap = cap;
       const auto model = engine::Model::Load(path, options);
@@ -100,6 +100,7 @@ class RefusalTest : public testing::SplitFixture {
         EXPECT_THAT(notices_, Each(AllOf(StartsWith("capped "), Not(HasSubstr("\n")))));
       }
       EXPECT_LE(capped_memory.peak, cap);
+      EXPECT_EQ((*session)->device_memory().size(), 2);
       capped_memory.refuse_at = -1;
       ASSERT_LT(testing::NormalizedError(Run(**session), expected),
                 (*session)->model().placement().hot.size() > 0 ? 1e-5 : 1e-12);
