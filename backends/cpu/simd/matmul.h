@@ -7,8 +7,8 @@
 //   quantized        integer products (matmul_int8.h): up to kFewColumns columns with the weights
 //                    unpacked in registers, more through a panel unpacked once; the weights as they
 //                    lie in a file, or interleaved (interleave.h)
-//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h); more than kFewColumns
-//                    columns in fixed point where the set has that (matmul_fixed.h)
+//   F32 F16 BF16     fused multiply-adds where the weights lie (dot.h); F16 and BF16 with more than
+//                    kFewColumns columns in fixed point where the set has that (matmul_fixed.h)
 //   F64, integers    the same after decoding to f32, in blocks
 //
 // A result depends on its two rows alone: not on how many others there are, nor on the threads; but

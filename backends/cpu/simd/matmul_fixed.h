@@ -1,14 +1,13 @@
-// Products of plain floating-point weights (F32, F16, BF16) with more than a few columns, in fixed
-// point: an instruction that adds products of two pairs of 16 bits to each lane (vpdpwssd) does
-// twice what a fused multiply-add does.
+// Products of F16 and BF16 weights with more than a few columns, in fixed point: an instruction
+// that adds products of two pairs of 16 bits to each lane (vpdpwssd) does twice what a fused
+// multiply-add does. Not of F32 weights: who has such wants them as they are.
 //
 // Rows of weights and columns alike are cut into runs of 32 elements, a run being a scale and
 // numbers of 14 bits with their sign: the largest magnitude is 8191 at most, so that the sum of 32
 // products fits 32 bits and is exact. Rounding costs each side a normalised squared error of 4e-9
-// (uniform numbers) to 4e-8 (a run of one outlier). Scales of F16 and BF16 weights are powers of
-// two, with which what is not much smaller than the largest is exact, and that is four times as
-// much at worst. A run with a NaN or an infinity has the scale NaN, which every result that depends
-// on it becomes.
+// (uniform numbers) to 4e-8 (a run of one outlier). Scales of weights are powers of two, with which
+// what is not much smaller than the largest is exact, and that is four times as much at worst. A
+// run with a NaN or an infinity has the scale NaN, which every result that depends on it becomes.
 //
 // A result is  sum over runs of  (scale of w) (scale of x) (sum of products), the outer sum in f32
 // in order of the runs, so it depends on its two rows alone.
