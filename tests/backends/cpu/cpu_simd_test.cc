@@ -391,8 +391,9 @@ TEST_P(VectorSet, SaysWhatItRuns) {
 TEST_P(VectorSet, MeasuresItsSpeed) {
   const auto speed = Open(GetParam().name, 2)->MeasureSpeed();
   ASSERT_TRUE(speed.ok()) << speed.status();
+  // In a second, on any processor, under any sanitizer.
   EXPECT_GT(speed->read_bytes, 1e6);
-  EXPECT_GT(speed->int8_ops, speed->read_bytes);  // every processor computes faster than it reads
+  EXPECT_GT(speed->int8_ops, 1e6);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, VectorSet, ::testing::ValuesIn(kVectorSets),
