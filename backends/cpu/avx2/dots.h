@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "backends/cpu/avx2/isa.h"
+#include "backends/cpu/avx2/unpack.h"
 
 BANTAM_AVX2_BEGIN
 
@@ -18,8 +19,7 @@ inline __m256i AddDots(__m256i sum, __m256i weights, __m256i x) {
 
 inline __m256i AddPairs(__m256i sum, __m256i weights, __m256i x) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, x));
-  // Else the compiler adds in another order, with more sums at a time than there are registers.
-  asm("" : "+x"(sum));
+  InThisOrder(sum);
   return sum;
 }
 

@@ -19,6 +19,10 @@ namespace bantam::cpu::avx2 {
 // Rows of weights that are worked on together: a lane of a register each.
 inline constexpr int kLanes = 8;
 
+// For sums of integers that are added to again and again: else the compiler adds in another order,
+// with more sums at a time than there are registers.
+inline void InThisOrder(__m256i& sum) { asm("" : "+x"(sum)); }
+
 template <typename T>
 inline T LoadAs(const uint8_t* p) {
   T value;

@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 #include <vector>
 
 #include "backends/cpu/plan/kernels.h"
 #include "backends/cpu/plan/step.h"
 #include "runtime/base/thread_pool.h"
+#include "tests/conformance/harness.h"
 
 namespace bantam::cpu {
 
@@ -69,6 +71,48 @@ inline void RunFenced(const KernelSet& set, Step& step) {
   float mark;
   std::memset(&mark, 0xA5, sizeof(mark));
   EXPECT_EQ(std::count(results, results + count, mark), 0);
+}
+
+// The same of a product of random weights {k, m} with n columns; returns whose kernel ran ...
+inline absl::string_view RunFencedProduct(const KernelSet& set, quant::Type type, int64_t k,
+                                          int64_t m, int64_t n, std::mt19937& random) {
+  using quant::Type;
+  const graph::Shape weights = {k, m, 1, 1}, columns = {k, n, 1, 1}, results = {m, n, 1, 1};
+  const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
+      out(BytesOf(Type::kF32, results));
+  Fill(w, conformance::RandomBytes(type, weights, random, -1, 1));
+  Fill(x, conformance::RandomBytes(Type::kF32, columns, random, -1, 1));
+  Step step;
+  step.op = graph::Op::kMatMul;
+  step.attrs = graph::MatMulAttrs{};
+  step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns)};
+  step.output = TensorAt(out, Type::kF32, results);
+  RunFenced(set, step);
+  return step.origin;
+}
+
+// ... and of experts, two for each of n tokens: most choose the first; some none.
+inline absl::string_view RunFencedExperts(const KernelSet& set, quant::Type type, int64_t k,
+                                          int64_t experts, int64_t n, std::mt19937& random) {
+  using quant::Type;
+  const int64_t m = 41, top_k = 2;
+  const graph::Shape weights = {k, m, experts, 1}, columns = {k, 1, n, 1};
+  const graph::Shape chosen = {top_k, n, 1, 1}, results = {m, top_k, n, 1};
+  const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
+      ids(BytesOf(Type::kI32, chosen)), out(BytesOf(Type::kF32, results));
+  Fill(w, conformance::RandomBytes(type, weights, random, -1, 1));
+  Fill(x, conformance::RandomBytes(Type::kF32, columns, random, -1, 1));
+  auto* id = reinterpret_cast<int32_t*>(ids.data());
+  for (int64_t i = 0; i < top_k * n; ++i) {
+    id[i] = i % 11 == 0 ? -1 : static_cast<int32_t>(i % 5 == 0 ? i / 5 % experts : 0);
+  }
+  Step step;
+  step.op = graph::Op::kMatMulExpert;
+  step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns),
+                 TensorAt(ids, Type::kI32, chosen)};
+  step.output = TensorAt(out, Type::kF32, results);
+  RunFenced(set, step);
+  return step.origin;
 }
 
 }  // namespace bantam::cpu

@@ -199,17 +199,7 @@ TEST_P(FixedPoint, ProductsStayWithinTheirMemory) {
       const int64_t k = type == Type::kQ8_0 ? 32 * blocks : 37 * blocks;
       for (const auto& [m, n] : {std::pair{1, 9}, {33, 16}, {64, 17}, {95, 40}, {2, 515}}) {
         SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", k, " x ", m, " x ", n));
-        const graph::Shape weights = {k, m, 1, 1}, columns = {k, n, 1, 1}, results = {m, n, 1, 1};
-        const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
-            out(BytesOf(Type::kF32, results));
-        Fill(w, conformance::RandomBytes(type, weights, random, -1, 1));
-        Fill(x, conformance::RandomBytes(Type::kF32, columns, random, -1, 1));
-        Step step;
-        step.op = graph::Op::kMatMul;
-        step.attrs = graph::MatMulAttrs{};
-        step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns)};
-        step.output = TensorAt(out, Type::kF32, results);
-        RunFenced(set, step);
+        RunFencedProduct(set, type, k, m, n, random);
       }
     }
   }
@@ -221,24 +211,7 @@ TEST_P(FixedPoint, ProductsOfExpertsStayWithinTheirMemory) {
   for (Type type : kTypes) {
     for (const auto& [experts, n] : {std::pair{3, 20}, {1, 9}, {2, 700}}) {
       SCOPED_TRACE(absl::StrCat(quant::Name(type), " ", experts, " experts, ", n));
-      const int64_t k = 71, m = 41, top_k = 2;
-      const graph::Shape weights = {k, m, experts, 1}, columns = {k, 1, n, 1};
-      const graph::Shape chosen = {top_k, n, 1, 1}, results = {m, top_k, n, 1};
-      const Fenced w(BytesOf(type, weights)), x(BytesOf(Type::kF32, columns)),
-          ids(BytesOf(Type::kI32, chosen)), out(BytesOf(Type::kF32, results));
-      Fill(w, conformance::RandomBytes(type, weights, random, -1, 1));
-      Fill(x, conformance::RandomBytes(Type::kF32, columns, random, -1, 1));
-      auto* id = reinterpret_cast<int32_t*>(ids.data());
-      // Most choose the first; some none.
-      for (int64_t i = 0; i < top_k * n; ++i) {
-        id[i] = i % 11 == 0 ? -1 : static_cast<int32_t>(i % 5 == 0 ? i / 5 % experts : 0);
-      }
-      Step step;
-      step.op = graph::Op::kMatMulExpert;
-      step.inputs = {TensorAt(w, type, weights), TensorAt(x, Type::kF32, columns),
-                     TensorAt(ids, Type::kI32, chosen)};
-      step.output = TensorAt(out, Type::kF32, results);
-      RunFenced(set, step);
+      RunFencedExperts(set, type, 71, experts, n, random);
     }
   }
 }
