@@ -54,6 +54,7 @@ struct Int8Kernels {
   Pack pack;
   std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
   std::array<MultiplyRests, Isa::kPanelColumns> rests;
+  int64_t panel_elements = Isa::kPanelElements;  // most of a row in a panel
 };
 
 // The same of interleaved weights (interleave.h): the results too, to the bit.

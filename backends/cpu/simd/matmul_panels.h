@@ -36,7 +36,7 @@ class PanelProducts {
       const uint8_t* next = tiles.tile[0].rows[0] + tiles.count * tile_bytes;
       int64_t first = 0;
       do {  // once even for k = 0, whose sums are 0
-        const int64_t length = std::min(Isa::kPanelElements, k - first);
+        const int64_t length = std::min(kernels.panel_elements, k - first);
         // To fetch with each kPanelColumns columns.
         const int64_t share =
             tile_bytes * length / std::max<int64_t>(1, k) * Isa::kPanelColumns / width;
