@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "runtime/quant/encode.h"
 #include "tests/backends/cpu/compiled.h"
 #include "tests/support/allocation_counter.h"
 
@@ -276,7 +277,54 @@ TEST_P(EverySet, NanAndInfinityReachTheResult) {
   }
 }
 
-// Magnitudes at the ends of the range of f32 are quantized without overflow.
+// Integer sums fit what they are kept in where all numbers are as large as they get and every
+// activation has the sign of its weight.
+TEST_P(EverySet, TheLargestSumsFit) {
+  constexpr int64_t kLength = 512, kRows = 32, kColumns = 40;
+  auto device = Open(GetParam(), 1);
+  const double tolerance = GetParam() == "amx" ? 1e-2 : 1e-5;  // amx: weights are bf16
+  for (const Type type : conformance::kAllTypes) {
+    if (quant::Traits(type).block_size == 1) continue;
+    SCOPED_TRACE(quant::Name(type));
+    Case c;
+    const ValueId w = c.Weight(type, {kLength, kRows, 1, 1}),
+                  x = c.Input({kLength, kColumns, 1, 1});
+    c.Output(Op::kMatMul, {w, x}, graph::MatMulAttrs{});
+    std::vector<std::byte>& weights = c.data[0].second;
+    std::vector<float> decoded(kRows * kLength), activations(kColumns * kLength);
+    for (int64_t r = 0; r < kRows; ++r) {
+      // Rows of one sign, of signs in turn by one and by two elements, then of any.
+      std::vector<float> row(kLength);
+      for (int64_t i = 0; i < kLength; ++i) {
+        const bool minus = r < 2   ? r == 1
+                           : r < 4 ? i >> (r - 2) & 1
+                                   : (i + 1) * (r + 7) * 2654435761u >> 20 & 1;
+        row[i] = minus ? -1.0f : 1.0f;
+      }
+      std::byte* const to = weights.data() + r * quant::RowBytes(type, kLength);
+      ASSERT_TRUE(quant::QuantizeRow(type, row.data(), nullptr, to, kLength).ok());
+      quant::DecodeRow(type, to, &decoded[r * kLength], kLength);
+    }
+    for (size_t i = 0; i < activations.size(); ++i) {
+      activations[i] = decoded[i % decoded.size()] < 0 ? -1.0f : 1.0f;
+    }
+    std::memcpy(c.data[1].second.data(), activations.data(), activations.size() * sizeof(float));
+    for (const bool repack : {false, true}) {
+      const std::vector<float> found = RunAndRead(*device, c, repack);
+      ASSERT_EQ(found.size(), kColumns * kRows);
+      for (int64_t i = 0; i < kColumns * kRows; ++i) {
+        double expected = 0, size = 0;
+        for (int64_t j = 0; j < kLength; ++j) {
+          const double weight = decoded[i % kRows * kLength + j];
+          expected += weight * activations[i / kRows * kLength + j];
+          size += std::abs(weight);
+        }
+        ASSERT_NEAR(found[i], expected, tolerance * size) << i << (repack ? ", repacked" : "");
+      }
+    }
+  }
+}
+
 // An eighth of the runs of 32 elements may have outliers before the others' rounding shows.
 TEST_P(EverySet, OutliersAreRoundedAsFinelyAsTheRest) {
   auto device = Open(GetParam(), 2), exact = Open("portable", 2);
@@ -295,6 +343,7 @@ TEST_P(EverySet, OutliersAreRoundedAsFinelyAsTheRest) {
   }
 }
 
+// Magnitudes at the ends of the range of f32 are quantized without overflow.
 TEST_P(EverySet, ExtremeActivations) {
   auto device = Open(GetParam(), 1);
   for (float magnitude : {0.0f, 1e-45f, 1e-38f, 1e-30f, 1e34f}) {
