@@ -170,7 +170,6 @@ struct Sums {
   static constexpr int kCount = kGroups * kColumns;
   __m512 of[kCount];  // [column][group]
 
-  // From and to memory, side by side ...
   [[gnu::always_inline]] explicit Sums(const float* from) {
     Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
       of[i] = _mm512_load_ps(from + i * kRows);
@@ -179,17 +178,6 @@ struct Sums {
   [[gnu::always_inline]] void Store(float* to) const {
     Unroll<kCount>([&](auto i)
                        __attribute__((always_inline)) { _mm512_store_ps(to + i * kRows, of[i]); });
-  }
-  // ... or each column in a place of its own.
-  [[gnu::always_inline]] explicit Sums(float* const* from) {
-    Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
-      of[i] = _mm512_load_ps(from[i / kGroups] + i % kGroups * kRows);
-    });
-  }
-  [[gnu::always_inline]] void Store(float* const* to) const {
-    Unroll<kCount>([&](auto i) __attribute__((always_inline)) {
-      _mm512_store_ps(to[i / kGroups] + i % kGroups * kRows, of[i]);
-    });
   }
 };
 
@@ -260,18 +248,24 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
   sum.Store(sums);
 }
 
-template <typename T, int kColumns>
-void MultiplyRests(const Panel& panel, int64_t run, const simd::RestOfRun* rests,
-                   float* const* sums) {
-  const int8_t* x[kColumns];
-  const RunOfActivations* info[kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    x[c] = rests[c].quants;
-    info[c] = rests[c].info;
+template <typename T>
+void MultiplyRests(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
+                   int64_t width, const int32_t* begin, int32_t* end, float* sums) {
+  for (int64_t c = 0; c < width; ++c, sums += Isa::kPanelRows) {
+    const ActivationRow& column = columns[c];
+    int32_t rest = begin[c];
+    if (simd::HasRest(column, rest, first + count)) {
+      Sums<1> sum(sums);
+      do {
+        const int8_t* const x = column.quants + rest * kRun;
+        const RunOfActivations* const info = column.runs + rest;
+        const int64_t run = simd::RunOfRest(*info) - first / kRun;
+        AddRun<T, 1>(panel, run, &x, &info, sum);
+      } while (simd::HasRest(column, ++rest, first + count));
+      sum.Store(sums);
+    }
+    end[c] = rest;
   }
-  Sums<kColumns> sum(sums);
-  AddRun<T, kColumns>(panel, run, x, info, sum);
-  sum.Store(sums);
 }
 
 template <typename Block>
@@ -281,7 +275,7 @@ constexpr Int8Kernels KernelsOf() {
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
           {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
-          {&MultiplyRests<F, 1>, &MultiplyRests<F, 2>, &MultiplyRests<F, 3>, &MultiplyRests<F, 4>}};
+          &MultiplyRests<F>};
 }
 
 }  // namespace

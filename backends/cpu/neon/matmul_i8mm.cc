@@ -102,7 +102,7 @@ Int8Kernels KernelsOf() {
       {},
       &Pack<Block>,
       {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
-      {&MultiplyRests<F, 1>, &MultiplyRests<F, 2>, &MultiplyRests<F, 3>, &MultiplyRests<F, 4>}};
+      &MultiplyRests<F>};
   kernels.vector = Isa::Int8KernelsOf(Block::kType)->vector;
   return kernels;
 }

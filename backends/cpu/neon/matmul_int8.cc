@@ -163,7 +163,7 @@ constexpr Int8Kernels KernelsOf() {
   return {{&Vector<Block, 1>, &Vector<Block, 2>, &Vector<Block, 3>, &Vector<Block, 4>},
           &Pack<Block>,
           {&MultiplyPanel<F, 1>, &MultiplyPanel<F, 2>, &MultiplyPanel<F, 3>, &MultiplyPanel<F, 4>},
-          {&MultiplyRests<F, 1>, &MultiplyRests<F, 2>, &MultiplyRests<F, 3>, &MultiplyRests<F, 4>}};
+          &MultiplyRests<F>};
 }
 
 }  // namespace

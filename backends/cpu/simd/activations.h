@@ -38,6 +38,12 @@ struct ActivationRow {
   const RunOfActivations* runs;
 };
 
+// Whether there is a rest `rest`, and its run begins before element `end`.
+inline bool HasRest(const ActivationRow& row, int32_t rest, int64_t end) {
+  const RunOfActivations& run = row.runs[rest];
+  return run.rest != kNoRest && RunOfRest(run) * kRun < end;
+}
+
 // Quantized rows of k elements (a multiple of kRun), one after the other.
 struct ActivationRows {
   std::byte* data;  // 64-byte aligned

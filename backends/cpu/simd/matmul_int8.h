@@ -28,11 +28,6 @@ struct alignas(64) Panel {
   float mins[Isa::kPanelElements / 16 * Isa::kPanelRows];
 };
 
-struct RestOfRun {
-  const int8_t* quants;
-  const RunOfActivations* info;
-};
-
 template <typename Isa>
 struct Int8Kernels {
   // Few columns: reads the weights once, unpacking in registers. out[c][r] for r < kVectorRows is
@@ -46,14 +41,16 @@ struct Int8Kernels {
   // ... and adds its products with columns, from element `first` on, to sums[c * kPanelRows + r].
   using Multiply = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
                             const ActivationRow* columns, float* sums);
-  // ... and those of one run of the panel with rests of it, to sums[c][r].
-  using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t run, const RestOfRun* rests,
-                                 float* const* sums);
+  // ... and those with rests of `width` columns: of column c from its rest begin[c] on to that
+  // before end[c], which this finds, the first of a run that is not in the panel.
+  using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
+                                 const ActivationRow* columns, int64_t width, const int32_t* begin,
+                                 int32_t* end, float* sums);
 
   std::array<Vector, Isa::kVectorColumns> vector;  // for 1, 2, ... columns
   Pack pack;
   std::array<Multiply, Isa::kPanelColumns> panel;  // for 1, 2, ... columns
-  std::array<MultiplyRests, Isa::kPanelColumns> rests;
+  MultiplyRests rests;
   int64_t panel_elements = Isa::kPanelElements;  // most of a row in a panel
 };
 

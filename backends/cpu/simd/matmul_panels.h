@@ -26,7 +26,7 @@ class PanelProducts {
       const int64_t width = std::min(kBlock, end - block);
       for (int64_t c = 0; c < width; ++c) {
         rows_[c] = columns.Quantized(block + c);
-        next_rest_[c] = static_cast<int32_t>(k / kRun);
+        rest_[c] = static_cast<int32_t>(k / kRun);
       }
       for (int64_t t = 0; t < tiles.count; ++t) {
         std::fill_n(sums_[t][0], width * kRows, 0.0f);
@@ -40,10 +40,9 @@ class PanelProducts {
         // To fetch with each kPanelColumns columns.
         const int64_t share =
             tile_bytes * length / std::max<int64_t>(1, k) * Isa::kPanelColumns / width;
-        SortRests(width, first / kRun, (first + length) / kRun);
         for (int64_t t = 0; t < tiles.count; ++t) {
           Pack(kernels, tiles.tile[t], first, length);
-          MultiplyRests(kernels, length / kRun, rest_sums_[t]);
+          kernels.rests(panel_, first, length, rows_, width, rest_, next_rest_, rest_sums_[t][0]);
           for (int64_t c = 0; c < width; c += Isa::kPanelColumns) {
             const int64_t some = std::min<int64_t>(Isa::kPanelColumns, width - c);
             for (const uint8_t* const end = next + share; next < end; next += 64) {
@@ -60,6 +59,7 @@ class PanelProducts {
             }
           }
         }
+        std::copy_n(next_rest_, width, rest_);
         first += length;
       } while (first < k);
     }
@@ -76,58 +76,12 @@ class PanelProducts {
     pack(tile.rows, first, length, panel_);
   }
 
-  // Finds the rests of runs from `begin` to `end` of all columns, in order of the runs.
-  void SortRests(int64_t width, int64_t begin, int64_t end) {
-    std::fill_n(rests_end_, end - begin + 1, 0);
-    for (int64_t c = 0; c < width; ++c) {
-      ForRests(next_rest_[c], c, end, [&](int64_t run, int32_t) { ++rests_end_[run - begin + 1]; });
-    }
-    for (int64_t run = 0; run < end - begin; ++run) rests_end_[run + 1] += rests_end_[run];
-    for (int64_t c = 0; c < width; ++c) {
-      next_rest_[c] = ForRests(next_rest_[c], c, end, [&](int64_t run, int32_t i) {
-        rests_[rests_end_[run - begin]++] = {static_cast<int32_t>(c), i};
-      });
-    }
-  }
-
-  // Calls f(run, i) for the rests i of column c up to those of run `end`; returns the next.
-  template <typename F>
-  int32_t ForRests(int32_t i, int64_t c, int64_t end, const F& f) const {
-    const RunOfActivations* const runs = rows_[c].runs;
-    for (; runs[i].rest != kNoRest && RunOfRest(runs[i]) < end; ++i) f(RunOfRest(runs[i]), i);
-    return i;
-  }
-
-  // Adds the panel's products with all rests of its runs.
-  void MultiplyRests(const Int8Kernels<Isa>& kernels, int64_t runs, float (*sums)[kRows]) {
-    int32_t i = 0;
-    for (int64_t run = 0; run < runs; ++run) {
-      while (i < rests_end_[run]) {
-        const int32_t some = std::min<int32_t>(Isa::kPanelColumns, rests_end_[run] - i);
-        RestOfRun rests[Isa::kPanelColumns];
-        float* to[Isa::kPanelColumns];
-        for (int32_t j = 0; j < some; ++j, ++i) {
-          const ActivationRow& row = rows_[rests_[i].column];
-          rests[j] = {row.quants + rests_[i].rest * kRun, row.runs + rests_[i].rest};
-          to[j] = sums[rests_[i].column];
-        }
-        kernels.rests[some - 1](panel_, run, rests, to);
-      }
-    }
-  }
-
-  struct Rest {
-    int32_t column, rest;
-  };
-  static constexpr int64_t kPanelRuns = Isa::kPanelElements / kRun;
-
   Panel<Isa> panel_;
   alignas(64) float sums_[Tiles<Isa>::kMost][kBlock][kRows];
   alignas(64) float rest_sums_[Tiles<Isa>::kMost][kBlock][kRows];
   ActivationRow rows_[kBlock];
-  int32_t next_rest_[kBlock];          // of each column
-  int32_t rests_end_[kPanelRuns + 1];  // of each run of the panel, in
-  Rest rests_[kPanelRuns * kBlock];
+  // Of each column: the first of this panel, and after it.
+  int32_t rest_[kBlock], next_rest_[kBlock];
 };
 
 }  // namespace bantam::cpu::simd
