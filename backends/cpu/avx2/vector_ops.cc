@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -15,6 +16,8 @@ namespace bantam::cpu::avx2 {
 // All stand within the pragma of this file and include nothing themselves.
 #include "backends/cpu/simd/exp.inc"
 #include "backends/cpu/simd/math.inc"
+// After those.
+#include "backends/cpu/simd/activate.inc"
 #include "backends/cpu/simd/vector_ops.inc"
 
 }  // namespace bantam::cpu::avx2

@@ -1,13 +1,15 @@
-// The operations of simd/vector_ops_declared.inc with AVX2.
+// The operations of simd/activate_declared.inc and simd/vector_ops_declared.inc with AVX2.
 #pragma once
 
 #include <cstdint>
 
 #include "backends/cpu/reference/activation.h"
+#include "backends/cpu/simd/gate.h"
 #include "runtime/quant/type.h"
 
 namespace bantam::cpu::avx2 {
 
+#include "backends/cpu/simd/activate_declared.inc"
 #include "backends/cpu/simd/vector_ops_declared.inc"
 
 }  // namespace bantam::cpu::avx2

@@ -43,6 +43,7 @@ inline V::Type BlockRegister(const uint8_t* block, int i) {
 #include "backends/cpu/simd/dot.inc"
 #include "backends/cpu/simd/exp.inc"
 // After those.
+#include "backends/cpu/simd/activate.inc"
 #include "backends/cpu/simd/attend.inc"
 
 }  // namespace bantam::cpu::avx512

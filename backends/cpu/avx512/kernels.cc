@@ -3,6 +3,7 @@
 #include "backends/cpu/avx2/kernels.h"
 #include "backends/cpu/avx512/set.h"
 #include "backends/cpu/simd/attention.h"
+#include "backends/cpu/simd/elementwise.h"
 #include "backends/cpu/simd/matmul.h"
 
 namespace bantam::cpu::avx512 {
@@ -30,6 +31,7 @@ KernelSet MakeKernels() {
   use(graph::Op::kMatMul, &simd::MatMul<Isa>::Prepare);
   use(graph::Op::kMatMulExpert, &simd::MatMul<Isa>::PrepareExpert);
   use(graph::Op::kAttention, &simd::Attention<Isa>::Prepare);
+  use(graph::Op::kGated, &simd::Elementwise<Isa>::PrepareGated);
   return set;
 }
 

@@ -15,6 +15,8 @@ constexpr int kMostWidth(int outputs) { return outputs <= 2 ? 8 : outputs == 3 ?
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
 #include "backends/cpu/simd/attend_declared.inc"
 
+#include "backends/cpu/simd/activate_declared.inc"
+
 // What is not here is AVX2's: it is short beside the products.
 struct Isa : avx2::Isa {
   static constexpr absl::string_view kName = "avx512vnni";
@@ -42,6 +44,9 @@ struct Isa : avx2::Isa {
   static constexpr auto Accumulate = &avx512::Accumulate;
   static constexpr auto DecodeCells = &avx512::DecodeCells;
   static constexpr auto Weigh = &avx512::Weigh;
+
+  static constexpr auto ActivationOf = &avx512::ActivationOf;
+  static constexpr auto GateOf = &avx512::GateOf;
 };
 
 }  // namespace bantam::cpu::avx512

@@ -44,7 +44,7 @@ struct Isa {
   static constexpr auto Weigh = &neon::Weigh;
 
   static constexpr auto ActivationOf = &neon::ActivationOf;
-  static constexpr auto Multiply = &neon::Multiply;
+  static constexpr auto GateOf = &neon::GateOf;
   static constexpr auto SumOfSquares = &neon::SumOfSquares;
   static constexpr auto ScaleBy = &neon::ScaleBy;
   static constexpr auto FloatsToHalves = &neon::FloatsToHalves;

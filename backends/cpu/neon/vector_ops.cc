@@ -1,5 +1,6 @@
 #include "backends/cpu/neon/vector_ops.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -9,6 +10,8 @@ namespace bantam::cpu::neon {
 
 #include "backends/cpu/simd/exp.inc"
 #include "backends/cpu/simd/math.inc"
+// After those.
+#include "backends/cpu/simd/activate.inc"
 #include "backends/cpu/simd/vector_ops.inc"
 
 }  // namespace bantam::cpu::neon

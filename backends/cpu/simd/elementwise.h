@@ -28,7 +28,7 @@ class Elementwise {
     reference::PrepareGated(step);
     const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
     if (attrs.limit != 0 || attrs.up_offset != 0) return;
-    if (Isa::ActivationOf(attrs.activation) == nullptr) return;
+    if (Isa::GateOf(attrs.activation) == nullptr) return;
     step.origin = Isa::kName;
     step.run = &RunGated;
   }
@@ -68,18 +68,15 @@ class Elementwise {
     const Tensor& gate = step.inputs[0];
     const Tensor& up = step.inputs[1];
     const int64_t n = gate.shape[0];
-    const auto activate =
-        Isa::ActivationOf(std::get<graph::ActivationAttrs>(step.attrs).activation);
+    const auto multiply = Isa::GateOf(std::get<graph::ActivationAttrs>(step.attrs).activation);
     // In pieces that stay in the first-level cache, and that one row can be split into.
     constexpr int64_t kPiece = 1024;
     const int64_t pieces = (n + kPiece - 1) / kPiece;
     context.pool.ParallelFor(gate.rows() * pieces, 4, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t r = i / pieces, at = i % pieces * kPiece, count = std::min(kPiece, n - at);
-        float* out = step.output.RowAs<float>(r) + at;
-        std::memmove(out, gate.RowAs<const float>(r) + at, count * sizeof(float));
-        activate(out, count);
-        Isa::Multiply(out, up.RowAs<const float>(r) + at, count);
+        multiply(gate.RowAs<const float>(r) + at, up.RowAs<const float>(r) + at,
+                 step.output.RowAs<float>(r) + at, count);
       }
     });
   }

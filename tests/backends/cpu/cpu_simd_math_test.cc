@@ -1,5 +1,5 @@
 // The elementary functions that sets of kernels share, against double precision: as AVX2's, or
-// NEON's; the exponential as AVX-512's too.
+// NEON's; the exponential and activations as AVX-512's too.
 
 #include <gtest/gtest.h>
 
@@ -29,6 +29,18 @@ std::vector<float (*)(float*, int64_t, float)> EveryExponentials() {
   std::vector<float (*)(float*, int64_t, float)> all = {&set::Exponentials};
 #if defined(__x86_64__)
   if (avx512::Kernels().runs_here()) all.push_back(&avx512::Exponentials);
+#endif
+  return all;
+}
+
+struct ActivationsOfSet {
+  decltype(&set::ActivationOf) activation;
+  decltype(&set::GateOf) gate;
+};
+std::vector<ActivationsOfSet> EveryActivations() {
+  std::vector<ActivationsOfSet> all = {{&set::ActivationOf, &set::GateOf}};
+#if defined(__x86_64__)
+  if (avx512::Kernels().runs_here()) all.push_back({&avx512::ActivationOf, &avx512::GateOf});
 #endif
   return all;
 }
@@ -102,18 +114,30 @@ TEST_F(VectorMath, ActivationsOfEveryLength) {
        }}};
   std::mt19937 random(2);
   for (const Function& f : functions) {
-    const auto activate = ActivationOf(f.activation);
-    ASSERT_NE(activate, nullptr);
-    for (int n : {0, 1, 7, 8, 9, 64, 101}) {
-      std::vector<float> x(n + 1, 77.0f);
-      for (int i = 0; i < n; ++i) x[i] = static_cast<float>(random() % 20000) / 1000.0f - 10.0f;
-      const std::vector<float> before = x;
-      activate(x.data(), n);
-      for (int i = 0; i < n; ++i) {
-        // The argument of e^x is itself rounded: an error of up to 20 half ulps.
-        EXPECT_NEAR(x[i], f.exact(before[i]), 3e-6 * std::abs(f.exact(before[i])) + 1e-7);
+    for (const ActivationsOfSet& of_set : EveryActivations()) {
+      const auto activate = of_set.activation(f.activation);
+      const auto gate = of_set.gate(f.activation);
+      ASSERT_NE(activate, nullptr);
+      ASSERT_NE(gate, nullptr);
+      for (int n : {0, 1, 7, 8, 9, 15, 16, 17, 64, 101}) {
+        std::vector<float> x(n + 1, 77.0f), up(n), gated(n + 1, 77.0f);
+        for (int i = 0; i < n; ++i) {
+          x[i] = static_cast<float>(random() % 20000) / 1000.0f - 10.0f;
+          up[i] = static_cast<float>(random() % 20000) / 1000.0f - 10.0f;
+        }
+        const std::vector<float> before = x;
+        gate(x.data(), up.data(), gated.data(), n);
+        ASSERT_EQ(x, before);
+        activate(x.data(), n);
+        for (int i = 0; i < n; ++i) {
+          // The argument of e^x is itself rounded: an error of up to 20 half ulps.
+          const double exact = f.exact(before[i]);
+          EXPECT_NEAR(x[i], exact, 3e-6 * std::abs(exact) + 1e-7);
+          EXPECT_EQ(gated[i], x[i] * up[i]);
+        }
+        EXPECT_EQ(x[n], 77.0f);
+        EXPECT_EQ(gated[n], 77.0f);
       }
-      EXPECT_EQ(x[n], 77.0f);
     }
   }
 }
