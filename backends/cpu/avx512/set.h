@@ -13,6 +13,7 @@ constexpr int kTileCells(int) { return 4; }
 constexpr int kMostWidth(int outputs) { return outputs <= 2 ? 8 : outputs == 3 ? 7 : 6; }
 
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
+void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x);
 #include "backends/cpu/simd/attend_declared.inc"
 
 #include "backends/cpu/simd/activate_declared.inc"
@@ -27,6 +28,7 @@ struct Isa : avx2::Isa {
   static constexpr int64_t kPanelElements = 512;
   static const simd::Int8Kernels<Isa>* Int8KernelsOf(quant::Type type);
   static const simd::InterleavedKernels<Isa>* InterleavedKernelsOf(quant::Type type);
+  static constexpr auto Quantize = &avx512::Quantize;
 
   // Products in fixed point.
   static constexpr int kFixedColumns = 6;

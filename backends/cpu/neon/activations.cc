@@ -10,46 +10,26 @@
 namespace bantam::cpu::neon {
 namespace {
 
-using simd::kNoRest;
-using simd::kRun;
-using simd::RunOfActivations;
-
-void QuantizeRun(const float* x, int8_t* quants, RunOfActivations& run) {
-  float32x4_t v[8];
+inline uint32_t LargestOfRun(const float* x) {
   uint32x4_t largest = vdupq_n_u32(0);
   for (int i = 0; i < 8; ++i) {
-    v[i] = vld1q_f32(x + 4 * i);
-    // As integers, magnitudes are in order, and infinities and NaNs above all others.
-    largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(v[i])));
+    largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + 4 * i))));
   }
-  const uint32_t bits = vmaxvq_u32(largest);
-  float most;
-  std::memcpy(&most, &bits, sizeof(most));
-  // Below this the inverse would be infinite; such a run is as good as zero.
-  constexpr float kLeast = 1e-36f;
-  if (!(most >= kLeast && most <= __FLT_MAX__)) {
-    std::memset(quants, 0, kRun);
-    run = {most < kLeast ? 0.0f : NAN, most < kLeast ? 0.0f : NAN, 0, {0, 0}, kNoRest};
-    return;
-  }
-  const float32x4_t inverse = vdupq_n_f32(127.0f / most);
-  int32_t sum[2];
+  return vmaxvq_u32(largest);
+}
+
+inline void RoundRun(const float* x, float factor, int8_t* quants, int16_t (&sums)[2]) {
+  const float32x4_t times = vdupq_n_f32(factor);
   for (int half = 0; half < 2; ++half) {
     int16x8_t q[2];
     for (int i = 0; i < 2; ++i) {
-      const int at = 4 * half + 2 * i;
-      q[i] = vcombine_s16(vmovn_s32(vcvtnq_s32_f32(vmulq_f32(v[at], inverse))),
-                          vmovn_s32(vcvtnq_s32_f32(vmulq_f32(v[at + 1], inverse))));
+      const float* const at = x + 16 * half + 8 * i;
+      q[i] = vcombine_s16(vmovn_s32(vcvtnq_s32_f32(vmulq_f32(vld1q_f32(at), times))),
+                          vmovn_s32(vcvtnq_s32_f32(vmulq_f32(vld1q_f32(at + 4), times))));
     }
-    sum[half] = vaddvq_s16(vaddq_s16(q[0], q[1]));
+    sums[half] = vaddvq_s16(vaddq_s16(q[0], q[1]));
     vst1q_s8(quants + 16 * half, vcombine_s8(vmovn_s16(q[0]), vmovn_s16(q[1])));
   }
-  run.d = most / 127.0f;
-  run.sum = sum[0] + sum[1];
-  run.total = run.d * static_cast<float>(run.sum);
-  run.half[0] = static_cast<int16_t>(sum[0]);
-  run.half[1] = static_cast<int16_t>(sum[1]);
-  run.rest = kNoRest;
 }
 
 float SquaresOfRow(const float* x, int64_t n) {
