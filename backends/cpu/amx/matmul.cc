@@ -7,6 +7,7 @@
 #include "backends/cpu/avx512/kernels.h"
 #include "backends/cpu/avx512/set.h"
 #include "backends/cpu/reference/activation.h"
+#include "backends/cpu/simd/activation_functions.h"
 #include "backends/cpu/simd/matmul.h"
 #include "runtime/quant/decode.h"
 
@@ -148,12 +149,6 @@ int64_t PanelsPerTask(int64_t panels, int64_t others, int workers) {
   return std::clamp<int64_t>(panels * others / (kTasksPerWorker * workers), 1, kMostPanels);
 }
 
-reference::ActivationFunction ActivationFor(graph::Activation activation) {
-  if (activation == graph::Activation::kNone) return nullptr;
-  const reference::ActivationFunction vectorised = avx512::Isa::ActivationOf(activation);
-  return vectorised != nullptr ? vectorised : reference::ActivationOf(activation);
-}
-
 int64_t TermsOf(const Step& step, int64_t parts) {
   int64_t terms = 1;
   for (int64_t p = 0; p < parts; ++p) {
@@ -177,7 +172,8 @@ void RunMatMul(const Step& step, const RunContext& context) {
     }
   });
 
-  const reference::ActivationFunction activate = ActivationFor(attrs.activation);
+  const reference::ActivationFunction activate =
+      simd::ActivationInPlace<avx512::Isa>(attrs.activation);
   int64_t panels = 0;
   for (int32_t p = 0; p < attrs.parts; ++p) {
     panels += CeilDiv(step.inputs[p].shape[1], kPanelRows);

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/avx2/unpack.h"
 #include "backends/cpu/plan/interleave.h"
+#include "backends/cpu/simd/fetch_share.h"
 
 BANTAM_AVX2_BEGIN
 

@@ -57,7 +57,6 @@ struct Isa {
 
   // The rest of vector_ops.h.
   static constexpr auto ActivationOf = &avx2::ActivationOf;
-  static constexpr auto GateOf = &avx2::GateOf;
   static constexpr auto SumOfSquares = &avx2::SumOfSquares;
   static constexpr auto ScaleBy = &avx2::ScaleBy;
   static constexpr auto FloatsToHalves = &avx2::FloatsToHalves;

@@ -2,7 +2,6 @@
 
 #include <immintrin.h>
 
-#include <array>
 #include <cmath>
 #include <cstring>
 

@@ -3,8 +3,7 @@
 
 #include <cstdint>
 
-#include "backends/cpu/reference/activation.h"
-#include "backends/cpu/simd/gate.h"
+#include "backends/cpu/simd/activation_functions.h"
 #include "runtime/quant/type.h"
 
 namespace bantam::cpu::avx2 {

@@ -248,25 +248,20 @@ void MultiplyPanel(const Panel& panel, int64_t first, int64_t count, const Activ
   sum.Store(sums);
 }
 
+constexpr int kPanelRows = Isa::kPanelRows;
+using ColumnSums = Sums<1>;
 template <typename T>
-void MultiplyRests(const Panel& panel, int64_t first, int64_t count, const ActivationRow* columns,
-                   int64_t width, const int32_t* begin, int32_t* end, float* sums) {
-  for (int64_t c = 0; c < width; ++c, sums += Isa::kPanelRows) {
-    const ActivationRow& column = columns[c];
-    int32_t rest = begin[c];
-    if (simd::HasRest(column, rest, first + count)) {
-      Sums<1> sum(sums);
-      do {
-        const int8_t* const x = column.quants + rest * kRun;
-        const RunOfActivations* const info = column.runs + rest;
-        const int64_t run = simd::RunOfRest(*info) - first / kRun;
-        AddRun<T, 1>(panel, run, &x, &info, sum);
-      } while (simd::HasRest(column, ++rest, first + count));
-      sum.Store(sums);
-    }
-    end[c] = rest;
-  }
+[[gnu::always_inline]] inline void AddRunOfColumn(const Panel& panel, int64_t run, const int8_t* x,
+                                                  const RunOfActivations& info, ColumnSums& sum) {
+  const RunOfActivations* const infos = &info;
+  AddRun<T, 1>(panel, run, &x, &infos, sum);
 }
+
+}  // namespace
+
+#include "backends/cpu/simd/panel_rests.inc"
+
+namespace {
 
 template <typename Block>
 constexpr Int8Kernels KernelsOf() {

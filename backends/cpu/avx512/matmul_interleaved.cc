@@ -7,6 +7,7 @@
 
 #include "backends/cpu/avx512/interleaved.h"
 #include "backends/cpu/avx512/matmul_int8.h"
+#include "backends/cpu/simd/fetch_share.h"
 
 BANTAM_AVX512_BEGIN
 
@@ -60,16 +61,6 @@ template <typename Block>
   for (int64_t line = 0; line < kBlocks * kBytes; line += 64) __builtin_prefetch(from + line);
 }
 
-template <typename Block>
-[[gnu::always_inline]] inline void FetchShare(const uint8_t* block, int run) {
-  constexpr int64_t kBytes = kInterleaved * sizeof(Block);
-  constexpr int64_t kShare = kBytes / (Block::kElements / kRun);
-  // Far enough that lines at the end of a block, read first, have come too.
-  constexpr int64_t kAhead = std::max<int64_t>(8192, 4 * kBytes);
-  const uint8_t* const from = block + run * kShare + kAhead;
-  for (int64_t line = 0; line < kShare; line += 64) __builtin_prefetch(from + line);
-}
-
 template <typename Block, int kColumns>
 void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float* const* out) {
   using T = Unpack<Block>;
@@ -85,7 +76,7 @@ void Vector(const uint8_t* group, int64_t k, const ActivationRow* columns, float
     const uint8_t* const block = group + b * kBytes;
 #pragma GCC unroll 8
     for (int run = 0; run < kRuns; ++run) {
-      if constexpr (!kInBursts<Block, kColumns>) FetchShare<Block>(block, run);
+      if constexpr (!kInBursts<Block, kColumns>) simd::FetchShare<Block>(block, run);
       const Quants weights = interleaved::RunOf<Block>(block, run);
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) {

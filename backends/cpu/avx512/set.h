@@ -14,9 +14,8 @@ constexpr int kMostWidth(int outputs) { return outputs <= 2 ? 8 : outputs == 3 ?
 
 simd::DotFn DotOf(quant::Type type, int rows, int columns);
 void Quantize(const simd::ActivationRows& rows, int64_t r, const float* x);
-#include "backends/cpu/simd/attend_declared.inc"
-
 #include "backends/cpu/simd/activate_declared.inc"
+#include "backends/cpu/simd/attend_declared.inc"
 
 // What is not here is AVX2's: it is short beside the products.
 struct Isa : avx2::Isa {
@@ -48,7 +47,6 @@ struct Isa : avx2::Isa {
   static constexpr auto Weigh = &avx512::Weigh;
 
   static constexpr auto ActivationOf = &avx512::ActivationOf;
-  static constexpr auto GateOf = &avx512::GateOf;
 };
 
 }  // namespace bantam::cpu::avx512

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/neon/unpack.h"
 #include "backends/cpu/plan/interleave.h"
+#include "backends/cpu/simd/fetch_share.h"
 
 namespace bantam::cpu::neon::interleaved {
 

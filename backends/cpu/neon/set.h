@@ -44,7 +44,6 @@ struct Isa {
   static constexpr auto Weigh = &neon::Weigh;
 
   static constexpr auto ActivationOf = &neon::ActivationOf;
-  static constexpr auto GateOf = &neon::GateOf;
   static constexpr auto SumOfSquares = &neon::SumOfSquares;
   static constexpr auto ScaleBy = &neon::ScaleBy;
   static constexpr auto FloatsToHalves = &neon::FloatsToHalves;

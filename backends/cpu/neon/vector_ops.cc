@@ -1,6 +1,5 @@
 #include "backends/cpu/neon/vector_ops.h"
 
-#include <array>
 #include <cmath>
 #include <cstring>
 

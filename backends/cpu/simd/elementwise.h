@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "backends/cpu/plan/step.h"
-#include "backends/cpu/reference/activation.h"
 #include "backends/cpu/reference/kernels.h"
 
 namespace bantam::cpu::simd {
@@ -28,7 +27,7 @@ class Elementwise {
     reference::PrepareGated(step);
     const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
     if (attrs.limit != 0 || attrs.up_offset != 0) return;
-    if (Isa::GateOf(attrs.activation) == nullptr) return;
+    if (Isa::ActivationOf(attrs.activation).gate == nullptr) return;
     step.origin = Isa::kName;
     step.run = &RunGated;
   }
@@ -68,7 +67,8 @@ class Elementwise {
     const Tensor& gate = step.inputs[0];
     const Tensor& up = step.inputs[1];
     const int64_t n = gate.shape[0];
-    const auto multiply = Isa::GateOf(std::get<graph::ActivationAttrs>(step.attrs).activation);
+    const auto& attrs = std::get<graph::ActivationAttrs>(step.attrs);
+    const auto multiply = Isa::ActivationOf(attrs.activation).gate;
     // In pieces that stay in the first-level cache, and that one row can be split into.
     constexpr int64_t kPiece = 1024;
     const int64_t pieces = (n + kPiece - 1) / kPiece;

@@ -24,6 +24,7 @@
 #include "backends/cpu/plan/interleave.h"
 #include "backends/cpu/plan/step.h"
 #include "backends/cpu/reference/activation.h"
+#include "backends/cpu/simd/activation_functions.h"
 #include "backends/cpu/simd/dot.h"
 #include "backends/cpu/simd/matmul_fixed.h"
 #include "backends/cpu/simd/matmul_int8.h"
@@ -280,11 +281,6 @@ class MatMul {
     });
   }
 
-  static reference::ActivationFunction ActivationFor(graph::Activation activation) {
-    const reference::ActivationFunction vectorised = Isa::ActivationOf(activation);
-    return vectorised != nullptr ? vectorised : reference::ActivationOf(activation);
-  }
-
   static bool IsInt8(const Tensor& w) { return Isa::Int8KernelsOf(w.type) != nullptr; }
 
   static void RunMatMul(const Step& step, const RunContext& context) {
@@ -293,8 +289,7 @@ class MatMul {
     const int64_t k = x.shape[0];
     const int64_t columns = x.rows();
     if (columns == 0) return;
-    const reference::ActivationFunction activate =
-        attrs.activation == graph::Activation::kNone ? nullptr : ActivationFor(attrs.activation);
+    const reference::ActivationFunction activate = ActivationInPlace<Isa>(attrs.activation);
     const ActivationRows quantized = {context.shared, k};
     const Fixed fixed(step, context);
     if (fixed.shared_before() != 0) QuantizeRows(x, quantized, context);

@@ -33,14 +33,10 @@ std::vector<float (*)(float*, int64_t, float)> EveryExponentials() {
   return all;
 }
 
-struct ActivationsOfSet {
-  decltype(&set::ActivationOf) activation;
-  decltype(&set::GateOf) gate;
-};
-std::vector<ActivationsOfSet> EveryActivations() {
-  std::vector<ActivationsOfSet> all = {{&set::ActivationOf, &set::GateOf}};
+std::vector<decltype(&set::ActivationOf)> EveryActivations() {
+  std::vector<decltype(&set::ActivationOf)> all = {&set::ActivationOf};
 #if defined(__x86_64__)
-  if (avx512::Kernels().runs_here()) all.push_back({&avx512::ActivationOf, &avx512::GateOf});
+  if (avx512::Kernels().runs_here()) all.push_back(&avx512::ActivationOf);
 #endif
   return all;
 }
@@ -114,9 +110,8 @@ TEST_F(VectorMath, ActivationsOfEveryLength) {
        }}};
   std::mt19937 random(2);
   for (const Function& f : functions) {
-    for (const ActivationsOfSet& of_set : EveryActivations()) {
-      const auto activate = of_set.activation(f.activation);
-      const auto gate = of_set.gate(f.activation);
+    for (const auto activation_of : EveryActivations()) {
+      const auto [activate, gate] = activation_of(f.activation);
       ASSERT_NE(activate, nullptr);
       ASSERT_NE(gate, nullptr);
       for (int n : {0, 1, 7, 8, 9, 15, 16, 17, 64, 101}) {
