@@ -29,7 +29,6 @@ struct RunOfActivations {
 };
 inline constexpr int32_t kNoRest = -1;  // a run has no rest
 inline constexpr int32_t kRestOf = -2;
-inline int64_t RunOfRest(const RunOfActivations& rest) { return kRestOf - rest.rest; }
 
 // The rests of a row follow its k / kRun runs, in their order, and after the last is an empty run
 // with kNoRest.
@@ -38,10 +37,15 @@ struct ActivationRow {
   const RunOfActivations* runs;
 };
 
-// Whether there is a rest `rest`, and its run begins before element `end`.
-inline bool HasRest(const ActivationRow& row, int32_t rest, int64_t end) {
+// A rest of a row, and what it is a rest of: of none after the last.
+struct NextRest {
+  int32_t rest;
+  int32_t run;
+  static constexpr int32_t kNone = INT32_MAX;
+};
+inline NextRest NextRestOf(const ActivationRow& row, int32_t rest) {
   const RunOfActivations& run = row.runs[rest];
-  return run.rest != kNoRest && RunOfRest(run) * kRun < end;
+  return {rest, run.rest == kNoRest ? NextRest::kNone : kRestOf - run.rest};
 }
 
 // Quantized rows of k elements (a multiple of kRun), one after the other.

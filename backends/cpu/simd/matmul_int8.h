@@ -44,8 +44,8 @@ struct Int8Kernels {
   // ... and those with rests of `width` columns: of column c from its rest begin[c] on to that
   // before end[c], which this finds, the first of a run that is not in the panel.
   using MultiplyRests = void (*)(const Panel<Isa>& panel, int64_t first, int64_t count,
-                                 const ActivationRow* columns, int64_t width, const int32_t* begin,
-                                 int32_t* end, float* sums);
+                                 const ActivationRow* columns, int64_t width, const NextRest* begin,
+                                 NextRest* end, float* sums);
 
   std::array<Vector, Isa::kVectorColumns> vector;  // for 1, 2, ... columns
   Pack pack;

@@ -26,7 +26,7 @@ class PanelProducts {
       const int64_t width = std::min(kBlock, end - block);
       for (int64_t c = 0; c < width; ++c) {
         rows_[c] = columns.Quantized(block + c);
-        rest_[c] = static_cast<int32_t>(k / kRun);
+        rest_[c] = NextRestOf(rows_[c], static_cast<int32_t>(k / kRun));
       }
       for (int64_t t = 0; t < tiles.count; ++t) {
         std::fill_n(sums_[t][0], width * kRows, 0.0f);
@@ -80,8 +80,9 @@ class PanelProducts {
   alignas(64) float sums_[Tiles<Isa>::kMost][kBlock][kRows];
   alignas(64) float rest_sums_[Tiles<Isa>::kMost][kBlock][kRows];
   ActivationRow rows_[kBlock];
-  // Of each column: the first of this panel, and after it.
-  int32_t rest_[kBlock], next_rest_[kBlock];
+  // Of each column: the first from this panel on, and after it. Beside each other, since in many
+  // panels most columns have none.
+  NextRest rest_[kBlock], next_rest_[kBlock];
 };
 
 }  // namespace bantam::cpu::simd
