@@ -214,7 +214,7 @@ class Attention : public AttentionView {
     const int64_t parts = std::clamp((wanted + ranges - 1) / ranges, int64_t{1}, kv_heads);
     const int64_t width = (kv_heads + parts - 1) / parts;  // heads in a task
     context.pool.ParallelFor(
-        ranges * parts, std::max<int64_t>(1, ranges * parts / wanted),
+        ranges * parts, std::max<int64_t>(1, ranges * parts / (4 * wanted)),
         [&](int64_t begin, int64_t end, int worker) {
           // Part after part, so that a worker's ranges follow each other, from loop to loop too.
           for (int64_t t = begin; t < end; ++t) {
