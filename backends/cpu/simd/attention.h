@@ -213,8 +213,10 @@ class Attention : public AttentionView {
     const PairSums sums = {reinterpret_cast<float*>(context.shared), v_dim};
     const int64_t parts = std::clamp((wanted + ranges - 1) / ranges, int64_t{1}, kv_heads);
     const int64_t width = (kv_heads + parts - 1) / parts;  // heads in a task
+    // Smaller than keeping every worker busy takes: who comes last holds up all by up to a chunk.
+    constexpr int64_t kChunksPerWanted = 4;
     context.pool.ParallelFor(
-        ranges * parts, std::max<int64_t>(1, ranges * parts / (4 * wanted)),
+        ranges * parts, std::max<int64_t>(1, ranges * parts / (kChunksPerWanted * wanted)),
         [&](int64_t begin, int64_t end, int worker) {
           // Part after part, so that a worker's ranges follow each other, from loop to loop too.
           for (int64_t t = begin; t < end; ++t) {
