@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 
 #include "absl/cleanup/cleanup.h"
+#include "runtime/base/align.h"
 #include "runtime/base/status.h"
 
 namespace bantam {
@@ -41,11 +43,15 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
 MappedFile::~MappedFile() { munmap(const_cast<std::byte*>(data_.data()), data_.size()); }
 
 void MappedFile::Release(std::span<const std::byte> part) const {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  // A page that is read brings those around it, 64 KiB in all unless the system was set otherwise.
+  constexpr uintptr_t kAround = uintptr_t{64} << 10;
+  const auto file = reinterpret_cast<uintptr_t>(data_.data());  // begins a page
+  const auto begin = reinterpret_cast<uintptr_t>(part.data()) / kAround * kAround;
+  const auto end = AlignUp(reinterpret_cast<uintptr_t>(part.data() + part.size()), kAround);
+  const auto first = std::max(begin, file);
+  const auto last = std::min(end, file + data_.size());
   // Only advice: what fails costs nothing but memory that could have been had.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 }  // namespace bantam

@@ -27,8 +27,8 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> data() const { return data_; }
-  // Lets go of the memory of the pages that lie whole within `part` of data(), until they are read
-  // again.
+  // Lets go of the memory of the pages that hold `part` of data() or came with them, until they are
+  // read again.
   void Release(std::span<const std::byte> part) const;
 
  private:

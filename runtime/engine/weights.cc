@@ -50,6 +50,9 @@ uint64_t BytesToRepack(std::span<const Used> weights) {
   return bytes;
 }
 
+// Among tensors that are copied, a norm left in the file would keep the pages around it in memory.
+constexpr uint64_t kMapsFrom = uint64_t{64} << 10;
+
 // What cannot be had back when it runs short: text, the KV cache and other programs want some too.
 bool HasRoomFor(uint64_t bytes, const device::Device& device) {
   return bytes <= device.memory().free / 4 * 3;
@@ -87,6 +90,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
                                 FormatByteSize(repacked), " takes more than three quarters of the ",
                                 FormatByteSize(device.memory().free), " of memory that are free"));
   }
+  const bool repacks_others = repacked > 0 && has_room;
   for (const auto& [name, packed, would_repack] : used) {
     const bool repack = would_repack && has_room;
     const gguf::TensorInfo* tensor = file.FindTensor(name);
@@ -95,7 +99,9 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
       return absl::InternalError(absl::StrCat(file.path(), ": the graph uses tensor ", name,
                                               ", which is not in the file"));
     }
-    if (options.map && !repack && tensor != nullptr && packed == tensor->data.size()) {
+    const bool rather_copied = repacks_others && packed < kMapsFrom;
+    if (options.map && !repack && !rather_copied && tensor != nullptr &&
+        packed == tensor->data.size()) {
       auto wrapped = device.WrapHost(tensor->data);
       if (wrapped.ok()) {
         weights.mapped_ += packed;
@@ -113,7 +119,7 @@ absl::StatusOr<DeviceWeights> DeviceWeights::Reserve(const gguf::File& file,
   const size_t first = weights.buffers_.size();
   for (uint64_t size : sizes) {
     auto buffer = device.AllocateWeights(size);
-    const bool can_map = has_room && repacked > 0 && absl::IsResourceExhausted(buffer.status());
+    const bool can_map = repacks_others && absl::IsResourceExhausted(buffer.status());
     if (can_map) {
       if (options.notice) {
         options.notice(absl::StrCat("weights stay as they lie in the file, which is slower: ",
