@@ -45,11 +45,6 @@ struct V {
   static Type Fms(Type a, Type b, Type c) { return _mm256_fmsub_ps(a, b, c); }
   // Where `a` is no number: `b`.
   static Type Max(Type a, Type b) { return _mm256_max_ps(a, b); }
-  // `low` to `high`; what is no number stays so.
-  static Type Clamp(Type x, Type low, Type high) {
-    // The second operand is the result where one is NaN.
-    return _mm256_min_ps(high, _mm256_max_ps(low, x));
-  }
   static Type Round(Type x) { return _mm256_round_ps(x, kNearest); }
   static Mask IsLess(Type a, Type b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
   static Type Select(Mask mask, Type a, Type b) { return _mm256_blendv_ps(b, a, mask); }

@@ -38,9 +38,6 @@ struct V {
   static Type Fma(Type a, Type b, Type c) { return _mm512_fmadd_ps(a, b, c); }
   static Type Fnma(Type a, Type b, Type c) { return _mm512_fnmadd_ps(a, b, c); }
   static Type Max(Type a, Type b) { return _mm512_max_ps(a, b); }
-  static Type Clamp(Type x, Type low, Type high) {
-    return _mm512_min_ps(high, _mm512_max_ps(low, x));
-  }
   static Type Round(Type x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

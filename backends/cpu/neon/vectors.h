@@ -60,11 +60,6 @@ struct V {
   static Type Max(Type a, Type b) {
     return {vmaxnmq_f32(a.low, b.low), vmaxnmq_f32(a.high, b.high)};
   }
-  // `low` to `high`; what is no number stays so.
-  static Type Clamp(Type x, Type low, Type high) {
-    return {vminq_f32(vmaxq_f32(x.low, low.low), high.low),
-            vminq_f32(vmaxq_f32(x.high, low.high), high.high)};
-  }
   static Type Round(Type x) { return {vrndnq_f32(x.low), vrndnq_f32(x.high)}; }
   static Mask IsLess(Type a, Type b) {
     return {vcltq_f32(a.low, b.low), vcltq_f32(a.high, b.high)};

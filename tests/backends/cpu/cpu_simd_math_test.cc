@@ -25,10 +25,10 @@ namespace {
 using namespace set;  // NOLINT: the names of one set
 
 // Of every set that has its own.
-std::vector<float (*)(float*, int64_t, float)> EveryExponentials() {
-  std::vector<float (*)(float*, int64_t, float)> all = {&set::Exponentials};
+std::vector<decltype(&set::Weigh)> EveryWeigh() {
+  std::vector<decltype(&set::Weigh)> all = {&set::Weigh};
 #if defined(__x86_64__)
-  if (avx512::Kernels().runs_here()) all.push_back(&avx512::Exponentials);
+  if (avx512::Kernels().runs_here()) all.push_back(&avx512::Weigh);
 #endif
   return all;
 }
@@ -52,31 +52,41 @@ class VectorMath : public ::testing::Test {
   }
 };
 
+// Scores become e^(score - highest): where the highest so far is 0, e^score.
+float WeighOne(decltype(&set::Weigh) weigh, float* scores, int64_t n) {
+  simd::SoftmaxState state = {0.0f, 0.0f};
+  simd::SoftmaxState* states[] = {&state};
+  float keep;
+  weigh(&scores, n, 1.0f, 0.0f, 1, states, &keep);
+  EXPECT_EQ(keep, 0);
+  return state.sum;
+}
+
 TEST_F(VectorMath, ExponentialIsWithinTwoUlp) {
-  for (const auto exponentials : EveryExponentials()) {
-    // Every 4096th float of the range where e^x is a normal f32.
-    for (float x = -87.33f; x < 88.72f;
+  for (const auto weigh : EveryWeigh()) {
+    // A few thousand floats of the range where e^x is a normal f32.
+    for (float x = -87.33f; x <= 0;
          x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
       float p[16] = {x};
-      const float sum = exponentials(p, 1, 0.0f);
-      const double expected = std::exp(double{x});
-      ASSERT_NEAR(p[0] / expected, 1, 2 * 1.2e-7) << x;
+      const float sum = WeighOne(weigh, p, 1);
+      ASSERT_NEAR(p[0] / std::exp(double{x}), 1, 2 * 1.2e-7) << x;
       ASSERT_EQ(sum, p[0]);
     }
   }
 }
 
 TEST_F(VectorMath, ExponentialsEdges) {
-  for (const auto exponentials : EveryExponentials()) {
-    float p[16] = {-88.0f, -INFINITY, 89.0f, INFINITY, NAN, 0.0f, -0.0f};
-    exponentials(p, 7, 0.0f);
+  for (const auto weigh : EveryWeigh()) {
+    float p[16] = {-88.0f, -INFINITY, -1e30f, 0.0f, -0.0f};
+    EXPECT_EQ(WeighOne(weigh, p, 5), 2);
     EXPECT_EQ(p[0], 0);
     EXPECT_EQ(p[1], 0);
-    EXPECT_EQ(p[2], INFINITY);
-    EXPECT_EQ(p[3], INFINITY);
-    EXPECT_TRUE(std::isnan(p[4]));
-    EXPECT_EQ(p[5], 1);
-    EXPECT_EQ(p[6], 1);
+    EXPECT_EQ(p[2], 0);
+    EXPECT_EQ(p[3], 1);
+    EXPECT_EQ(p[4], 1);
+    float q[16] = {0.0f, NAN};
+    EXPECT_TRUE(std::isnan(WeighOne(weigh, q, 2)));
+    EXPECT_TRUE(std::isnan(q[1]));
   }
 }
 
@@ -134,6 +144,26 @@ TEST_F(VectorMath, ActivationsOfEveryLength) {
         EXPECT_EQ(gated[n], 77.0f);
       }
     }
+  }
+}
+
+// 1 / (1 + e^-x), which takes the exponential over all of its range.
+TEST_F(VectorMath, SigmoidOfEverything) {
+  for (const auto activation_of : EveryActivations()) {
+    const auto [activate, gate] = activation_of(graph::Activation::kSigmoid);
+    for (float x = -88.7f; x < 88.0f; x += 0.037f) {
+      float y = x;
+      activate(&y, 1);
+      const double exact = 1 / (1 + std::exp(-double{x}));
+      ASSERT_NEAR(y / exact, 1, 4 * 1.2e-7) << x;
+    }
+    float edges[] = {-89.0f, -INFINITY, 89.0f, INFINITY, NAN};
+    activate(edges, 5);
+    EXPECT_EQ(edges[0], 0);
+    EXPECT_EQ(edges[1], 0);
+    EXPECT_EQ(edges[2], 1);
+    EXPECT_EQ(edges[3], 1);
+    EXPECT_TRUE(std::isnan(edges[4]));
   }
 }
 
