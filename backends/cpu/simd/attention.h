@@ -19,6 +19,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "absl/container/fixed_array.h"
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/plan/attention.h"
 #include "backends/cpu/simd/cells.h"
@@ -141,6 +142,14 @@ class Attention : public AttentionView {
       FetchNoMore(cells);
       return cells;
     }
+    // Fetches the block itself, for which nothing did.
+    void FetchNow(const HeadRange& heads) const {
+      const int64_t begin = heads.begin * t_.strides[1];
+      const int64_t end = (heads.end - 1) * t_.strides[1] + row_bytes_;
+      for (int64_t c = 0; c < count_; ++c) {
+        for (int64_t at = begin; at < end; at += 64) __builtin_prefetch(rows_[c] + at);
+      }
+    }
     static void FetchNoMore(CellRows& cells) {
       cells.ahead = Address(cells.rows[0] + cells.offset);
       cells.step = 0;
@@ -215,6 +224,8 @@ class Attention : public AttentionView {
     const int64_t width = (kv_heads + parts - 1) / parts;  // heads in a task
     // Smaller than keeping every worker busy takes: who comes last holds up all by up to a chunk.
     constexpr int64_t kChunksPerWanted = 4;
+    // The range before which a worker has fetched nothing, but for what it did last.
+    absl::FixedArray<int64_t, 64> following(context.pool.size(), -1);
     context.pool.ParallelFor(
         ranges * parts, std::max<int64_t>(1, ranges * parts / (kChunksPerWanted * wanted)),
         [&](int64_t begin, int64_t end, int worker) {
@@ -222,8 +233,9 @@ class Attention : public AttentionView {
           for (int64_t t = begin; t < end; ++t) {
             const int64_t range = t % ranges, first = t / ranges * width;
             const HeadRange heads_of_task = {first, std::min(first + width, kv_heads)};
-            RunRange(step, context.Scratch(worker), range, heads_of_task,
+            RunRange(step, context.Scratch(worker), range, heads_of_task, following[worker] != t,
                      sums.From((range * kv_heads + first) * pairs));
+            following[worker] = t + 1;
           }
         });
     context.pool.ParallelFor(
@@ -243,9 +255,9 @@ class Attention : public AttentionView {
         });
   }
 
-  // One range of some heads, to `sums`, head after head.
+  // One range of some heads, to `sums`, head after head. is_cold: its first block was not fetched.
   static void RunRange(const Step& step, float* scratch, int64_t range, const HeadRange& heads,
-                       const PairSums& sums) {
+                       bool is_cold, const PairSums& sums) {
     const int64_t end = std::min((range + 1) * kRange, KvLength(step));
     const int64_t pairs =
         step.inputs[0].shape[1] / step.inputs[1].shape[1] * step.inputs[0].shape[2];
@@ -255,6 +267,8 @@ class Attention : public AttentionView {
     }
     for (int64_t p = 0; p < pairs; p += kMaxPairs) {
       Attention part(step, {heads.begin, p, std::min(p + kMaxPairs, pairs)}, scratch);
+      if (is_cold) part.FetchFirst(range * kRange, std::min(kCells, end - range * kRange), heads);
+      is_cold = false;
       for (int64_t cell = range * kRange; cell < end; cell += kCells) {
         part.RunBlock(cell, std::min(kCells, end - cell), heads, sums.From(p), pairs);
       }
@@ -286,6 +300,13 @@ class Attention : public AttentionView {
   }
 
   int64_t pairs() const { return task().end - task().begin; }
+
+  void FetchFirst(int64_t first, int64_t count, const HeadRange& heads) {
+    keys_.Find(first, count, 0);
+    keys_.FetchNow(heads);
+    values_.Find(first, count, 0);
+    values_.FetchNow(heads);
+  }
 
   // Folds a block of cells into the sums of some heads, which lie `per_head` pairs apart.
   void RunBlock(int64_t first, int64_t count, const HeadRange& heads, const PairSums& sums,
