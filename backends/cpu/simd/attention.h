@@ -240,19 +240,33 @@ class Attention : public AttentionView {
         });
     context.pool.ParallelFor(
         kv_heads * pairs, Grain(ranges * v_dim), [&](int64_t begin, int64_t end, int) {
-          for (int64_t i = begin; i < end; ++i) {
-            const int64_t kv_head = i / pairs, pair = i % pairs;
-            const int64_t head = kv_head * group + pair % group;
-            SoftmaxState whole = First(step, head);
-            auto* out = reinterpret_cast<float*>(step.output.Row(head, pair / group, 0));
-            std::fill_n(out, v_dim, 0.0f);
-            for (int64_t range = 0; range < ranges; ++range) {
-              const PairSums part = sums.From(range * kv_heads * pairs + i);
-              Join(whole, out, part.State(0), part.Out(0), v_dim);
-            }
-            Finish(whole, out, v_dim);
+          for (int64_t i = begin; i < end; i += kMaxPairs) {
+            JoinRanges(step, i, std::min(i + kMaxPairs, end), ranges, sums);
           }
         });
+  }
+
+  // The pairs of all KV heads from `begin` on, kMaxPairs at most, of all ranges, to the output.
+  static void JoinRanges(const Step& step, int64_t begin, int64_t end, int64_t ranges,
+                         const PairSums& sums) {
+    const int64_t kv_heads = step.inputs[1].shape[1], heads = step.inputs[0].shape[1];
+    const int64_t group = heads / kv_heads, pairs = group * step.inputs[0].shape[2];
+    SoftmaxState whole[kMaxPairs];
+    float* out[kMaxPairs];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t pair = i % pairs, head = i / pairs * group + pair % group;
+      whole[i - begin] = First(step, head);
+      out[i - begin] = reinterpret_cast<float*>(step.output.Row(head, pair / group, 0));
+      std::fill_n(out[i - begin], sums.v_dim, 0.0f);
+    }
+    // Range after range, as they lie in memory.
+    for (int64_t range = 0; range < ranges; ++range) {
+      const PairSums part = sums.From(range * kv_heads * pairs + begin);
+      for (int64_t i = 0; i < end - begin; ++i) {
+        Join(whole[i], out[i], part.State(i), part.Out(i), sums.v_dim);
+      }
+    }
+    for (int64_t i = 0; i < end - begin; ++i) Finish(whole[i], out[i], sums.v_dim);
   }
 
   // One range of some heads, to `sums`, head after head. is_cold: its first block was not fetched.
