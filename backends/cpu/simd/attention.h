@@ -331,8 +331,9 @@ class Attention : public AttentionView {
     values_.Find(first, count, next);
     for (int64_t head = heads.begin; head < heads.end; ++head) {
       const PairSums sums_of_head = sums.From((head - heads.begin) * per_head);
-      Score(head, keys_.OfHead(head, heads));
-      const CellRows values = values_.OfHead(head, heads);
+      CellRows keys = keys_.OfHead(head, heads);
+      Score(head, keys);
+      CellRows values = values_.OfHead(head, heads);
       for (int64_t p = 0, same; p < pairs(); p += same) {
         // Pairs that see the same cells go through V together.
         const SeenCells& seen = seen_[queries_[p]];
@@ -342,7 +343,11 @@ class Attention : public AttentionView {
         };
         same = 1;
         while (p + same < pairs() && sees_the_same(p + same)) ++same;
-        if (seen.count != 0) FoldAll(p, same, seen, values, sums_of_head);
+        if (seen.count == count) {
+          FoldAll(p, same, values, sums_of_head);
+        } else if (seen.count != 0) {
+          FoldSeen(p, same, seen, values, sums_of_head);
+        }
       }
     }
   }
@@ -350,7 +355,7 @@ class Attention : public AttentionView {
   float* ScoresOf(int64_t pair) const { return scores_ + pair * kCells; }
 
   // Scores of every pair and every cell of the block.
-  void Score(int64_t head, CellRows cells) {
+  void Score(int64_t head, CellRows& cells) {
     for (int64_t p = 0; p < pairs();) {
       const float* queries[Isa::kMostQueries];
       float* out[Isa::kMostQueries];
@@ -368,16 +373,22 @@ class Attention : public AttentionView {
     }
   }
 
-  // Adds the block's cells to the sums of `same` pairs that see the same of them.
-  void FoldAll(int64_t pair, int64_t same, const SeenCells& seen, CellRows cells,
-               const PairSums& sums) const {
-    const int64_t count = cells.count;
-    const uint8_t* seen_rows[kCells];
-    if (seen.count != count) {
-      for (int64_t c = 0; c < seen.count; ++c) seen_rows[c] = cells.rows[seen.cells[c]];
-      cells.rows = seen_rows;
-      cells.count = seen.count;
+  // Adds cells of the block to the sums of `same` pairs that see the same of them.
+  void FoldSeen(int64_t pair, int64_t same, const SeenCells& seen, const CellRows& cells,
+                const PairSums& sums) const {
+    const uint8_t* rows[kCells];
+    for (int64_t c = 0; c < seen.count; ++c) rows[c] = cells.rows[seen.cells[c]];
+    for (int64_t i = pair; i < pair + same; ++i) {
+      for (int64_t c = 0; c < seen.count; ++c) ScoresOf(i)[c] = ScoresOf(i)[seen.cells[c]];
     }
+    CellRows of_pairs = cells;
+    of_pairs.rows = rows;
+    of_pairs.count = seen.count;
+    FoldAll(pair, same, of_pairs, sums);
+  }
+
+  // As FoldSeen, of `cells` whose scores come first.
+  void FoldAll(int64_t pair, int64_t same, CellRows& cells, const PairSums& sums) const {
     for (int64_t parts = (same + Isa::kMostOutputs - 1) / Isa::kMostOutputs; parts > 0; --parts) {
       float keep[Isa::kMostOutputs];
       float* p[Isa::kMostOutputs];
@@ -386,13 +397,10 @@ class Attention : public AttentionView {
       const int64_t outputs = (same + parts - 1) / parts;
       for (int64_t i = 0; i < outputs; ++i) {
         p[i] = ScoresOf(pair + i);
-        if (seen.count != count) {
-          for (int64_t c = 0; c < seen.count; ++c) p[i][c] = p[i][seen.cells[c]];
-        }
         out[i] = sums.Out(pair + i);
         states[i] = &sums.State(pair + i);
       }
-      Isa::Weigh(p, seen.count, attrs().scale, attrs().softcap, static_cast<int>(outputs), states,
+      Isa::Weigh(p, cells.count, attrs().scale, attrs().softcap, static_cast<int>(outputs), states,
                  keep);
       Isa::Accumulate(cells, v().shape[0], keep, p, out, static_cast<int>(outputs));
       Cache::FetchNoMore(cells);
