@@ -142,12 +142,14 @@ class Attention : public AttentionView {
       FetchNoMore(cells);
       return cells;
     }
-    // Fetches the block itself, for which nothing did.
+    // Fetches the block itself, for which nothing did. Too many fetches at once are dropped, so
+    // each row's last line is read.
     void FetchNow(const HeadRange& heads) const {
       const int64_t begin = heads.begin * t_.strides[1];
       const int64_t end = (heads.end - 1) * t_.strides[1] + row_bytes_;
       for (int64_t c = 0; c < count_; ++c) {
         for (int64_t at = begin; at < end; at += 64) __builtin_prefetch(rows_[c] + at);
+        static_cast<void>(*static_cast<const volatile uint8_t*>(rows_[c] + end - 1));
       }
     }
     static void FetchNoMore(CellRows& cells) {
@@ -238,12 +240,12 @@ class Attention : public AttentionView {
             following[worker] = t + 1;
           }
         });
-    context.pool.ParallelFor(
-        kv_heads * pairs, Grain(ranges * v_dim), [&](int64_t begin, int64_t end, int) {
-          for (int64_t i = begin; i < end; i += kMaxPairs) {
-            JoinRanges(step, i, std::min(i + kMaxPairs, end), ranges, sums);
-          }
-        });
+    context.pool.ParallelFor(kv_heads * pairs, Grain(ranges * v_dim),
+                             [&](int64_t begin, int64_t end, int) {
+                               for (int64_t i = begin; i < end; i += kMaxPairs) {
+                                 JoinRanges(step, i, std::min(i + kMaxPairs, end), ranges, sums);
+                               }
+                             });
   }
 
   // The pairs of all KV heads from `begin` on, kMaxPairs at most, of all ranges, to the output.
