@@ -311,7 +311,7 @@ int InspectMain(int argc, char** argv) {
   app.footer(kFooter);
   std::string path;
   bool as_json = false;
-  app.add_option("FILE", path, "The model; of a split model, any part")->required();
+  app.add_option("-m,--model,FILE", path, "The model; of a split model, any part")->required();
   app.add_flag("--json", as_json, "Print everything as JSON");
   try {
     app.parse(argc, argv);

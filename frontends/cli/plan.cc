@@ -260,7 +260,7 @@ int PlanMain(int argc, char** argv) {
       "context fits and what speed to expect, and recommends one. bantam quantize then makes it.",
       argv[0]);
   app.add_option(
-         "model", arguments.model,
+         "-m,--model,model", arguments.model,
          "A GGUF file of any type, or a size such as 7B, 360M or 30B-A3B (3B of them active)")
       ->required()
       ->type_name("MODEL|SIZE");

@@ -198,6 +198,9 @@ TEST_F(InspectTest, Usage) {
   EXPECT_EQ(Bantam("inspect").code, 2);
   EXPECT_EQ(Bantam("inspect --wrong " + path_).code, 2);
   EXPECT_EQ(Bantam("inspect " + path_ + " extra").code, 2);
+  // The model as other commands take it.
+  EXPECT_EQ(Bantam("inspect -m " + path_).out, Bantam("inspect " + path_).out);
+  EXPECT_EQ(Bantam("inspect -m " + path_).code, 0);
   const Result help = Bantam("inspect --help");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, HasSubstr("--json"));

@@ -121,7 +121,7 @@ TEST_F(Shrink, Plans) {
   EXPECT_EQ(plan["recommended"], "Q6_K");
   EXPECT_EQ(plan["exact"], true);
   EXPECT_EQ(Json({"plan", "7B", "--ram", "2GiB", "--vram", "0"}).contains("recommended"), false);
-  EXPECT_THAT(RunBantam({"plan", "7B", "--ram", "16GiB"}).out, HasSubstr("recommended: "));
+  EXPECT_THAT(RunBantam({"plan", "-m", "7B", "--ram", "16GiB"}).out, HasSubstr("recommended: "));
   ExpectFailure({"plan", "7B", "--ram", "much"}, 2, "--ram");
   ExpectFailure({"plan", File("none.gguf")}, 1, "none.gguf");
   // What it costs grows as the file shrinks, and a tenth of the weights lose more.

@@ -65,8 +65,7 @@ float WeighOne(decltype(&set::Weigh) weigh, float* scores, int64_t n) {
 TEST_F(VectorMath, ExponentialIsWithinTwoUlp) {
   for (const auto weigh : EveryWeigh()) {
     // A few thousand floats of the range where e^x is a normal f32.
-    for (float x = -87.33f; x <= 0;
-         x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
+    for (float x = -87.33f; x <= 0; x = std::nextafter(x, 100.0f) + std::abs(x) * 5e-4f + 1e-6f) {
       float p[16] = {x};
       const float sum = WeighOne(weigh, p, 1);
       ASSERT_NEAR(p[0] / std::exp(double{x}), 1, 2 * 1.2e-7) << x;
