@@ -226,8 +226,8 @@ class Attention : public AttentionView {
     const int64_t width = (kv_heads + parts - 1) / parts;  // heads in a task
     // Smaller than keeping every worker busy takes: who comes last holds up all by up to a chunk.
     constexpr int64_t kChunksPerWanted = 4;
-    // The range before which a worker has fetched nothing, but for what it did last.
-    absl::FixedArray<int64_t, 64> following(context.pool.size(), -1);
+    // By worker, the task whose first block it has fetched: the one after its last.
+    absl::FixedArray<int64_t, 64> fetched(context.pool.size(), -1);
     context.pool.ParallelFor(
         ranges * parts, std::max<int64_t>(1, ranges * parts / (kChunksPerWanted * wanted)),
         [&](int64_t begin, int64_t end, int worker) {
@@ -235,9 +235,10 @@ class Attention : public AttentionView {
           for (int64_t t = begin; t < end; ++t) {
             const int64_t range = t % ranges, first = t / ranges * width;
             const HeadRange heads_of_task = {first, std::min(first + width, kv_heads)};
-            RunRange(step, context.Scratch(worker), range, heads_of_task, following[worker] != t,
+            const bool is_cold = fetched[worker] != t || range == 0;
+            RunRange(step, context.Scratch(worker), range, heads_of_task, is_cold,
                      sums.From((range * kv_heads + first) * pairs));
-            following[worker] = t + 1;
+            fetched[worker] = t + 1;
           }
         });
     context.pool.ParallelFor(kv_heads * pairs, Grain(ranges * v_dim),
