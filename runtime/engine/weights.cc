@@ -147,7 +147,7 @@ absl::Status DeviceWeights::Fill(const std::function<void(uint64_t)>& progress) 
             : (device_->*load)(copy.made->type, copy.made->shape, copy.made->Joined(), where);
     BANTAM_RETURN_IF_ERROR(Annotate(loaded, copy.name));
     const gguf::TensorInfo* read = copy.tensor != nullptr ? copy.tensor : copy.made->tensor;
-    if (read != nullptr) file_->Release(*read);
+    if (read != nullptr) file_->Release(*read, read->data);
     bindings_[copy.name] = where;
     progress(copy.tensor != nullptr ? copy.tensor->data.size() : 0);
   }

@@ -123,9 +123,9 @@ const TensorInfo* File::FindTensor(absl::string_view name) const {
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
 }
 
-void File::Release(const TensorInfo& tensor) const {
+void File::Release(const TensorInfo& tensor, std::span<const std::byte> piece) const {
   const auto part = static_cast<size_t>(tensor.part);
-  if (part < mappings_.size()) mappings_[part]->Release(tensor.data);
+  if (part < mappings_.size()) mappings_[part]->Release(piece);
 }
 
 }  // namespace bantam::gguf

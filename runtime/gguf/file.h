@@ -108,8 +108,9 @@ class File {
   // hold any bytes.
   const MetaValue* Find(absl::string_view key) const;
   const TensorInfo* FindTensor(absl::string_view name) const;
-  // Lets go of the memory a tensor's data takes, until it is read again; where the file is mapped.
-  void Release(const TensorInfo& tensor) const;
+  // Lets go of the memory a piece of a tensor's data takes, until it is read again; where the file
+  // is mapped. The pages stay in the system's cache but no longer count as memory of this process.
+  void Release(const TensorInfo& tensor, std::span<const std::byte> piece) const;
 
   // Typed look-ups. kNotFound when absent, kInvalidArgument when of another type or out of range.
   // GetUint takes any integer type that holds a non-negative value; GetFloat any number. A bool is

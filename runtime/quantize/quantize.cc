@@ -1,8 +1,6 @@
 #include "runtime/quantize/quantize.h"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -34,14 +32,6 @@ constexpr int64_t kGrainElements = int64_t{1} << 13;
 bool IsFloat(quant::Type type) {
   return type == quant::Type::kF32 || type == quant::Type::kF16 || type == quant::Type::kBF16 ||
          type == quant::Type::kF64;
-}
-
-// The pages stay in the system's cache but no longer count as memory of this process.
-void LetGo(std::span<const std::byte> bytes) {
-  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 bool SameFile(const std::string& a, const std::string& b) {
@@ -212,7 +202,7 @@ absl::Status Quantizer::Copy(size_t i, gguf::Writer::Sink sink) {
                                          static_cast<int64_t>(piece.size()) / element_bytes));
     }
     BANTAM_RETURN_IF_ERROR(sink(piece));
-    LetGo(piece);
+    source_.Release(tensor, piece);
     BANTAM_RETURN_IF_ERROR(Advance(tensor, piece.size()));
   }
   return absl::OkStatus();
@@ -301,7 +291,7 @@ absl::Status Quantizer::Encode(size_t i, gguf::Writer::Sink sink) {
     BANTAM_RETURN_IF_ERROR(EncodeRows(i, r, n, piece_.data()));
     BANTAM_RETURN_IF_ERROR(sink(std::span(piece_.data(), static_cast<size_t>(n * to_bytes))));
     const size_t read = static_cast<size_t>(n * from_bytes);
-    LetGo(tensor.data.subspan(static_cast<size_t>(r * from_bytes), read));
+    source_.Release(tensor, tensor.data.subspan(static_cast<size_t>(r * from_bytes), read));
     BANTAM_RETURN_IF_ERROR(Advance(tensor, read));
   }
   return absl::OkStatus();
