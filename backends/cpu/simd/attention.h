@@ -195,6 +195,34 @@ class Attention : public AttentionView {
     return {reinterpret_cast<const float*>(step.inputs[6].data)[head], 1.0f};
   }
 
+  // What the ranges of up to kMaxPairs pairs are joined to, in order.
+  class Results {
+   public:
+    explicit Results(const Step& step) : step_(step), v_dim_(step.inputs[2].shape[0]) {}
+    // A pair of this head of this query.
+    void Add(int64_t head, int64_t query) {
+      whole_[count_] = First(step_, head);
+      out_[count_] = reinterpret_cast<float*>(step_.output.Row(head, query, 0));
+      std::fill_n(out_[count_++], v_dim_, 0.0f);
+    }
+    // A range's sums of all pairs added.
+    void JoinRange(const PairSums& sums) {
+      for (int64_t i = 0; i < count_; ++i) {
+        Join(whole_[i], out_[i], sums.State(i), sums.Out(i), v_dim_);
+      }
+    }
+    void FinishAll() const {
+      for (int64_t i = 0; i < count_; ++i) Finish(whole_[i], out_[i], v_dim_);
+    }
+
+   private:
+    const Step& step_;
+    const int64_t v_dim_;
+    int64_t count_ = 0;
+    std::array<SoftmaxState, kMaxPairs> whole_;
+    std::array<float*, kMaxPairs> out_;
+  };
+
   static void RunAttention(const Step& step, const RunContext& context) {
     const AttentionTasks tasks(step, context.pool.size());
     const int64_t length = KvLength(step);
@@ -254,22 +282,16 @@ class Attention : public AttentionView {
                          const PairSums& sums) {
     const int64_t kv_heads = step.inputs[1].shape[1], heads = step.inputs[0].shape[1];
     const int64_t group = heads / kv_heads, pairs = group * step.inputs[0].shape[2];
-    SoftmaxState whole[kMaxPairs];
-    float* out[kMaxPairs];
+    Results results(step);
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t pair = i % pairs, head = i / pairs * group + pair % group;
-      whole[i - begin] = First(step, head);
-      out[i - begin] = reinterpret_cast<float*>(step.output.Row(head, pair / group, 0));
-      std::fill_n(out[i - begin], sums.v_dim, 0.0f);
+      const int64_t pair = i % pairs;
+      results.Add(i / pairs * group + pair % group, pair / group);
     }
     // Range after range, as they lie in memory.
     for (int64_t range = 0; range < ranges; ++range) {
-      const PairSums part = sums.From(range * kv_heads * pairs + begin);
-      for (int64_t i = 0; i < end - begin; ++i) {
-        Join(whole[i], out[i], part.State(i), part.Out(i), sums.v_dim);
-      }
+      results.JoinRange(sums.From(range * kv_heads * pairs + begin));
     }
-    for (int64_t i = 0; i < end - begin; ++i) Finish(whole[i], out[i], sums.v_dim);
+    results.FinishAll();
   }
 
   // One range of some heads, to `sums`, head after head. is_cold: its first block was not fetched.
@@ -295,10 +317,9 @@ class Attention : public AttentionView {
   // All ranges of one head, to the output.
   void RunAll(int64_t kv_head, const PairSums& sums) {
     const int64_t n = v().shape[0], length = KvLength(step());
-    std::array<SoftmaxState, kMaxPairs> whole;
-    for (int64_t i = 0; i < pairs(); ++i) {
-      whole[i] = First(step(), Head(task().begin + i));
-      std::fill_n(Out(task().begin + i), n, 0.0f);
+    Results results(step());
+    for (int64_t pair = task().begin; pair < task().end; ++pair) {
+      results.Add(Head(pair), Query(pair));
     }
     for (int64_t first = 0; first < length; first += kRange) {
       for (int64_t i = 0; i < pairs(); ++i) {
@@ -309,11 +330,9 @@ class Attention : public AttentionView {
       for (int64_t cell = first; cell < end; cell += kCells) {
         RunBlock(cell, std::min(kCells, end - cell), {kv_head, kv_head + 1}, sums, 0);
       }
-      for (int64_t i = 0; i < pairs(); ++i) {
-        Join(whole[i], Out(task().begin + i), sums.State(i), sums.Out(i), n);
-      }
+      results.JoinRange(sums);
     }
-    for (int64_t i = 0; i < pairs(); ++i) Finish(whole[i], Out(task().begin + i), n);
+    results.FinishAll();
   }
 
   int64_t pairs() const { return task().end - task().begin; }
